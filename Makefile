@@ -1,0 +1,37 @@
+# Everything starts from a bare machine with Python 3.11+, pip and make.
+PYTHON ?= python3
+BIN := .venv/bin
+STAMP := .venv/.installed
+
+.PHONY: setup demo test lint bench soak lock clean
+setup: $(STAMP)
+
+$(STAMP): requirements.lock pyproject.toml scripts/setup.sh
+	PYTHON=$(PYTHON) sh scripts/setup.sh
+	@touch $(STAMP)
+
+demo: setup
+	$(BIN)/heliograph demo $(ARGS)
+
+lint: setup
+	$(BIN)/ruff check src tests bench
+	$(BIN)/ruff format --check src tests bench
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+test: setup lint
+	sh scripts/browser.sh
+	$(BIN)/pytest $(ARGS)
+
+bench: setup
+	$(BIN)/python -m bench $(ARGS)
+
+soak: setup
+	$(BIN)/pytest tests/simulation --soak $(ARGS)
+
+lock: setup  ## refresh requirements.lock after a change of dependencies
+	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-annotate \
+	  --no-emit-index-url --no-emit-find-links --group dev --group bench pyproject.toml -o requirements.lock
+
+clean:
+	rm -rf .venv dist build

@@ -1,0 +1,105 @@
+"""What ``step`` asks of the world: frozen imperatives, carried out by the runtime in the commit of the record.
+
+``step`` never does any of this itself.  A runtime applies effects in order and adds nothing of its own.
+"""
+
+from typing import Any, TypeAlias
+
+import msgspec
+
+from heliograph.events.record import LedgerRow, Record
+
+
+class DecideMessage(msgspec.Struct, frozen=True, array_like=True, tag="message"):
+    """A message was decided: mail it (``status`` queued), or keep the reason why not (``skipped``, ``deferred``).
+
+    ``message_id = H(run_id, step_id, visit)``, so the same decision never mails twice.  ``topic`` is ``None`` for
+    transactional mail.  ``not_before`` and ``not_after`` are ms; the mailer drops what it cannot send in time.
+    """
+
+    message_id: str
+    run_id: str
+    journey: str
+    journey_version: str
+    step_id: str
+    template: str
+    topic: str | None
+    transactional: bool
+    address: str
+    created_at: int
+    status: str = "queued"
+    reason: str = ""
+    not_before: int = 0
+    not_after: int = 0
+
+
+class CancelMessage(msgspec.Struct, frozen=True, array_like=True, tag="cancel"):
+    """Stop this message unless it has passed its commit point (then ``cancel_too_late`` is recorded)."""
+
+    message_id: str
+    reason: str
+    at: int
+
+
+class Hop(msgspec.Struct, frozen=True, array_like=False, tag="hop"):
+    """A record for another key: appended to the log with this commit, decided after the records before it."""
+
+    record: Record
+
+
+class SetMembership(msgspec.Struct, frozen=True, array_like=True, tag="member"):
+    """The person entered or left a segment or list at ``at`` (engine time)."""
+
+    segment: str
+    on: bool
+    at: int
+
+
+class ChangeLedger(msgspec.Struct, frozen=True, array_like=True, tag="ledger"):
+    """Write these consent rows unless the ledger has a later word on them."""
+
+    rows: list[LedgerRow]
+
+
+class IndexEmail(msgspec.Struct, frozen=True, array_like=True, tag="email"):
+    """This key now holds (or no longer holds) the normalised address."""
+
+    address: str
+    on: bool
+
+
+class Fact(msgspec.Struct, frozen=True, array_like=True, tag="fact"):
+    """Something worth remembering, for ``why``, timelines and measuring.  ``kind`` is one of
+    :data:`heliograph.decide.effects.FACTS`; ``data`` is small and JSON-able."""
+
+    kind: str
+    at: int
+    data: dict[str, Any] = {}
+
+
+class Duplicate(msgspec.Struct, frozen=True, array_like=True, tag="duplicate"):
+    """The event was seen before: nothing else happened."""
+
+    event_id: str
+
+
+Effect: TypeAlias = (
+    DecideMessage | CancelMessage | Hop | SetMembership | ChangeLedger | IndexEmail | Fact | Duplicate
+)
+
+FACTS = {
+    "segment_entered": "segment; at the very instant the condition turned true",
+    "segment_left": "segment",
+    "run_started": "journey, version, run_id, entry_key, cause, arm (holdout or treated)",
+    "run_refused": "journey, entry_key, reason (no_key, reentry, already_active, if_false, too_late, state_full, ...)",
+    "run_step": "journey, run_id, step_id, what (waiting, resumed, timed_out, branched, sent, ...), until",
+    "run_ended": "journey, run_id, entry_key, reason (finished, exited, restarted, merged, ...), step_id",
+    "goal": "journey, run_id, value, held_out",
+    "message_skipped": "journey, run_id, step_id, template, message_id, reason",
+    "message_outcome": "message_id, kind, reason, journey, run_id, step_id, template",
+    "merged": "source key, moved (whether history came along)",
+    "cut": "a bound was reached: what, limit",
+    "late": "event_id, name, why (history_only, too_late)",
+    "consent": "topic, given, source",
+}
+"""Every kind of fact, and what its data holds."""

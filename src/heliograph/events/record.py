@@ -1,0 +1,202 @@
+"""Records: the entries of the log.  Everything a decision depends on is in one of them.
+
+Layout (design, section 7), big-endian::
+
+    magic 'H' | u8 version | u8 kind | u8 flags | u16 workspace | u16 bucket | i64 received_at
+    | u32 plan_version | u16 len, key | u16 len, record_id | payload (msgpack of the body)
+
+The body is a frozen struct chosen by ``kind``.  A *hop* is a record that ``step`` emitted for another key; its id is
+``H(parent record id, index)`` and it carries its parent's ``received_at``.
+"""
+
+import struct
+from enum import IntEnum
+from typing import Any, TypeAlias
+
+import msgspec
+
+from heliograph.events.event import Event
+from heliograph.events.ids import WORKSPACE, bucket
+
+MAGIC = 0x48
+VERSION = 1
+_HEADER = struct.Struct(">BBBBHHqI")
+_LEN = struct.Struct(">H")
+
+MAX_HOPS = 8
+HISTORICAL = 0x01
+"""Flag: the event was imported."""
+
+
+class LedgerRow(msgspec.Struct, frozen=True, array_like=True):
+    """The present word of one address on one topic, as the consent and suppression ledger has it.
+
+    ``topic`` is a consent topic, or ``!bounce``, ``!manual`` (stop all mail) or ``!complaint`` (stops marketing);
+    for those, ``given`` False means suppressed.  ``at`` is the change's own time: last writer wins, a withdrawal
+    wins ties.
+    """
+
+    address: str
+    topic: str
+    given: bool
+    at: int
+    source: str = ""
+    text_version: str = ""
+    proof: str = ""
+
+
+class Wake(msgspec.Struct, frozen=True, array_like=True):
+    """Timers are due: the record only moves engine time."""
+
+
+class Link(msgspec.Struct, frozen=True, array_like=True):
+    """To an anonymous (or aliased) key: ``to`` says it is the same person, answer with your state."""
+
+    to: str
+
+
+class MergeInto(msgspec.Struct, frozen=True, array_like=True):
+    """The answer to :class:`Link`: the whole state of ``source`` (empty when it has none or moves no history)."""
+
+    source: str
+    state: bytes
+
+
+class Outcome(msgspec.Struct, frozen=True, array_like=True):
+    """What became of a message.  ``kind``: sent, skipped, bounced, expired, cancelled, unknown, delivered, opened,
+    clicked, complained, unsubscribed.  ``machine`` marks scanners and mail proxies: recorded, never acted on."""
+
+    message_id: str
+    kind: str
+    at: int
+    reason: str = ""
+    machine: bool = False
+    properties: dict[str, Any] = {}
+
+
+class LedgerChange(msgspec.Struct, frozen=True, array_like=True):
+    """Rows of the ledger that changed for an address this key holds."""
+
+    rows: list[LedgerRow]
+
+
+class Touch(msgspec.Struct, frozen=True, array_like=True):
+    """A sweep after a publish: reconcile this key with ``plan`` now.  ``folds`` are condition states folded from
+    history (none in this version)."""
+
+    plan: int
+    folds: dict[str, bytes] = {}
+
+
+class ListChange(msgspec.Struct, frozen=True, array_like=True):
+    """An import put this person on a static list, or took them off."""
+
+    name: str
+    on: bool
+    at: int
+
+
+class EventBody(msgspec.Struct, frozen=True, array_like=True):
+    """An event, with what the processor attached: the ledger rows of the address that it sets; and, when it was
+    forwarded from a merged key, how many hops it has behind it."""
+
+    event: Event
+    rows: list[LedgerRow] = []
+    hops: int = 0
+
+
+Body: TypeAlias = EventBody | Wake | Link | MergeInto | Outcome | LedgerChange | Touch | ListChange
+
+
+class Kind(IntEnum):
+    """The kinds of record.  Numbers are on disk: append only."""
+
+    EVENT = 1
+    WAKE = 2
+    LINK = 3
+    MERGE_INTO = 4
+    OUTCOME = 5
+    LEDGER = 6
+    TOUCH = 7
+    LIST = 8
+
+
+BODY_TYPES: dict[Kind, type[Body]] = {
+    Kind.EVENT: EventBody,
+    Kind.WAKE: Wake,
+    Kind.LINK: Link,
+    Kind.MERGE_INTO: MergeInto,
+    Kind.OUTCOME: Outcome,
+    Kind.LEDGER: LedgerChange,
+    Kind.TOUCH: Touch,
+    Kind.LIST: ListChange,
+}
+_KIND_OF = {body: kind for kind, body in BODY_TYPES.items()}
+_ENCODER = msgspec.msgpack.Encoder()
+_DECODERS = {kind: msgspec.msgpack.Decoder(body) for kind, body in BODY_TYPES.items()}
+
+
+class Record(msgspec.Struct, frozen=True, gc=False):
+    """One entry of the log.  ``received_at`` (ms) is stamped at append; ``id`` is the event id for an event that
+    arrived from outside, a derived id for everything else."""
+
+    key: str
+    id: str
+    received_at: int
+    plan_version: int
+    body: Body
+    flags: int = 0
+    workspace: int = WORKSPACE
+
+    @property
+    def kind(self) -> Kind:
+        return _KIND_OF[type(self.body)]
+
+
+class RecordError(ValueError):
+    """These bytes are no record of a version this code knows: stop, never guess."""
+
+
+def encode_record(record: Record) -> bytes:
+    key, rid = record.key.encode(), record.id.encode()
+    return b"".join(
+        (
+            _HEADER.pack(
+                MAGIC,
+                VERSION,
+                record.kind,
+                record.flags,
+                record.workspace,
+                bucket(record.key),
+                record.received_at,
+                record.plan_version,
+            ),
+            _LEN.pack(len(key)),
+            key,
+            _LEN.pack(len(rid)),
+            rid,
+            _ENCODER.encode(record.body),
+        )
+    )
+
+
+def decode_record(data: bytes) -> Record:
+    """The inverse of :func:`encode_record`; :class:`RecordError` on anything else."""
+    try:
+        magic, version, kind, flags, workspace, _bucket, received_at, plan_version = _HEADER.unpack_from(data)
+        if magic != MAGIC or version > VERSION:
+            raise RecordError(
+                f"not a record of version {VERSION} or older (magic {magic:#x}, version {version})"
+            )
+        at = _HEADER.size
+        (size,) = _LEN.unpack_from(data, at)
+        key = data[at + 2 : at + 2 + size].decode()
+        at += 2 + size
+        (size,) = _LEN.unpack_from(data, at)
+        rid = data[at + 2 : at + 2 + size].decode()
+        body: Body = _DECODERS[Kind(kind)].decode(memoryview(data)[at + 2 + size :])
+    except RecordError:
+        raise
+    except (struct.error, UnicodeDecodeError, msgspec.MsgspecError, ValueError) as error:
+        raise RecordError(f"damaged record: {error}") from error
+    return Record(key, rid, received_at, plan_version, body, flags, workspace)

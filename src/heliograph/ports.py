@@ -1,0 +1,397 @@
+"""THE BORDER: what the runtime needs from the world, in small protocols with written semantics.
+
+Every adapter passes the one suite in ``tests/contracts``; ``adapters/memory`` is the twin that ships as product.
+Words: *commit* = one atomic, durable change of everything one chunk decided; *position* = the number of a record in
+the log, increasing by one, never reused; *key* = a person's key (``u:``, ``a:``, ``e:``).
+"""
+
+from collections.abc import Awaitable, Iterable, Iterator, Sequence
+from typing import Any, Protocol
+
+import msgspec
+
+from heliograph.events.event import Event
+from heliograph.events.record import LedgerRow, ListChange, Outcome, Record
+
+
+class StoreFull(Exception):
+    """The disk refused the write; nothing of the commit is there.  Slow down: answer 503 and try again."""
+
+
+class StoreLocked(Exception):
+    """Another process holds this data folder.  Stop, and say which folder and what to do."""
+
+
+class StoreTooNew(Exception):
+    """Written by a newer version of Heliograph.  Stop the process."""
+
+
+class MessageRow(msgspec.Struct, array_like=True, kw_only=True):
+    """One email to one person in the ledger of messages.  Fields are only ever appended.
+
+    ``status``: queued, deferred, sending, sent, delivered, bounced, unknown, cancelled, expired, skipped (contract,
+    section 7).  ``outcomes``: ``(kind, at, machine)``.  ``attempt`` counts tries at delivery; ``next_at`` is when the
+    next one may begin.  Times are ms, 0 when not yet.
+    """
+
+    message_id: str
+    key: str
+    journey: str
+    journey_version: str
+    run_id: str
+    step_id: str
+    template: str
+    template_version: str
+    topic: str | None
+    transactional: bool
+    address: str
+    status: str
+    reason: str
+    created_at: int
+    not_before: int = 0
+    not_after: int = 0
+    next_at: int = 0
+    attempt: int = 0
+    sending_at: int = 0
+    sent_at: int = 0
+    outcomes: list[tuple[str, int, bool]] = []
+    cause_received_at: int = 0
+    """When the record that decided this message was received (time to send is counted from here)."""
+
+
+class JournalRow(msgspec.Struct, array_like=True):
+    """A fact in a person's journal."""
+
+    at: int
+    kind: str
+    data: dict[str, Any]
+    position: int = 0
+
+
+class DeadLetter(msgspec.Struct, array_like=True, kw_only=True):
+    """An input that was refused after its 200, kept for repair and replay (P30D).  ``payload``: the JSON as received."""
+
+    id: str
+    at: int
+    reason: str
+    event_name: str
+    payload: bytes
+    replayed_at: int = 0
+
+
+class PlanRow(msgspec.Struct, array_like=True):
+    """A published plan: canonical JSON (``heliograph.decide.plan``)."""
+
+    version: int
+    document: bytes
+    published_at: int
+
+
+class Commit(msgspec.Struct):
+    """Everything that one chunk changes.  The store applies all of it or nothing, durably.
+
+    ``log``: ``(position, record)``; a record whose body is an event also goes into ``history`` under (key,
+    occurred_at, event_id), and the log row points there instead of holding the event twice.
+    ``wakeups``: key -> (old deadline or None, new deadline or None).
+    ``members``: (name, key) -> since, or None for leaving.  ``messages``: the row as it is now.
+    """
+
+    log: list[tuple[int, Record]] = []
+    states: dict[str, bytes] = {}
+    wakeups: dict[str, tuple[int | None, int | None]] = {}
+    messages: dict[str, MessageRow] = {}
+    ledger: dict[tuple[str, str], LedgerRow] = {}
+    members: dict[tuple[str, str], int | None] = {}
+    journal: list[tuple[str, JournalRow]] = []
+    emails: dict[tuple[str, str], bool] = {}
+    dead_letters: dict[str, DeadLetter] = {}
+    plan: PlanRow | None = None
+    meta: dict[str, bytes] = {}
+
+    @property
+    def empty(self) -> bool:
+        return not any(getattr(self, name) for name in self.__struct_fields__)
+
+
+class Store(Protocol):
+    """Everything one machine remembers.  One process owns it; reads see the last finished commit."""
+
+    def commit(self, commit: Commit, *, sync: bool = True) -> None:
+        """Apply all of it, or raise (:class:`StoreFull`) having applied nothing.  With ``sync`` (the default) it
+        survives power loss when this returns; without, only a crash of the process.  Called from one thread at a
+        time, not always the same; reads may run beside it."""
+        ...
+
+    # -- states (StateStore) --
+    def states(self, keys: Sequence[str]) -> list[bytes | None]:
+        """The blobs of these keys, in order, ``None`` where there is none."""
+        ...
+
+    def keys(self, after: str | None = None, limit: int = 1000) -> list[str]:
+        """Keys with a state, in storage order, beginning behind ``after`` (which need not exist any more)."""
+        ...
+
+    # -- log and history --
+    def last_position(self) -> int:
+        """The position of the last record in the log, 0 when it is empty."""
+        ...
+
+    def last_received_at(self) -> int:
+        """``received_at`` of the last record in the log, 0 when empty: the log is the only clock."""
+        ...
+
+    def log(self, after: int = 0, limit: int = 1000) -> list[tuple[int, Record]]:
+        """Records with a position greater than ``after``, in order."""
+        ...
+
+    def history(self, key: str, since: int = 0, until: int | None = None) -> Iterator[Event]:
+        """Events stored under this key with ``since <= occurred_at < until``, by (occurred_at, event_id)."""
+        ...
+
+    def recent_history(self, key: str, limit: int) -> list[Event]:
+        """The latest events stored under this key, newest first."""
+        ...
+
+    # -- wake-ups --
+    def due(self, now: int, limit: int = 1000) -> list[tuple[int, str]]:
+        """(deadline, key) with deadline <= now, earliest first."""
+        ...
+
+    def next_due(self) -> int | None:
+        """The earliest deadline."""
+        ...
+
+    # -- messages (Outbox and Ledger) --
+    def message(self, message_id: str) -> MessageRow | None: ...
+
+    def messages(
+        self,
+        *,
+        key: str | None = None,
+        status: str | None = None,
+        limit: int = 50,
+        cursor: str | None = None,
+    ) -> tuple[list[MessageRow], str | None]:
+        """Newest first, and the cursor of the next page."""
+        ...
+
+    def unfinished_messages(self) -> Iterator[MessageRow]:
+        """Rows whose status is queued, deferred or sending: what a restart has to pick up."""
+        ...
+
+    # -- consent and suppression --
+    def ledger(self, address: str) -> list[LedgerRow]:
+        """Every row of a normalised address."""
+        ...
+
+    def suppressions(self, limit: int = 100, cursor: str | None = None) -> tuple[list[LedgerRow], str | None]:
+        """Addresses that are stopped (topics beginning with ``!``)."""
+        ...
+
+    # -- look-ups --
+    def keys_of_email(self, address: str) -> list[str]: ...
+
+    def members(
+        self, name: str, limit: int = 100, cursor: str | None = None
+    ) -> tuple[list[tuple[str, int]], str | None]:
+        """(key, since) of a segment or list, in storage order."""
+        ...
+
+    def member_count(self, name: str) -> int:
+        """Exact."""
+        ...
+
+    def journal(self, key: str, limit: int = 200, before: int | None = None) -> list[JournalRow]:
+        """A person's facts, newest first."""
+        ...
+
+    def dead_letters(
+        self, limit: int = 100, cursor: str | None = None
+    ) -> tuple[list[DeadLetter], str | None]: ...
+
+    def dead_letter(self, id: str) -> DeadLetter | None: ...
+
+    # -- plans and small things --
+    def plan(self, version: int | None = None) -> PlanRow | None:
+        """This version, or the current one."""
+        ...
+
+    def plans(self) -> list[tuple[int, int]]:
+        """(version, published_at), oldest first."""
+        ...
+
+    def meta(self, name: str) -> bytes | None:
+        """Small named values: signing keys, sweep progress."""
+        ...
+
+    def expire(self, *, log_before: int, history_before: int, dead_letters_before: int) -> int:
+        """Retention: drop log rows and their kin received before these instants (ms), journal and messages
+        with history's; returns how many rows went.  Never drops history that the log still points at, nor an
+        unfinished message."""
+        ...
+
+    def counts(self) -> dict[str, int]:
+        """Cheap estimates for metrics: profiles, log rows, messages, bytes on disk."""
+        ...
+
+    def close(self) -> None: ...
+
+
+class Arrival(msgspec.Struct, frozen=True):
+    """One call at the door, decoded and within limits.  ``raw``: its JSON as received (kept if it becomes a dead
+    letter); ``refused``: the reason when decoding already said no, then ``event`` is None."""
+
+    message_id: str
+    event: Event | None
+    raw: bytes
+    refused: str = ""
+
+
+class Result(msgspec.Struct, frozen=True):
+    """What became of an :class:`Arrival`.  ``status``: accepted, duplicate, dead_letter or refused."""
+
+    message_id: str
+    status: str
+    reason: str = ""
+
+
+class Busy(Exception):
+    """The queue is full, the disk refuses or the engine drains.  Slow down: 503 with Retry-After."""
+
+    def __init__(self, reason: str, retry_after_s: int = 1) -> None:
+        super().__init__(reason)
+        self.reason = reason
+        self.retry_after_s = retry_after_s
+
+
+class PlanRefused(Exception):
+    """A document that cannot be published; the old plan stays.  ``problems``: (JSON path, sentence)."""
+
+    def __init__(self, problems: Sequence[tuple[str, str]]) -> None:
+        super().__init__("; ".join(f"{path}: {text}" for path, text in problems))
+        self.problems = list(problems)
+
+
+class PublishReport(msgspec.Struct, frozen=True):
+    """``version`` is 0 for a dry run.  ``changes``: (kind, name, added | changed | removed | same)."""
+
+    version: int
+    changes: list[tuple[str, str, str]]
+    warnings: list[str] = []
+
+
+class Engine(Protocol):
+    """The engine as its doors (HTTP, links, console) see it.  All awaits end when the change is on disk and decided."""
+
+    store: Store
+    clock: Clock
+
+    @property
+    def plan(self) -> Any:
+        """The published :class:`heliograph.decide.Plan`."""
+        ...
+
+    @property
+    def ready(self) -> bool:
+        """Accepting work: started, disk writable, not draining."""
+        ...
+
+    def collect(self, arrivals: Sequence[Arrival]) -> Awaitable[list[Result]]:
+        """Append and decide; one result per arrival, in order.  Raises :class:`Busy` having taken none of them."""
+        ...
+
+    async def change_ledger(self, rows: Sequence[LedgerRow]) -> None:
+        """Commit consent or suppression rows (later word wins), tell every key that holds the address, and cancel
+        what is queued to it."""
+        ...
+
+    async def feedback(self, outcomes: Sequence[Outcome]) -> None:
+        """Delivered, opened, clicked, complained, unsubscribed: from links, bounces or hooks."""
+        ...
+
+    async def change_lists(self, changes: Sequence[tuple[str, ListChange]]) -> None:
+        """(key, change) for static lists."""
+        ...
+
+    async def publish(self, document: dict[str, Any], *, dry_run: bool = False) -> PublishReport:
+        """Validate and switch to this plan document in one commit, then sweep; :class:`PlanRefused` leaves the old."""
+        ...
+
+    async def replay_dead_letters(self, ids: Sequence[str], repaired: dict[str, bytes]) -> list[Result]:
+        """Try them again, with their payload replaced where ``repaired`` has one."""
+        ...
+
+    def state(self, key: str) -> Any:
+        """The :class:`heliograph.decide.State` of a key, following merges to the survivor, or None."""
+        ...
+
+    def find(self, person: str) -> list[str]:
+        """Keys for a user id, ``anon:``/``email:`` id, bare anonymous id or email address; survivors only."""
+        ...
+
+    def render_context(self, message: MessageRow) -> dict[str, Any] | None:
+        """What Liquid sees for this message, from the person's present state; None when the run is gone."""
+        ...
+
+    def subscribe(self) -> "LiveFeed":
+        """A bounded feed of what happens, for the live page; close it when done."""
+        ...
+
+
+class LiveFeed(Protocol):
+    async def get(self) -> dict[str, Any]:
+        """The next thing that happened: {"at", "kind": "event" | "message" | "segment", ...}."""
+        ...
+
+    def close(self) -> None: ...
+
+
+class Clock(Protocol):
+    """The only source of the present, in ms UTC; never goes backwards within a process."""
+
+    def now(self) -> int: ...
+
+
+class SchemaCheck(Protocol):
+    """A compiled JSON Schema, passed into the pure packages."""
+
+    def __call__(self, value: Any) -> str | None:
+        """``None`` when the value is valid, else one sentence: where and what."""
+        ...
+
+
+class Verdict(msgspec.Struct, frozen=True, array_like=True):
+    """What a receiver said about one message.
+
+    ``kind``: sent (2yz after the dot), retry (4yz, or nothing was accepted and the connection broke before the dot),
+    bounced (5yz), unknown (the dot was written, its reply never read).  ``reply``: its last reply in one line.
+    """
+
+    kind: str
+    code: int
+    enhanced: str
+    reply: str
+
+
+class Transport(Protocol):
+    """Carries ready messages to a receiver."""
+
+    async def send(
+        self, sender: str, recipient: str, message: bytes, *, before_data: "CommitPoint"
+    ) -> Verdict:
+        """Deliver CRLF bytes, not yet dot-stuffed.  ``before_data`` is awaited once, when a connection is ready and
+        before any byte of DATA is written; when it answers False nothing is sent."""
+        ...
+
+    async def close(self) -> None: ...
+
+
+class CommitPoint(Protocol):
+    async def __call__(self) -> bool: ...
+
+
+__all__: Iterable[str] = [
+    "Arrival", "Busy", "Clock", "Commit", "CommitPoint", "DeadLetter", "Engine", "JournalRow", "LiveFeed",
+    "MessageRow", "PlanRefused", "PlanRow", "PublishReport", "Result", "SchemaCheck", "Store", "StoreFull",
+    "StoreLocked", "StoreTooNew", "Transport", "Verdict",
+]  # fmt: skip
