@@ -5,7 +5,7 @@ Words: *commit* = one atomic, durable change of everything one chunk decided; *p
 the log, increasing by one, never reused; *key* = a person's key (``u:``, ``a:``, ``e:``).
 """
 
-from collections.abc import Awaitable, Iterable, Iterator, Sequence
+from collections.abc import Awaitable, Iterator, Sequence
 from typing import Any, Protocol
 
 import msgspec
@@ -205,9 +205,7 @@ class Store(Protocol):
         """A person's facts, newest first."""
         ...
 
-    def dead_letters(
-        self, limit: int = 100, cursor: str | None = None
-    ) -> tuple[list[DeadLetter], str | None]: ...
+    def dead_letters(self, limit: int = 100, cursor: str | None = None) -> tuple[list[DeadLetter], str | None]: ...
 
     def dead_letter(self, id: str) -> DeadLetter | None: ...
 
@@ -284,7 +282,7 @@ class Engine(Protocol):
     """The engine as its doors (HTTP, links, console) see it.  All awaits end when the change is on disk and decided."""
 
     store: Store
-    clock: Clock
+    clock: "Clock"
 
     @property
     def plan(self) -> Any:
@@ -376,9 +374,7 @@ class Verdict(msgspec.Struct, frozen=True, array_like=True):
 class Transport(Protocol):
     """Carries ready messages to a receiver."""
 
-    async def send(
-        self, sender: str, recipient: str, message: bytes, *, before_data: "CommitPoint"
-    ) -> Verdict:
+    async def send(self, sender: str, recipient: str, message: bytes, *, before_data: "CommitPoint") -> Verdict:
         """Deliver CRLF bytes, not yet dot-stuffed.  ``before_data`` is awaited once, when a connection is ready and
         before any byte of DATA is written; when it answers False nothing is sent."""
         ...
@@ -390,7 +386,7 @@ class CommitPoint(Protocol):
     async def __call__(self) -> bool: ...
 
 
-__all__: Iterable[str] = [
+__all__ = [
     "Arrival", "Busy", "Clock", "Commit", "CommitPoint", "DeadLetter", "Engine", "JournalRow", "LiveFeed",
     "MessageRow", "PlanRefused", "PlanRow", "PublishReport", "Result", "SchemaCheck", "Store", "StoreFull",
     "StoreLocked", "StoreTooNew", "Transport", "Verdict",

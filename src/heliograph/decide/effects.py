@@ -83,9 +83,7 @@ class Duplicate(msgspec.Struct, frozen=True, array_like=True, tag="duplicate"):
     event_id: str
 
 
-Effect: TypeAlias = (
-    DecideMessage | CancelMessage | Hop | SetMembership | ChangeLedger | IndexEmail | Fact | Duplicate
-)
+Effect: TypeAlias = DecideMessage | CancelMessage | Hop | SetMembership | ChangeLedger | IndexEmail | Fact | Duplicate
 
 FACTS = {
     "segment_entered": "segment; at the very instant the condition turned true",

@@ -185,9 +185,7 @@ def decode_record(data: bytes) -> Record:
     try:
         magic, version, kind, flags, workspace, _bucket, received_at, plan_version = _HEADER.unpack_from(data)
         if magic != MAGIC or version > VERSION:
-            raise RecordError(
-                f"not a record of version {VERSION} or older (magic {magic:#x}, version {version})"
-            )
+            raise RecordError(f"not a record of version {VERSION} or older (magic {magic:#x}, version {version})")
         at = _HEADER.size
         (size,) = _LEN.unpack_from(data, at)
         key = data[at + 2 : at + 2 + size].decode()
