@@ -331,6 +331,15 @@ class Engine(Protocol):
         """What Liquid sees for this message, from the person's present state; None when the run is gone."""
         ...
 
+    def journey_counts(self) -> dict[str, dict[str, int]]:
+        """For each journey by name, kept across restarts: ``active``, ``started``, ``held_out``, ``finished``, ``sent``,
+        ``skipped``, ``goals``."""
+        ...
+
+    def building(self) -> dict[str, Any] | None:
+        """The sweep after a publish: {"plan", "done", "total"}, or None when none is running."""
+        ...
+
     def subscribe(self) -> "LiveFeed":
         """A bounded feed of what happens, for the live page; close it when done."""
         ...
