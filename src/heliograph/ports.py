@@ -26,6 +26,10 @@ class StoreTooNew(Exception):
     """Written by a newer version of Heliograph.  Stop the process."""
 
 
+UNFINISHED = frozenset({"queued", "deferred", "sending"})
+"""Statuses of a message that somebody still has to act on: a restart picks them up, retention leaves them."""
+
+
 class MessageRow(msgspec.Struct, array_like=True, kw_only=True):
     """One email to one person in the ledger of messages.  Fields are only ever appended.
 
@@ -69,7 +73,7 @@ class JournalRow(msgspec.Struct, array_like=True):
 
 
 class DeadLetter(msgspec.Struct, array_like=True, kw_only=True):
-    """An input that was refused after its 200, kept for repair and replay (P30D).  ``payload``: the JSON as received."""
+    """An input refused after its 200, kept for repair and replay (P30D).  ``payload``: the JSON as received."""
 
     id: str
     at: int
@@ -90,10 +94,13 @@ class PlanRow(msgspec.Struct, array_like=True):
 class Commit(msgspec.Struct):
     """Everything that one chunk changes.  The store applies all of it or nothing, durably.
 
-    ``log``: ``(position, record)``; a record whose body is an event also goes into ``history`` under (key,
-    occurred_at, event_id), and the log row points there instead of holding the event twice.
-    ``wakeups``: key -> (old deadline or None, new deadline or None).
-    ``members``: (name, key) -> since, or None for leaving.  ``messages``: the row as it is now.
+    ``log``: ``(position, record)``, positions ascending and above the last one (else ValueError: two writers); a
+    record whose body is an event also goes into ``history`` under (key, occurred_at, event_id), and the log row
+    points there instead of holding the event twice.  Of two events under one such triple the first stays in history,
+    while the log still reads back each record as it was appended.
+    ``wakeups``: key -> (old deadline or None, new deadline or None); the old one is removed, the new one set.
+    ``members``: (name, key) -> since, or None for leaving.  ``messages``: the row as it is now; ``created_at`` and
+    ``key`` of a message never change.  ``journal``: (key, row), appended.  ``emails``: (address, key) -> held or not.
     """
 
     log: list[tuple[int, Record]] = []
@@ -114,7 +121,12 @@ class Commit(msgspec.Struct):
 
 
 class Store(Protocol):
-    """Everything one machine remembers.  One process owns it; reads see the last finished commit."""
+    """Everything one machine remembers.  One process owns it; reads see the last finished commit.
+
+    Each read answers from one instant: never half of a commit.  Rows handed out are copies.  *Storage order* of keys
+    is (bucket, key).  Cursors are opaque, URL-safe and name a place, not a page: rows that appear or vanish elsewhere
+    neither repeat nor skip others.  A cursor that this store did not make raises ValueError.
+    """
 
     def commit(self, commit: Commit, *, sync: bool = True) -> None:
         """Apply all of it, or raise (:class:`StoreFull`) having applied nothing.  With ``sync`` (the default) it
@@ -172,7 +184,7 @@ class Store(Protocol):
         limit: int = 50,
         cursor: str | None = None,
     ) -> tuple[list[MessageRow], str | None]:
-        """Newest first, and the cursor of the next page."""
+        """Newest first (``created_at`` descending, then by id), and the cursor of the next page or None."""
         ...
 
     def unfinished_messages(self) -> Iterator[MessageRow]:
@@ -181,15 +193,17 @@ class Store(Protocol):
 
     # -- consent and suppression --
     def ledger(self, address: str) -> list[LedgerRow]:
-        """Every row of a normalised address."""
+        """Every row of a normalised address, by topic."""
         ...
 
     def suppressions(self, limit: int = 100, cursor: str | None = None) -> tuple[list[LedgerRow], str | None]:
-        """Addresses that are stopped (topics beginning with ``!``)."""
+        """Addresses that are stopped (topic begins with ``!`` and ``given`` is False), by (address, topic)."""
         ...
 
     # -- look-ups --
-    def keys_of_email(self, address: str) -> list[str]: ...
+    def keys_of_email(self, address: str) -> list[str]:
+        """Keys that hold this normalised address, sorted."""
+        ...
 
     def members(
         self, name: str, limit: int = 100, cursor: str | None = None
@@ -202,16 +216,18 @@ class Store(Protocol):
         ...
 
     def journal(self, key: str, limit: int = 200, before: int | None = None) -> list[JournalRow]:
-        """A person's facts, newest first."""
+        """A person's facts with ``at < before``, newest first; of the same instant the last appended first."""
         ...
 
-    def dead_letters(self, limit: int = 100, cursor: str | None = None) -> tuple[list[DeadLetter], str | None]: ...
+    def dead_letters(self, limit: int = 100, cursor: str | None = None) -> tuple[list[DeadLetter], str | None]:
+        """Newest first (``at`` descending, then by id), and the cursor of the next page or None."""
+        ...
 
     def dead_letter(self, id: str) -> DeadLetter | None: ...
 
     # -- plans and small things --
     def plan(self, version: int | None = None) -> PlanRow | None:
-        """This version, or the current one."""
+        """This version, or the current one: the highest."""
         ...
 
     def plans(self) -> list[tuple[int, int]]:
@@ -223,9 +239,12 @@ class Store(Protocol):
         ...
 
     def expire(self, *, log_before: int, history_before: int, dead_letters_before: int) -> int:
-        """Retention: drop log rows and their kin received before these instants (ms), journal and messages
-        with history's; returns how many rows went.  Never drops history that the log still points at, nor an
-        unfinished message."""
+        """Retention: drop what was received before these instants (ms), journal and messages with history's;
+        returns how many rows went.  Work per call is bounded, so call it regularly; the place it reached is kept.
+
+        The log goes from its front, up to the first row that is young enough, and keeps its last row for ever:
+        positions are never reused and the log stays the clock.  History that the log still points at and unfinished
+        messages stay."""
         ...
 
     def counts(self) -> dict[str, int]:
@@ -396,7 +415,7 @@ class CommitPoint(Protocol):
 
 
 __all__ = [
-    "Arrival", "Busy", "Clock", "Commit", "CommitPoint", "DeadLetter", "Engine", "JournalRow", "LiveFeed",
+    "UNFINISHED", "Arrival", "Busy", "Clock", "Commit", "CommitPoint", "DeadLetter", "Engine", "JournalRow", "LiveFeed",
     "MessageRow", "PlanRefused", "PlanRow", "PublishReport", "Result", "SchemaCheck", "Store", "StoreFull",
     "StoreLocked", "StoreTooNew", "Transport", "Verdict",
 ]  # fmt: skip

@@ -1,1 +1,5 @@
+"""The store in memory: the twin of every durable one, for tests, simulations and trials."""
 
+from heliograph.adapters.memory.store import MemoryStore
+
+__all__ = ["MemoryStore"]
