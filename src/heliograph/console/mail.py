@@ -1,0 +1,118 @@
+"""Messages, suppressions and trial sends."""
+
+from collections.abc import Awaitable, Callable
+from typing import Annotated, Any
+
+from litestar import Router, delete, get, post, put
+from litestar.exceptions import HTTPException, NotFoundException
+from litestar.params import Parameter
+
+from heliograph import decide
+from heliograph.console import shapes
+from heliograph.console.people import find_or_404, near_word
+from heliograph.events.identity import normalise_address, profile_id
+from heliograph.events.record import LedgerRow
+from heliograph.ports import Engine
+
+STATUSES = (
+    "queued", "deferred", "sending", "sent", "delivered", "bounced", "unknown", "cancelled", "expired", "skipped",
+)  # fmt: skip
+
+SendTest = Callable[[str, str, dict[str, Any] | None], Awaitable[tuple[bool, str]]]
+"""(template, address, profile's render context or None) -> (accepted, one plain line)."""
+
+RECENT_EVENTS = 50
+"""Latest events of a profile that a trial send shows to Liquid."""
+
+Limit = Annotated[int, Parameter(ge=1, le=1000)]
+
+
+def address_or_400(text: str) -> str:
+    if address := normalise_address(text):
+        return address
+    raise HTTPException(f"{text!r} is not an email address", status_code=400)
+
+
+def messages_router(engine: Engine) -> Router:
+    @get("/", summary="Messages, newest first")
+    async def messages(
+        profile: str | None = None, status: str | None = None, limit: Limit = 50, cursor: str | None = None
+    ) -> shapes.Messages:
+        if status is not None and status not in STATUSES:
+            raise HTTPException(f"no status is called {status!r}{near_word(status, list(STATUSES))}", status_code=400)
+        key = find_or_404(engine, profile)[0] if profile else None
+        try:
+            rows, following = engine.store.messages(key=key, status=status, limit=limit, cursor=cursor)
+        except ValueError as error:
+            raise HTTPException(f"cursor: {error}", status_code=400) from error
+        return shapes.Messages([shapes.message_of(row) for row in rows], following)
+
+    @get("/{message_id:str}", summary="One message")
+    async def message(message_id: str) -> shapes.Message:
+        if row := engine.store.message(message_id):
+            return shapes.message_of(row)
+        raise NotFoundException(f"no message has the id {message_id!r}")
+
+    return Router("/messages", route_handlers=[messages, message], tags=["messages"])
+
+
+def suppressions_router(engine: Engine) -> Router:
+    async def suppress(address: str, stopped: bool, source: str) -> None:
+        row = LedgerRow(address_or_400(address), "!manual", not stopped, engine.clock.now(), source)
+        await engine.change_ledger([row])
+
+    @get("/", summary="Addresses that get no mail")
+    async def suppressions(limit: Limit = 100, cursor: str | None = None) -> shapes.Suppressions:
+        rows, following = engine.store.suppressions(limit, cursor)
+        return shapes.Suppressions([shapes.suppression_of(row) for row in rows], following)
+
+    @put("/{address:str}", summary="Stop all mail to this address", status_code=200)
+    async def add(address: str, data: shapes.SuppressRequest | None = None) -> shapes.Suppression:
+        reason = data.reason if data else "manual"
+        await suppress(address, True, reason)
+        return shapes.Suppression(address_or_400(address), "manual", engine.clock.now(), reason)
+
+    @delete("/{address:str}", summary="Let mail to this address go again (a hard bounce is forgotten, too)")
+    async def remove(address: str) -> None:
+        now, normal = engine.clock.now(), address_or_400(address)
+        stopped = [row for row in engine.store.ledger(normal) if row.topic.startswith("!") and not row.given]
+        if not stopped:
+            raise NotFoundException(f"{normal} is not suppressed")
+        await engine.change_ledger([LedgerRow(normal, row.topic, True, now, "api") for row in stopped])
+
+    return Router("/suppressions", route_handlers=[suppressions, add, remove], tags=["suppressions"])
+
+
+def templates_router(engine: Engine, send_test: SendTest | None) -> Router:
+    @post("/{name:str}/send-test", summary="Render with a profile and send now, outside every journey", status_code=200)
+    async def trial(name: str, data: shapes.SendTestRequest) -> shapes.SendTestResult:
+        if name not in engine.plan.templates:
+            hint = near_word(name, list(engine.plan.templates))
+            raise NotFoundException(f"no template is called {name!r}{hint}")
+        if send_test is None:
+            raise HTTPException("this server has no mail relay", status_code=503)
+        profile = find_or_404(engine, data.profile)[0] if data.profile else None
+        context = trial_context(engine, profile)
+        ok, verdict = await send_test(name, address_or_400(data.to), context)
+        return shapes.SendTestResult(ok, verdict)
+
+    return Router("/templates", route_handlers=[trial], tags=["templates"])
+
+
+def trial_context(engine: Engine, key: str | None) -> dict[str, Any] | None:
+    """What Liquid would see for this profile outside a run: its latest event stands in for the entry event."""
+    state = engine.state(key) if key else None
+    if state is None or key is None:
+        return None
+    now = engine.clock.now()
+    recent = [shapes.event_of(event) for event in engine.store.recent_history(key, RECENT_EVENTS)]
+    last: dict[str, list[dict[str, Any]]] = {}
+    for event in recent:
+        last.setdefault(event.get("name", ""), []).append(event)
+    return {
+        "profile": {**decide.profile_view(state, engine.plan, now)["traits"], "id": profile_id(key)},
+        "event": recent[0] if recent else None,
+        "last": last,
+        "run": {"key": "", "journey": "", "entered_at": now},
+        "now": now,
+    }

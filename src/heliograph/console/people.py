@@ -1,0 +1,107 @@
+"""Profiles: who is it, what happened to them, and why (or why not)."""
+
+import difflib
+from typing import Annotated, Any
+
+from litestar import Router, get
+from litestar.exceptions import HTTPException, NotFoundException
+from litestar.params import Parameter
+
+from heliograph import decide
+from heliograph.console import shapes
+from heliograph.events.identity import profile_id
+from heliograph.ports import Engine, Store
+
+NEAR_MISS_SCAN = 20_000
+"""Keys looked at for a name like the one asked for: about 20 ms, only when nobody has that name."""
+JOURNAL_READ = 1_000
+"""Facts of one person that ``why`` reads, newest first."""
+
+Limit = Annotated[int, Parameter(ge=1, le=1000)]
+
+
+def near_people(store: Store, asked: str) -> list[str]:
+    """Up to three profiles whose name is like the one that nobody has."""
+    names: list[str] = []
+    last: str | None = None
+    while len(names) < NEAR_MISS_SCAN and (page := store.keys(last, 1000)):
+        names += [profile_id(key) for key in page]
+        last = page[-1]
+    lowered = {name.lower(): name for name in names}
+    near = difflib.get_close_matches(asked.lower(), lowered, 3, 0.75)
+    return [lowered[name] for name in near]
+
+
+def near_word(word: str, words: list[str]) -> str:
+    near = difflib.get_close_matches(word, words, 1, 0.5)
+    return f"; did you mean {near[0]}?" if near else f"; there are: {', '.join(sorted(words)) or 'none'}"
+
+
+def find_or_404(engine: Engine, person: str) -> list[str]:
+    """The keys of a person (an address may have several), or a 404 that names near misses."""
+    if keys := engine.find(person):
+        return keys
+    near = near_people(engine.store, person)
+    hint = f"; did you mean {' or '.join(near)}?" if near else ""
+    raise NotFoundException(f"nobody is known as {person!r}{hint}")
+
+
+def journal_of(engine: Engine, key: str, limit: int = JOURNAL_READ) -> list[tuple[int, str, dict[str, Any]]]:
+    return [(row.at, row.kind, row.data) for row in engine.store.journal(key, limit)]
+
+
+def timeline_of(engine: Engine, key: str, limit: int) -> list[shapes.TimelineItem]:
+    """Events, facts and messages of a person, newest first."""
+    items = [
+        shapes.TimelineItem(event.occurred_at, "event", shapes.event_of(event))
+        for event in engine.store.recent_history(key, limit)
+    ]
+    items += [shapes.TimelineItem(at, kind, data) for at, kind, data in journal_of(engine, key, limit)]
+    messages, _ = engine.store.messages(key=key, limit=limit)
+    items += [
+        shapes.TimelineItem(row.sent_at or row.created_at, "message", {"template": row.template, "status": row.status,
+                            "reason": row.reason, "journey": row.journey, "message_id": row.message_id})
+        for row in messages
+    ]  # fmt: skip
+    return sorted(items, key=lambda item: -item.at)[:limit]
+
+
+def explain(engine: Engine, key: str, journey: str | None, template: str | None) -> dict[str, Any]:
+    """``why`` for one person and one journey or template."""
+    plan, state, now = engine.plan, engine.state(key), engine.clock.now()
+    if journey is not None:
+        if journey not in plan.journeys:
+            raise NotFoundException(f"no journey is called {journey!r}{near_word(journey, list(plan.journeys))}")
+        return decide.explain_journey(state, plan, journey, now, journal_of(engine, key))
+    assert template is not None
+    if template not in plan.templates:
+        raise NotFoundException(f"no template is called {template!r}{near_word(template, list(plan.templates))}")
+    return decide.explain_template(state, plan, template, now, journal_of(engine, key))
+
+
+def router(engine: Engine) -> Router:
+    @get("/{person:str}", summary="One profile: traits, segments, runs, consent")
+    async def profile(person: str) -> shapes.Profile:
+        keys = find_or_404(engine, person)
+        view = decide.profile_view(engine.state(keys[0]), engine.plan, engine.clock.now())
+        return shapes.Profile(
+            profile_id=profile_id(keys[0]),
+            traits=view["traits"],
+            segments=view["segments"],
+            runs=view["runs"],
+            consent=view["consent"],
+            also=[profile_id(key) for key in keys[1:]],
+        )
+
+    @get("/{person:str}/timeline", summary="What happened to this person, newest first")
+    async def timeline(person: str, limit: Limit = 100) -> shapes.Timeline:
+        return shapes.Timeline(timeline_of(engine, find_or_404(engine, person)[0], limit))
+
+    @get("/{person:str}/why", summary="Why this person did, or did not, get a mail")
+    async def why(person: str, journey: str | None = None, template: str | None = None) -> dict[str, Any]:
+        if (journey is None) == (template is None):
+            raise HTTPException("say which: ?journey=NAME or ?template=NAME", status_code=400)
+        key = find_or_404(engine, person)[0]
+        return {"profile_id": profile_id(key), **explain(engine, key, journey, template)}
+
+    return Router("/profiles", route_handlers=[profile, timeline, why], tags=["profiles"])

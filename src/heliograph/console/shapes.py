@@ -1,0 +1,239 @@
+"""The JSON of the API, snake_case, and how a row of the store becomes it."""
+
+from typing import Any
+
+import msgspec
+
+from heliograph.events.event import Event
+from heliograph.events.identity import profile_id
+from heliograph.events.record import LedgerRow
+from heliograph.ports import DeadLetter, MessageRow
+
+
+class Outcome(msgspec.Struct, frozen=True):
+    kind: str
+    at: int
+    machine: bool
+
+
+class Message(msgspec.Struct, frozen=True):
+    """One email to one person.  ``broadcast_id`` is null until broadcasts exist."""
+
+    message_id: str
+    profile_id: str
+    journey: str
+    run_id: str
+    step_id: str
+    broadcast_id: str | None
+    template: str
+    template_version: str
+    address: str
+    status: str
+    reason: str
+    created_at: int
+    sent_at: int | None
+    outcomes: list[Outcome]
+
+
+class Messages(msgspec.Struct, frozen=True):
+    messages: list[Message]
+    next: str | None
+
+
+class Member(msgspec.Struct, frozen=True):
+    profile_id: str
+    since: int
+
+
+class Members(msgspec.Struct, frozen=True):
+    """``count`` is exact; ``members`` is one page in storage order."""
+
+    members: list[Member]
+    count: int
+    next: str | None
+
+
+class SegmentOverview(msgspec.Struct, frozen=True):
+    name: str
+    count: int
+
+
+class Segments(msgspec.Struct, frozen=True):
+    segments: list[SegmentOverview]
+
+
+class JourneyOverview(msgspec.Struct, frozen=True):
+    name: str
+    version: str
+    active: int
+    started: int
+    held_out: int
+    finished: int
+    sent: int
+    skipped: int
+    goals: int
+
+
+class Journeys(msgspec.Struct, frozen=True):
+    journeys: list[JourneyOverview]
+
+
+class Profile(msgspec.Struct, frozen=True):
+    """``also``: other profiles that hold the address that was asked for."""
+
+    profile_id: str
+    traits: dict[str, Any]
+    segments: list[dict[str, Any]]
+    runs: list[dict[str, Any]]
+    consent: dict[str, Any]
+    also: list[str]
+
+
+class TimelineItem(msgspec.Struct, frozen=True):
+    """``kind``: event, message, or a kind of fact."""
+
+    at: int
+    kind: str
+    data: dict[str, Any]
+
+
+class Timeline(msgspec.Struct, frozen=True):
+    timeline: list[TimelineItem]
+
+
+class DeadLetterItem(msgspec.Struct, frozen=True):
+    id: str
+    at: int
+    reason: str
+    event_name: str
+    payload: str
+    replayed_at: int | None
+
+
+class DeadLetters(msgspec.Struct, frozen=True):
+    dead_letters: list[DeadLetterItem]
+    next: str | None
+
+
+class ReplayRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """``ids``: at most 1,000.  ``repaired``: id -> the corrected call, as JSON, in place of the original."""
+
+    ids: list[str]
+    repaired: dict[str, msgspec.Raw] = {}
+
+
+class ReplayResult(msgspec.Struct, frozen=True):
+    message_id: str
+    status: str
+    reason: str
+
+
+class Replayed(msgspec.Struct, frozen=True):
+    results: list[ReplayResult]
+
+
+class PlanView(msgspec.Struct, frozen=True):
+    """``building``: the sweep after a publish, or null."""
+
+    version: int
+    published_at: int
+    versions: list[dict[str, int]]
+    building: dict[str, Any] | None
+    document: dict[str, Any]
+
+
+class PublishRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Either ``document`` (a plan document) or ``version`` (go back to a published one)."""
+
+    document: dict[str, Any] | None = None
+    version: int | None = None
+    dry_run: bool = False
+
+
+class Change(msgspec.Struct, frozen=True):
+    kind: str
+    name: str
+    change: str
+
+
+class Published(msgspec.Struct, frozen=True):
+    version: int
+    changes: list[Change]
+    warnings: list[str]
+
+
+class Suppression(msgspec.Struct, frozen=True):
+    """``kind``: bounce, manual or complaint."""
+
+    address: str
+    kind: str
+    at: int
+    source: str
+
+
+class Suppressions(msgspec.Struct, frozen=True):
+    suppressions: list[Suppression]
+    next: str | None
+
+
+class SuppressRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    reason: str = "manual"
+
+
+class ListRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """``people``: user ids, ``anon:`` ids or addresses.  ``remove``: take them off instead."""
+
+    people: list[str]
+    remove: bool = False
+
+
+class ListResult(msgspec.Struct, frozen=True):
+    name: str
+    accepted: int
+    unknown: list[str]
+
+
+class SendTestRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    to: str
+    profile: str | None = None
+
+
+class SendTestResult(msgspec.Struct, frozen=True):
+    """``verdict``: one plain line, as the relay said it."""
+
+    ok: bool
+    verdict: str
+
+
+def message_of(row: MessageRow) -> Message:
+    return Message(
+        message_id=row.message_id,
+        profile_id=profile_id(row.key),
+        journey=row.journey,
+        run_id=row.run_id,
+        step_id=row.step_id,
+        broadcast_id=None,
+        template=row.template,
+        template_version=row.template_version,
+        address=row.address,
+        status=row.status,
+        reason=row.reason,
+        created_at=row.created_at,
+        sent_at=row.sent_at or None,
+        outcomes=[Outcome(kind, at, machine) for kind, at, machine in row.outcomes],
+    )
+
+
+def dead_letter_of(row: DeadLetter) -> DeadLetterItem:
+    payload = row.payload.decode("utf-8", "replace")
+    return DeadLetterItem(row.id, row.at, row.reason, row.event_name, payload, row.replayed_at or None)
+
+
+def suppression_of(row: LedgerRow) -> Suppression:
+    return Suppression(row.address, row.topic.removeprefix("!"), row.at, row.source)
+
+
+def event_of(event: Event) -> dict[str, Any]:
+    """An event for people's eyes: only what it carries."""
+    fields = ("event_id", "type", "name", "user_id", "anonymous_id", "properties", "traits", "context")
+    return {name: value for name in fields if (value := getattr(event, name))}
