@@ -36,17 +36,50 @@ class Job(msgspec.Struct, array_like=True, frozen=True):
     topic: str | None = None
 
 
+class DkimKey(msgspec.Struct, frozen=True):
+    """``pem``: the private key itself, PEM, unencrypted."""
+
+    domain: str
+    selector: str
+    pem: str
+
+
+class MailerSender(msgspec.Struct, frozen=True, rename={"from_": "from"}):
+    """A sender as ``[sender.NAME]`` has it, its keys read.  ``from_`` is header text: ``Shop <hello@shop.example>``."""
+
+    from_: str
+    reply_to: str | None = None
+    postal_address: str = ""
+    dkim: tuple[DkimKey, ...] = ()
+
+
+class MailerSettings(msgspec.Struct, frozen=True):
+    """What a mailer needs to know; the engine fills it.
+
+    ``link_keys``: key id -> secret for links in mail (opens, clicks, unsubscribe); ``link_key`` names the signing one.
+    ``connections``: the bound of this mailer's pool.  ``drain_s``: how long it finishes what is past its commit point.
+    """
+
+    smtp_url: str
+    senders: dict[str, MailerSender]
+    base_url: str
+    link_keys: dict[str, bytes]
+    link_key: str = ""
+    connections: int = 10
+    drain_s: float = 30.0
+
+
 class Hello(msgspec.Struct, array_like=True, frozen=True, tag="hello"):
     pid: int
     credit: int
 
 
 class Setup(msgspec.Struct, array_like=True, frozen=True, tag="setup"):
-    """``settings``: smtp url, senders with DKIM keys (PEM), base_url, link keys.  ``templates``: compiled templates by
+    """``settings``: see :class:`MailerSettings`.  ``templates``: compiled templates by
     (name, version); older versions stay while messages wait for them."""
 
     epoch: int
-    settings: dict[str, Any]
+    settings: MailerSettings
     templates: list[dict[str, Any]]
 
 
@@ -77,6 +110,8 @@ class Done(msgspec.Struct, array_like=True, frozen=True):
     reason: str
     at: int
     size: int = 0
+    suppress: bool = False
+    """The reply says that the address itself is dead: write ``!bounce`` for it."""
 
 
 class Report(msgspec.Struct, array_like=True, frozen=True, tag="report"):
@@ -104,3 +139,29 @@ from_engine = msgspec.msgpack.Decoder(FromEngine)
 def frame(message: FromMailer | FromEngine) -> bytes:
     body = encoder.encode(message)
     return len(body).to_bytes(4, "big") + body
+
+
+class BrokenPeer(Exception):
+    """The other side of the socket sent what is no frame: close it."""
+
+
+class Unframer:
+    """Cuts a stream of bytes into the bodies of frames."""
+
+    def __init__(self) -> None:
+        self._buffer = bytearray()
+
+    def feed(self, data: bytes) -> list[bytes]:
+        """The bodies that are complete now, in order; :class:`BrokenPeer` on a length beyond :data:`MAX_FRAME`."""
+        self._buffer += data
+        bodies, at = [], 0
+        while len(self._buffer) - at >= 4:
+            size = int.from_bytes(self._buffer[at : at + 4], "big")
+            if size > MAX_FRAME:
+                raise BrokenPeer(f"a frame of {size:,} bytes")
+            if len(self._buffer) - at - 4 < size:
+                break
+            bodies.append(bytes(self._buffer[at + 4 : at + 4 + size]))
+            at += 4 + size
+        del self._buffer[:at]
+        return bodies
