@@ -10,6 +10,7 @@ from typing import Any, Protocol
 
 import msgspec
 
+from heliograph.events.decode import Arrival
 from heliograph.events.event import Event
 from heliograph.events.record import LedgerRow, ListChange, Outcome, Record
 
@@ -252,16 +253,6 @@ class Store(Protocol):
         ...
 
     def close(self) -> None: ...
-
-
-class Arrival(msgspec.Struct, frozen=True):
-    """One call at the door, decoded and within limits.  ``raw``: its JSON as received (kept if it becomes a dead
-    letter); ``refused``: the reason when decoding already said no, then ``event`` is None."""
-
-    message_id: str
-    event: Event | None
-    raw: bytes
-    refused: str = ""
 
 
 class Result(msgspec.Struct, frozen=True):
