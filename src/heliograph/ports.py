@@ -27,6 +27,11 @@ class StoreTooNew(Exception):
     """Written by a newer version of Heliograph.  Stop the process."""
 
 
+class StoreFailed(Exception):
+    """The disk failed in a way that trying again does not mend.  Stop the process: what was acknowledged is there at
+    the next start, what this commit was going to change may or may not be."""
+
+
 UNFINISHED = frozenset({"queued", "deferred", "sending"})
 """Statuses of a message that somebody still has to act on: a restart picks them up, retention leaves them."""
 
@@ -441,6 +446,6 @@ class Transport(Protocol):
 
 __all__ = [
     "UNFINISHED", "Arrival", "Busy", "Clock", "Commit", "Courier", "DeadLetter", "Engine", "JournalRow", "LiveFeed",
-    "MessageRow", "Parcel", "PlanRefused", "PlanRow", "PublishReport", "Result", "SchemaCheck", "Store", "StoreFull",
-    "StoreLocked", "StoreTooNew", "Transport", "Verdict",
+    "MessageRow", "Parcel", "PlanRefused", "PlanRow", "PublishReport", "Result", "SchemaCheck", "Store", "StoreFailed",
+    "StoreFull", "StoreLocked", "StoreTooNew", "Transport", "Verdict",
 ]  # fmt: skip

@@ -7,7 +7,7 @@ It is the oracle of the contract suite, so it prefers the plain way: rows are ke
 import threading
 from bisect import bisect_right, insort
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from functools import wraps
+from functools import update_wrapper
 from typing import Any, Concatenate, ParamSpec, TypeVar
 
 import msgspec
@@ -51,11 +51,11 @@ def _page(rows: Iterable[T], limit: int, place: Callable[[T], Sequence[str | int
 def _atomic(
     method: "Callable[Concatenate[MemoryStore, P], R]",
 ) -> "Callable[Concatenate[MemoryStore, P], R]":
-    @wraps(method)
-    def locked(self: "MemoryStore", *args: P.args, **kwargs: P.kwargs) -> R:
+    def locked(self: "MemoryStore", /, *args: P.args, **kwargs: P.kwargs) -> R:
         with self._lock:
             return method(self, *args, **kwargs)
 
+    update_wrapper(locked, method)
     return locked
 
 
