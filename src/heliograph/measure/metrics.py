@@ -1,0 +1,48 @@
+"""The one list of metric names: what the server tells Prometheus, as data.
+
+``runtime/meter.py`` turns it into collectors; docs and dashboards are written from it.  Units are in the names, as
+Prometheus asks; every histogram's buckets follow from the target it watches (design, section 10).
+"""
+
+import msgspec
+
+COUNTER, GAUGE, HISTOGRAM = "counter", "gauge", "histogram"
+
+_FAST = (0.0002, 0.0005, 0.001, 0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0)
+_SEND = (0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0, 30.0, 300.0, 3600.0)
+
+
+class Metric(msgspec.Struct, frozen=True):
+    kind: str
+    help: str
+    labels: tuple[str, ...] = ()
+    buckets: tuple[float, ...] = ()
+
+
+METRICS: dict[str, Metric] = {
+    "heliograph_events_total": Metric(COUNTER, "Calls collected, by what became of them.", ("status",)),
+    "heliograph_records_total": Metric(COUNTER, "Records appended to the log, by kind.", ("kind",)),
+    "heliograph_chunk_records": Metric(
+        HISTOGRAM, "Records decided in one commit.", buckets=(1, 4, 16, 64, 256, 1024, 2048, 4096)
+    ),
+    "heliograph_decide_seconds": Metric(HISTOGRAM, "Deciding one commit.", buckets=_FAST),
+    "heliograph_commit_seconds": Metric(HISTOGRAM, "Writing and syncing one commit.", buckets=_FAST),
+    "heliograph_queue_records": Metric(GAUGE, "Records waiting to be decided."),
+    "heliograph_queue_bytes": Metric(GAUGE, "Bytes waiting to be decided."),
+    "heliograph_busy_total": Metric(COUNTER, "Calls answered 503, by reason.", ("reason",)),
+    "heliograph_step_errors_total": Metric(COUNTER, "Records that could not be decided: report each as a bug."),
+    "heliograph_facts_total": Metric(COUNTER, "Facts decided, by kind.", ("kind",)),
+    "heliograph_timer_lateness_seconds": Metric(HISTOGRAM, "From a timer's instant to its decision.", buckets=_SEND),
+    "heliograph_messages_total": Metric(COUNTER, "Messages that reached a status.", ("status",)),
+    "heliograph_message_seconds": Metric(
+        HISTOGRAM, "From the record that decided a message to the receiver's 250.", buckets=_SEND
+    ),
+    "heliograph_messages_waiting": Metric(GAUGE, "Queued messages held in memory."),
+    "heliograph_messages_claimed": Metric(GAUGE, "Messages in the hands of mailers."),
+    "heliograph_mailers": Metric(GAUGE, "Mailer processes connected."),
+    "heliograph_sweep_keys_total": Metric(COUNTER, "Keys touched after a publish."),
+    "heliograph_plan_version": Metric(GAUGE, "The published plan."),
+    "heliograph_store": Metric(GAUGE, "Estimated sizes of the store.", ("what",)),
+    "heliograph_disk_full": Metric(GAUGE, "1 while the disk refuses writes."),
+}
+"""By name; a counter's ``_total`` is part of it."""

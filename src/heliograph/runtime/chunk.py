@@ -1,0 +1,298 @@
+"""One chunk: records appended and decided in log order, and the one commit that they become.
+
+A record's hops are decided right behind it, first in first out, before the next record from outside: so what is decided
+does not depend on where one chunk ends and the next begins, and a log replayed record by record gives the same.
+Everything here is plain computation over the :class:`~heliograph.runtime.desk.Desk`; the processor owns the waiting.
+"""
+
+from collections import Counter, deque
+from collections.abc import Callable
+from typing import Any
+
+from msgspec.structs import replace
+
+from heliograph import decide
+from heliograph.decide import effects as fx
+from heliograph.deliver.commit import Stop
+from heliograph.deliver.commit import decide as commit_point
+from heliograph.deliver.lifecycle import CANCELLABLE
+from heliograph.events.event import Event
+from heliograph.events.identity import email_of, profile_id
+from heliograph.events.ids import make_id
+from heliograph.events.record import HISTORICAL, Body, EventBody, LedgerChange, LedgerRow, Outcome, Record
+from heliograph.ports import Clock, Commit, DeadLetter, JournalRow, MessageRow
+from heliograph.runtime.desk import Desk
+
+MAX_CASCADE = 10_000
+"""Records that may follow from one: more is a loop that :data:`~heliograph.events.record.MAX_HOPS` failed to cut."""
+
+
+class UndecidedError(Exception):
+    """``step`` raised or ran away: a bug.  Nothing of the chunk may be kept."""
+
+
+class Chunk:
+    """Build it by :meth:`append` and the other verbs, then :meth:`finish`.
+
+    Beside the commit it collects what to do once that is on disk: ``offers`` (messages to mail), ``earliest`` (the
+    earliest deadline set) and ``news`` (for the live feed, when ``watched``).
+    """
+
+    def __init__(self, desk: Desk, clock: Clock, *, watched: bool = False) -> None:
+        self.desk = desk
+        self.commit = Commit(log=[], states={}, wakeups={}, messages={}, ledger={}, members={}, journal=[], emails={},
+                             dead_letters={}, meta={})  # fmt: skip
+        self.offers: list[MessageRow] = []
+        self.news: list[dict[str, Any]] = []
+        self.facts: dict[str, int] = {}
+        self.duplicate = False
+        self._clock = clock
+        self._watched = watched
+        self._deadlines: dict[str, int | None] = {}
+        self._hops: deque[Record] = deque()
+        self._derived = 0
+
+    # -- records --
+
+    def now(self) -> int:
+        """The instant of the next record: never before the one before it, also across restarts."""
+        desk = self.desk
+        now = self._clock.now()
+        if now > desk.last_at:
+            desk.last_at = now
+        return desk.last_at
+
+    def append_event(self, event: Event, key: str) -> bool:
+        """Append a call from outside; True when it was seen before."""
+        at = self.now()
+        if event.occurred_at > at:
+            event = replace(event, occurred_at=at)
+        address = email_of(event)
+        rows = list(self.desk.words(address).values()) if address else []
+        flags = HISTORICAL if event.historical else 0
+        self.duplicate = False
+        self._append(Record(key, event.event_id, at, self.desk.plan.version, EventBody(event, rows), flags))
+        if self._watched:
+            self._tell(at, "event", key, name=event.name or event.type, event_id=event.event_id)
+        return self.duplicate
+
+    def append(self, key: str, body: Body, *cause: str | int) -> None:
+        """Append a record of the runtime's own; ``cause`` names it (its id is derived)."""
+        at = self.now()
+        name = make_id("record", type(body).__name__, key, self.desk.position + 1, *cause)
+        self._append(Record(key, name, at, self.desk.plan.version, body))
+
+    def _append(self, record: Record) -> None:
+        """Decide a record and everything that follows from it."""
+        hops = self._hops
+        hops.append(record)
+        left = MAX_CASCADE
+        while hops:
+            left -= 1
+            if not left:
+                raise UndecidedError(f"record {record.id} led to more than {MAX_CASCADE} others")
+            self._decide(hops.popleft())
+
+    def _decide(self, record: Record) -> None:
+        desk = self.desk
+        key = record.key
+        desk.position += 1
+        self.commit.log.append((desk.position, record))
+        state = desk.state(key) or decide.new_state(key)
+        if key not in self._deadlines:
+            self._deadlines[key] = decide.deadline(state)
+        state, effects = decide.step(state, record, desk.plan)
+        desk.states.write(key, state)
+        for effect in effects:
+            _APPLY[type(effect)](self, record, effect)
+
+    def replay(self, record: Record) -> None:
+        """Decide a logged record alone: what follows from it is in the log, too."""
+        self._decide(record)
+        self._hops.clear()
+
+    def deadline_of(self, key: str) -> int | None:
+        """The earliest timer of a key as it is now."""
+        state = self.desk.state(key)
+        return None if state is None else decide.deadline(state)
+
+    # -- effects --
+
+    def _message(self, record: Record, effect: fx.DecideMessage) -> None:
+        if self.desk.message(effect.message_id) is not None:
+            return  # the same decision never mails twice
+        template = self.desk.plan.templates.get(effect.template) or {}
+        row = MessageRow(
+            message_id=effect.message_id,
+            key=record.key,
+            journey=effect.journey,
+            journey_version=effect.journey_version,
+            run_id=effect.run_id,
+            step_id=effect.step_id,
+            template=effect.template,
+            template_version=template.get("version", ""),
+            topic=effect.topic,
+            transactional=effect.transactional,
+            address=effect.address,
+            status=effect.status,
+            reason=effect.reason,
+            created_at=effect.created_at,
+            not_before=effect.not_before,
+            not_after=effect.not_after,
+            cause_received_at=record.received_at,
+        )
+        self.write_message(row)
+        if row.status == "queued":
+            self.offers.append(row)
+
+    def _cancel(self, record: Record, effect: fx.CancelMessage) -> None:
+        row = self.desk.message(effect.message_id)
+        if row is None:
+            return
+        if row.status in CANCELLABLE:
+            self.end_message(row, "cancelled", effect.reason, effect.at)
+        elif row.status == "sending":
+            self._fact(record, fx.Fact("cancel_too_late", effect.at, {"message_id": row.message_id}))
+
+    def _hop(self, _record: Record, effect: fx.Hop) -> None:
+        self._hops.append(effect.record)
+
+    def _member(self, record: Record, effect: fx.SetMembership) -> None:
+        self.commit.members[effect.segment, record.key] = effect.at if effect.on else None
+        if self._watched:
+            self._tell(effect.at, "segment", record.key, segment=effect.segment, on=effect.on)
+
+    def _consent(self, record: Record, effect: fx.ChangeLedger) -> None:
+        imported = bool(record.flags & HISTORICAL)
+        for row in effect.rows:
+            self.say(row, imported=imported, asker=record.key)
+
+    def _email(self, record: Record, effect: fx.IndexEmail) -> None:
+        self.desk.write_holder(effect.address, record.key, effect.on)
+        self.commit.emails[effect.address, record.key] = effect.on
+
+    def _fact(self, record: Record, effect: fx.Fact) -> None:
+        self.commit.journal.append(
+            (record.key, JournalRow(effect.at, effect.kind, effect.data, self.desk.position))
+        )
+        self.facts[effect.kind] = self.facts.get(effect.kind, 0) + 1
+        self.desk.tally.note(effect.kind, effect.data)
+
+    def _duplicate(self, _record: Record, _effect: fx.Duplicate) -> None:
+        self.duplicate = True
+
+    # -- ledger --
+
+    def say(self, row: LedgerRow, *, imported: bool = False, asker: str | None = None) -> None:
+        """Write one word of consent or suppression, unless a later one stands; every key that holds the address hears
+        the word that stands.  ``asker``: the key whose record said it, which hears also a refusal."""
+        old = self.desk.words(row.address).get(row.topic)
+        stands = old is None or overrides(row, old, imported=imported)
+        if stands:
+            self.desk.write_word(row)
+            self.commit.ledger[row.address, row.topic] = row
+        told = set(self.desk.holders(row.address)) if stands else set()
+        if asker is not None:
+            told.add(asker)
+        change = LedgerChange([row if stands or old is None else old])
+        for key in sorted(told):
+            self._hop_of(key, change)
+
+    def drop_stopped(self, row: LedgerRow) -> None:
+        """Cancel at once what is queued to an address that has just been stopped (the commit point would, too)."""
+        for message in self.desk.messages_of(sorted(self.desk.holders(row.address))):
+            if message.address == row.address and message.status in CANCELLABLE and (stop := self.stopped(message)):
+                self.end_message(message, stop.status, stop.reason, self.now())
+        self.drain()
+
+    def stopped(self, row: MessageRow) -> Stop | None:
+        """The decision at the commit point, on the ledger as it is now; None is go."""
+        words = self.desk.words(row.address).values() if row.address else ()
+        return commit_point(row, words, self.desk.consent_rules, self.now())
+
+    # -- messages --
+
+    def write_message(self, row: MessageRow) -> None:
+        """The row as it is from now on."""
+        self.desk.messages.write(row.message_id, row)
+        self.commit.messages[row.message_id] = row
+        if self._watched:
+            self._tell(self.desk.last_at, "message", row.key, message_id=row.message_id, status=row.status,
+                       journey=row.journey, template=row.template, address=row.address, reason=row.reason)  # fmt: skip
+
+    def end_message(self, row: MessageRow, status: str, reason: str, at: int) -> None:
+        """The message came to this end; its person hears of it."""
+        sent_at = at if status == "sent" else row.sent_at
+        self.write_message(
+            replace(row, status=status, reason=reason, sent_at=sent_at, outcomes=[*row.outcomes, (status, at, False)])
+        )
+        self._hop_of(row.key, Outcome(row.message_id, status, at, reason))
+
+    def _hop_of(self, key: str, body: Body) -> None:
+        self._derived += 1
+        name = make_id("record", type(body).__name__, key, self.desk.position, self._derived)
+        self._hops.append(Record(key, name, self.now(), self.desk.plan.version, body))
+
+    def drain(self) -> None:
+        """Decide what is pending when no record is being appended."""
+        if self._hops:
+            self._append(self._hops.popleft())
+
+    # -- the end --
+
+    @property
+    def records(self) -> int:
+        return len(self.commit.log)
+
+    def dead_letter(self, letter: DeadLetter) -> None:
+        self.commit.dead_letters[letter.id] = letter
+
+    def finish(self) -> Commit:
+        """Encode what changed; call it once, right before the desk is sealed."""
+        commit = self.commit
+        deadline, encode = decide.deadline, decide.encode_state
+        for key, state in self.desk.states.open.items():
+            commit.states[key] = encode(state)
+            new, old = deadline(state), self._deadlines[key]
+            if new != old:
+                commit.wakeups[key] = (old, new)
+        commit.meta.update(self.desk.tally.changes())
+        return commit
+
+    def kinds(self) -> dict[str, int]:
+        """How many records of each kind."""
+        bodies = Counter(type(record.body) for _, record in self.commit.log)
+        return {body.__name__: count for body, count in bodies.items()}
+
+    def statuses(self) -> dict[str, int]:
+        """How many messages came to each status."""
+        return Counter(row.status for row in self.commit.messages.values())
+
+    @property
+    def earliest(self) -> int | None:
+        """The earliest deadline that this chunk set, None when it set none."""
+        return min((new for _, new in self.commit.wakeups.values() if new is not None), default=None)
+
+    def _tell(self, at: int, kind: str, key: str, **more: object) -> None:
+        self.news.append({"at": at, "kind": kind, "profile_id": profile_id(key), **more})
+
+
+def overrides(new: LedgerRow, old: LedgerRow, *, imported: bool = False) -> bool:
+    """Whether ``new`` takes the place of ``old``: the later word by its own time, a withdrawal wins ties, and an
+    imported grant never lifts a withdrawal."""
+    if imported and new.given and not old.given:
+        return False
+    return new.at > old.at or (new.at == old.at and old.given and not new.given)
+
+
+_APPLY: dict[type, Callable[[Chunk, Record, Any], None]] = {
+    fx.DecideMessage: Chunk._message,
+    fx.CancelMessage: Chunk._cancel,
+    fx.Hop: Chunk._hop,
+    fx.SetMembership: Chunk._member,
+    fx.ChangeLedger: Chunk._consent,
+    fx.IndexEmail: Chunk._email,
+    fx.Fact: Chunk._fact,
+    fx.Duplicate: Chunk._duplicate,
+}
+"""What each effect does to the commit."""

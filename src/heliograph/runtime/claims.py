@@ -1,0 +1,123 @@
+"""Work that mailers ask of the processor: to pass the commit point, to record outcomes, to bury the lost."""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import structlog
+from msgspec.structs import replace
+
+from heliograph.ports import MessageRow
+from heliograph.runtime import mailwire
+from heliograph.runtime.chunk import Chunk
+from heliograph.runtime.feedback import lose, take_report
+from heliograph.runtime.work import Work
+
+log = structlog.get_logger("heliograph.claims")
+
+Answer = Callable[[list[str], list[tuple[str, str]]], None]
+
+
+class PassCommitPoint(Work):
+    """The commit point: from here on a message counts as sent or unknown, whatever happens.
+
+    ``held``: what this mailer still holds; it is empty once its socket has closed, and then nothing may go.
+    """
+
+    internal = True
+
+    def __init__(self, message_ids: Sequence[str], held: Mapping[str, MessageRow], answer: Answer) -> None:
+        self.records = len(message_ids)
+        self.size = 0
+        self._ids, self._held, self._answer = message_ids, held, answer
+
+    def decide(self, chunk: Chunk) -> None:
+        self._go: list[str] = []
+        self._stop: list[tuple[str, str]] = []
+        for message_id in self._ids:
+            self._judge(chunk, message_id)
+
+    def _judge(self, chunk: Chunk, message_id: str) -> None:
+        row = chunk.desk.message(message_id) if message_id in self._held else None
+        if row is None:
+            self._stop.append((message_id, "not yours"))
+        elif stop := chunk.stopped(row):
+            self._stop.append((message_id, stop.reason))
+            if stop.status != row.status:
+                chunk.end_message(row, stop.status, stop.reason, chunk.now())
+                chunk.drain()
+        else:
+            self._go.append(message_id)
+            chunk.write_message(replace(row, status="sending", sending_at=chunk.now()))
+
+    def settled(self) -> None:
+        self._answer(self._go, self._stop)
+
+    def failed(self, error: Exception) -> None:
+        self._answer([], [(message_id, "stopping") for message_id in self._ids])
+
+
+class TakeReports(Work):
+    """Outcomes.  ``ended`` gets (message id, row to be tried again or None) of each."""
+
+    internal = True
+
+    def __init__(
+        self, done: Sequence[mailwire.Done], ended: Callable[[list[tuple[mailwire.Done, MessageRow | None]]], None]
+    ) -> None:
+        self.records = len(done)
+        self.size = 0
+        self._done, self._ended = done, ended
+
+    def decide(self, chunk: Chunk) -> None:
+        self._fates = [(done, take_report(chunk, done)) for done in self._done]
+
+    def settled(self) -> None:
+        self._ended(self._fates)
+
+
+class Bury(Work):
+    """Messages whose mailer is gone: those past the commit point are ``unknown``, the others wait again."""
+
+    internal = True
+
+    def __init__(
+        self,
+        message_ids: Sequence[str],
+        templates: Callable[[], Mapping[str, Any]],
+        again: Callable[[list[MessageRow]], None],
+        reason: str,
+    ) -> None:
+        self.records = len(message_ids)
+        self.size = 0
+        self._ids, self._templates, self._again, self._reason = message_ids, templates, again, reason
+
+    def decide(self, chunk: Chunk) -> None:
+        self._waiting: list[MessageRow] = []
+        for message_id in self._ids:
+            row = chunk.desk.message(message_id)
+            if row is not None and row.status == "sending":
+                template = self._templates().get(row.template) or {}
+                row = lose(chunk, message_id, resend=template.get("on_unknown") == "resend", reason=self._reason)
+            if row is not None and row.status == "queued":
+                self._waiting.append(row)
+
+    def settled(self) -> None:
+        self._again(self._waiting)
+
+
+class End(Work):
+    """Messages that come to an end before any mailer had them: stale, or without a run."""
+
+    internal = True
+
+    def __init__(self, fates: Sequence[tuple[str, str, str]]) -> None:
+        self.records = len(fates)
+        self.size = 0
+        self._fates = fates
+
+    def decide(self, chunk: Chunk) -> None:
+        for message_id, status, reason in self._fates:
+            row = chunk.desk.message(message_id)
+            if row is not None and row.status == "queued":
+                chunk.end_message(row, status, reason, chunk.now())
+                chunk.drain()

@@ -1,0 +1,151 @@
+"""The desk: everything the processor has at hand while it decides, in front of the store.
+
+One task writes here, one chunk at a time; nothing awaits in between.  After a commit that failed, :meth:`Desk.reload`
+forgets all of it and reads the store again, because nothing of that commit has happened.
+"""
+
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+import msgspec
+
+from heliograph import decide
+from heliograph.events.record import LedgerRow
+from heliograph.ports import MessageRow, SchemaCheck, Store
+from heliograph.runtime.recent import Recent
+from heliograph.runtime.tally import Tally
+
+STATES = 20_000
+"""Decoded states kept: a busy person's is some kilobytes in memory, so about 100 MB at most."""
+MESSAGES = 20_000
+ADDRESSES = 20_000
+
+CompileSchema = Callable[[dict[str, Any]], SchemaCheck]
+
+
+class Published:
+    """A plan in force, with the checks that its schemas became."""
+
+    __slots__ = ("checks", "consent_rules", "plan")
+
+    def __init__(self, plan: decide.Plan, compile_schema: CompileSchema) -> None:
+        self.plan = plan
+        schemas = plan.document.get("schemas", {})
+        self.checks: dict[str, SchemaCheck] = {name: compile_schema(schema) for name, schema in schemas.items()}
+        topics = plan.document.get("policies", {}).get("topics", {})
+        self.consent_rules: dict[str, str] = {name: topic["consent"] for name, topic in topics.items()}
+
+
+class Desk:
+    """States, ledger, messages, holders of addresses, tallies, the last position and the last instant."""
+
+    def __init__(self, store: Store, compile_schema: CompileSchema) -> None:
+        self.store = store
+        self.compile_schema = compile_schema
+        self.states: Recent[str, decide.State] = Recent(STATES)
+        self.messages: Recent[str, MessageRow] = Recent(MESSAGES)
+        self._words: Recent[str, dict[str, LedgerRow]] = Recent(ADDRESSES)
+        self._holders: Recent[str, frozenset[str]] = Recent(ADDRESSES)
+        self.published: Published | None = None
+        self.reload()
+
+    # -- life of a chunk --
+
+    @property
+    def _recents(self) -> tuple[Recent[Any, Any], ...]:
+        return (self.states, self.messages, self._words, self._holders)
+
+    def seal(self) -> None:
+        for recent in self._recents:
+            recent.seal()
+
+    def settle(self) -> None:
+        for recent in self._recents:
+            recent.settle()
+
+    def reload(self) -> None:
+        """Forget, and begin where the store is."""
+        for recent in self._recents:
+            recent.clear()
+        self.position = self.store.last_position()
+        self.last_at = self.store.last_received_at()
+        self.tally = Tally.load(self.store)
+        self._reload_plan()
+
+    def _reload_plan(self) -> None:
+        row = self.store.plan()
+        if row is None:
+            self.published = None
+        elif self.published is None or self.published.plan.version != row.version:
+            plan = decide.compile_plan(msgspec.json.decode(row.document), row.version)
+            self.published = Published(plan, self.compile_schema)
+
+    @property
+    def in_force(self) -> Published:
+        if self.published is None:
+            raise RuntimeError("no plan is published")
+        return self.published
+
+    @property
+    def plan(self) -> decide.Plan:
+        return self.in_force.plan
+
+    @property
+    def consent_rules(self) -> dict[str, str]:
+        """Topic -> required or assumed."""
+        return self.in_force.consent_rules
+
+    # -- states --
+
+    def state(self, key: str) -> decide.State | None:
+        state = self.states.get(key)
+        if state is None:
+            (blob,) = self.store.states((key,))
+            if blob is not None:
+                state = self.states.keep(key, decide.decode_state(blob))
+        return state
+
+    def fetch(self, keys: Iterable[str]) -> None:
+        """Read states in one go that will be needed one by one."""
+        missing = [key for key in dict.fromkeys(keys) if self.states.get(key) is None]
+        if len(missing) > 1:
+            for key, blob in zip(missing, self.store.states(missing), strict=True):
+                if blob is not None:
+                    self.states.keep(key, decide.decode_state(blob))
+
+    # -- messages --
+
+    def message(self, message_id: str) -> MessageRow | None:
+        row = self.messages.get(message_id)
+        if row is None and (row := self.store.message(message_id)) is not None:
+            self.messages.keep(message_id, row)
+        return row
+
+    def messages_of(self, keys: Sequence[str], limit: int = 200) -> list[MessageRow]:
+        """Latest messages of these keys, as they are now."""
+        found = {row.message_id: row for key in keys for row in self.store.messages(key=key, limit=limit)[0]}
+        found.update((row.message_id, row) for row in self.messages.unsettled() if row.key in keys)
+        return [self.messages.get(message_id) or row for message_id, row in found.items()]
+
+    # -- ledger --
+
+    def words(self, address: str) -> dict[str, LedgerRow]:
+        """Topic -> row of a normalised address.  Not to be changed in place."""
+        words = self._words.get(address)
+        if words is None:
+            words = self._words.keep(address, {row.topic: row for row in self.store.ledger(address)})
+        return words
+
+    def write_word(self, row: LedgerRow) -> None:
+        self._words.write(row.address, {**self.words(row.address), row.topic: row})
+
+    def holders(self, address: str) -> frozenset[str]:
+        """Keys that hold the address."""
+        holders = self._holders.get(address)
+        if holders is None:
+            holders = self._holders.keep(address, frozenset(self.store.keys_of_email(address)))
+        return holders
+
+    def write_holder(self, address: str, key: str, on: bool) -> None:
+        holders = self.holders(address)
+        self._holders.write(address, holders | {key} if on else holders - {key})

@@ -1,0 +1,248 @@
+"""The dispatcher: offers queued messages to mailer processes over a local socket and carries their answers.
+
+The socket is the lease.  A mailer holds what it was offered until it reports or its socket closes; claims live here, in
+memory.  Only ``sending`` and outcomes are written, by work that goes through the processor's one queue.
+"""
+
+import asyncio
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import structlog
+
+from heliograph.ports import Clock, MessageRow, Store
+from heliograph.runtime import mailwire
+from heliograph.runtime.claims import Bury, End, PassCommitPoint, TakeReports
+from heliograph.runtime.meter import Meter
+from heliograph.runtime.outbox import Outbox
+from heliograph.runtime.work import Work
+
+LONGEST_SLEEP_S = 1.0
+SLICE = 64
+"""Messages offered before other tasks have a turn: a render context costs some 50 us."""
+
+log = structlog.get_logger("heliograph.dispatcher")
+
+RenderContext = Callable[[MessageRow], dict[str, Any] | None]
+
+
+class Mailer:
+    """One connected mailer process.  ``held``: the messages that are its own until it reports them."""
+
+    def __init__(self, epoch: int, writer: asyncio.StreamWriter) -> None:
+        self.epoch = epoch
+        self.credit = 0
+        self.held: dict[str, MessageRow] = {}
+        self._writer = writer
+
+    def send(self, message: mailwire.FromEngine) -> None:
+        if not self._writer.is_closing():
+            self._writer.write(mailwire.frame(message))
+
+    def close(self) -> None:
+        self._writer.close()
+
+
+class Dispatcher:
+    """``setup``: what a mailer needs to know (settings); ``templates``: name -> compiled template, of the plan in
+    force."""
+
+    def __init__(
+        self,
+        store: Store,
+        clock: Clock,
+        meter: Meter,
+        *,
+        put: Callable[[Work], None],
+        render_context: RenderContext,
+        templates: Callable[[], Mapping[str, Any]],
+        settings: dict[str, Any],
+    ) -> None:
+        self._clock, self._meter, self._put = clock, meter, put
+        self._render_context, self._templates, self._settings = render_context, templates, settings
+        self._store = store
+        self.outbox = Outbox(store)
+        self.mailers: dict[int, Mailer] = {}
+        self._epochs = 0
+        self._stirred = asyncio.Event()
+        self._draining = False
+        self._server: asyncio.Server | None = None
+        self._handlers: set[asyncio.Task[None]] = set()
+
+    # -- from the engine --
+
+    def recover(self) -> None:
+        """After a start: what was past its commit point is unknown; the rest is fetched when mailers are there."""
+        lost = [row.message_id for row in self._store.unfinished_messages() if row.status == "sending"]
+        if lost:
+            log.warning("messages without an outcome", count=len(lost))
+            self._put(Bury(lost, self._templates, self._again, "the server stopped before the receiver's reply"))
+
+    def offer(self, rows: Sequence[MessageRow]) -> None:
+        """Rows just committed as queued."""
+        for row in rows:
+            self.outbox.add(row)
+        self._stirred.set()
+
+    def plan_changed(self) -> None:
+        templates = list(self._templates().values())
+        for mailer in self.mailers.values():
+            mailer.send(mailwire.Templates(templates))
+
+    async def listen(self, path: Path) -> None:
+        self._server = await asyncio.start_unix_server(self._serve, str(path))
+
+    async def run(self) -> None:
+        """Offer, until cancelled."""
+        while True:
+            self._stirred.clear()
+            while not self._draining and self._offer_slice():
+                await asyncio.sleep(0)
+            await self._sleep()
+
+    async def drain(self, patience_s: float) -> None:
+        """Offer no more; let mailers finish what they hold, then close."""
+        self._draining = True
+        for mailer in self.mailers.values():
+            mailer.send(mailwire.Drain())
+        if self._handlers:
+            await asyncio.wait(self._handlers, timeout=patience_s)
+        for mailer in list(self.mailers.values()):
+            mailer.close()
+        if self._server is not None:
+            self._server.close()
+        if self._handlers:
+            await asyncio.wait(self._handlers, timeout=1)
+
+    # -- offering --
+
+    def _offer_slice(self) -> bool:
+        """Offer up to a slice, to the mailers with most credit; False when nothing more can go now."""
+        mailer = max(self.mailers.values(), key=lambda one: one.credit, default=None)
+        if mailer is None or mailer.credit <= 0:
+            return False
+        jobs, fates = self._jobs(mailer, min(mailer.credit, SLICE))
+        if jobs:
+            mailer.credit -= len(jobs)
+            mailer.send(mailwire.Offer(jobs))
+        if fates:
+            self._put(End(fates))
+        return bool(jobs or fates)
+
+    def _jobs(self, mailer: Mailer, count: int) -> tuple[list[mailwire.Job], list[tuple[str, str, str]]]:
+        now = self._clock.now()
+        jobs: list[mailwire.Job] = []
+        fates: list[tuple[str, str, str]] = []
+        while len(jobs) < count and len(fates) < SLICE and (row := self.outbox.claim(now)) is not None:
+            if fate := self._fate(row, now):
+                self.outbox.done(row.message_id)
+                fates.append((row.message_id, *fate))
+            elif (context := self._render_context(row)) is None:
+                self.outbox.done(row.message_id)
+                fates.append((row.message_id, "cancelled", "run_gone"))
+            else:
+                mailer.held[row.message_id] = row
+                jobs.append(self._job(row, context))
+        return jobs, fates
+
+    def _fate(self, row: MessageRow, now: int) -> tuple[str, str] | None:
+        if row.not_after and now >= row.not_after:
+            return "expired", "stale"
+        if row.template not in self._templates():
+            return "skipped", f"no_template: {row.template}"
+        return None
+
+    def _job(self, row: MessageRow, context: dict[str, Any]) -> mailwire.Job:
+        return mailwire.Job(
+            message_id=row.message_id,
+            template=row.template,
+            template_version=self._templates()[row.template]["version"],
+            address=row.address,
+            context=context,
+            created_at=row.created_at,
+            not_after=row.not_after,
+            attempt=row.attempt + 1,
+            topic=row.topic,
+        )
+
+    async def _sleep(self) -> None:
+        seconds, first = LONGEST_SLEEP_S, self.outbox.next_at()
+        if first is not None and first > (now := self._clock.now()):
+            seconds = min((first - now) / 1000, LONGEST_SLEEP_S)
+        try:
+            async with asyncio.timeout(seconds):
+                await self._stirred.wait()
+        except TimeoutError:
+            pass
+
+    # -- the socket --
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        self._handlers.add(task)
+        self._epochs += 1
+        mailer = Mailer(self._epochs, writer)
+        try:
+            await self._listen_to(mailer, reader)
+        except (asyncio.IncompleteReadError, ConnectionError):
+            pass
+        except msgspec.MsgspecError as error:
+            log.error("a mailer speaks nonsense", error=str(error))
+        finally:
+            self._handlers.discard(task)
+            self._lost(mailer)
+            mailer.close()
+
+    async def _listen_to(self, mailer: Mailer, reader: asyncio.StreamReader) -> None:
+        while True:
+            size = int.from_bytes(await reader.readexactly(4), "big")
+            if size > mailwire.MAX_FRAME:
+                return
+            match mailwire.from_mailer.decode(await reader.readexactly(size)):
+                case mailwire.Hello(pid, credit):
+                    self._welcome(mailer, pid, credit)
+                case mailwire.AskCommit(epoch, ids) if epoch == mailer.epoch:
+                    self._put(PassCommitPoint(ids, mailer.held, lambda go, stop: self._verdicts(mailer, go, stop)))
+                case mailwire.Report(epoch, done) if epoch == mailer.epoch:
+                    mine = [one for one in done if one.message_id in mailer.held]
+                    self._put(TakeReports(mine, lambda fates: self._reported(mailer, fates)))
+
+    def _welcome(self, mailer: Mailer, pid: int, credit: int) -> None:
+        mailer.credit = credit
+        self.mailers[mailer.epoch] = mailer
+        mailer.send(mailwire.Setup(mailer.epoch, self._settings, list(self._templates().values())))
+        log.info("mailer connected", pid=pid, credit=credit, epoch=mailer.epoch)
+        self._stirred.set()
+
+    def _verdicts(self, mailer: Mailer, go: list[str], stop: list[tuple[str, str]]) -> None:
+        mailer.send(mailwire.Verdicts(go, stop))
+
+    def _reported(self, mailer: Mailer, fates: list[tuple[mailwire.Done, MessageRow | None]]) -> None:
+        for done, again in fates:
+            row = mailer.held.pop(done.message_id, None)
+            if row is None:
+                continue
+            mailer.credit += 1
+            if again is not None:
+                self.outbox.add(again)
+            else:
+                self.outbox.done(done.message_id)
+            if done.kind == "sent" and row.cause_received_at:
+                self._meter.observe("message_seconds", max(done.at - row.cause_received_at, 0) / 1000)
+        self._stirred.set()
+
+    def _lost(self, mailer: Mailer) -> None:
+        """The socket closed: the lease is over."""
+        self.mailers.pop(mailer.epoch, None)
+        held, mailer.held = list(mailer.held), {}
+        if held:
+            log.warning("mailer gone", epoch=mailer.epoch, held=len(held))
+            self._put(Bury(held, self._templates, self._again, "the mailer stopped before the receiver's reply"))
+
+    def _again(self, rows: list[MessageRow]) -> None:
+        for row in rows:
+            self.outbox.add(row)
+        self._stirred.set()

@@ -1,0 +1,109 @@
+"""What mailers and receivers say about messages, turned into rows, ledger words and outcomes of the people."""
+
+from typing import Final
+
+from msgspec.structs import replace
+
+from heliograph.deliver.lifecycle import SIGNALS, advance
+from heliograph.deliver.replies import condemns_address, parse
+from heliograph.deliver.retry import next_attempt, spent
+from heliograph.events.record import LedgerRow, Outcome
+from heliograph.ports import MessageRow
+from heliograph.runtime.chunk import Chunk
+from heliograph.runtime.mailwire import Done
+
+STATUS_SIGNALS: Final = {"delivered": "deliver", "bounced": "bounce", "sent": "sent"}
+"""Kinds of feedback that move the status; the others are outcomes only."""
+
+STOPPING: Final = {"complained": "!complaint", "bounced": "!bounce"}
+"""Kinds of feedback that write a suppression."""
+
+
+def take_feedback(chunk: Chunk, outcome: Outcome) -> None:
+    """Record what came back about a message after it was sent, and tell its person.
+
+    The same kind a second time changes nothing, except for opens and clicks, which are events of their own.
+    """
+    row = chunk.desk.message(outcome.message_id)
+    if row is None:
+        return
+    repeated = any(kind == outcome.kind for kind, _, _ in row.outcomes)
+    if repeated and outcome.kind not in ("opened", "clicked"):
+        return
+    status = advance(row.status, STATUS_SIGNALS.get(outcome.kind, ""))
+    outcomes = [*row.outcomes, (outcome.kind, outcome.at, outcome.machine)][-MAX_OUTCOMES:]
+    chunk.write_message(replace(row, status=status or row.status, outcomes=outcomes))
+    if topic := STOPPING.get(outcome.kind):
+        suppress(chunk, row, topic, outcome.at, outcome.reason)
+    chunk.append(row.key, outcome)
+
+
+MAX_OUTCOMES = 50
+"""Kept with one message; a link clicked a thousand times needs no thousand rows."""
+
+
+def take_report(chunk: Chunk, done: Done) -> MessageRow | None:
+    """Apply what a mailer says; the row when it waits for another attempt."""
+    row = chunk.desk.message(done.message_id)
+    signal = SIGNALS.get(done.kind)
+    if row is None or signal is None:
+        return None
+    status = advance("claimed" if row.status == "queued" else row.status, signal)
+    if status is None:
+        return None
+    if status == "queued":
+        return _again(chunk, row, done)
+    if status == "bounced" and _condemned(done):
+        suppress(chunk, row, "!bounce", done.at, done.reason)
+    chunk.end_message(row, status, done.reason, done.at)
+    chunk.drain()
+    return None
+
+
+def _condemned(done: Done) -> bool:
+    reply = parse(done.reason)
+    return condemns_address(getattr(done, "stage", "rcpt"), reply.code, reply.enhanced, reply.text)
+
+
+def suppress(chunk: Chunk, row: MessageRow, topic: str, at: int, proof: str) -> None:
+    if not row.address:
+        return
+    word = LedgerRow(row.address, topic, False, at, "feedback", proof=proof[:500])
+    chunk.say(word)
+    chunk.drain()
+
+
+def _again(chunk: Chunk, row: MessageRow, done: Done) -> MessageRow | None:
+    """A later attempt, or the end of them."""
+    next_at = next_attempt(row.message_id, row.attempt + 1, done.at)
+    if next_at is None or (row.not_after and next_at >= row.not_after):
+        reason = spent(done.reason) if next_at is None else f"stale: {done.reason}"
+        chunk.end_message(row, "expired", reason, done.at)
+        chunk.drain()
+        return None
+    waiting = replace(
+        row, status="queued", reason=done.reason, attempt=row.attempt + 1, next_at=next_at, sending_at=0
+    )
+    chunk.write_message(waiting)
+    return waiting
+
+
+def lose(chunk: Chunk, message_id: str, *, resend: bool, reason: str) -> MessageRow | None:
+    """A message past its commit point whose mailer is gone: ``unknown``, never silently sent again.
+
+    ``resend``: its template chose to be mailed twice rather than never; the row then waits again, and says so.
+    """
+    row = chunk.desk.message(message_id)
+    if row is None or row.status != "sending":
+        return None
+    at = chunk.now()
+    if resend:
+        outcomes = [*row.outcomes, ("unknown", at, False)]
+        again = replace(
+            row, status="queued", reason=f"resent: {reason}", attempt=row.attempt + 1, sending_at=0, outcomes=outcomes
+        )
+        chunk.write_message(again)
+        return again
+    chunk.end_message(row, "unknown", reason, at)
+    chunk.drain()
+    return None

@@ -1,0 +1,46 @@
+"""Prometheus collectors made from the one list of names in ``measure/metrics.py``."""
+
+from typing import Any
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+
+from heliograph.measure.metrics import COUNTER, GAUGE, METRICS, Metric
+
+
+class Meter:
+    """Every metric of one engine, in its own registry, by the name without the ``heliograph_`` prefix.
+
+    Children of labelled metrics are made once and kept: looking them up by label costs more than counting.
+    """
+
+    def __init__(self) -> None:
+        self.registry = CollectorRegistry()
+        self._metrics = {name.removeprefix("heliograph_"): self._make(name, metric) for name, metric in METRICS.items()}
+        self._children: dict[tuple[str, str], Any] = {}
+
+    def _make(self, name: str, metric: Metric) -> Any:
+        if metric.kind == COUNTER:
+            return Counter(name, metric.help, metric.labels, registry=self.registry)
+        if metric.kind == GAUGE:
+            return Gauge(name, metric.help, metric.labels, registry=self.registry)
+        return Histogram(name, metric.help, metric.labels, registry=self.registry, buckets=metric.buckets)
+
+    def count(self, name: str, label: str = "", by: float = 1) -> None:
+        self._child(name, label).inc(by)
+
+    def set(self, name: str, value: float, label: str = "") -> None:
+        self._child(name, label).set(value)
+
+    def observe(self, name: str, value: float) -> None:
+        self._metrics[name].observe(value)
+
+    def watch(self, name: str, read: Any) -> None:
+        """A gauge whose value is read when somebody asks."""
+        self._metrics[name].set_function(read)
+
+    def _child(self, name: str, label: str) -> Any:
+        child = self._children.get((name, label))
+        if child is None:
+            metric = self._metrics[name]
+            child = self._children[name, label] = metric.labels(label) if label else metric
+        return child

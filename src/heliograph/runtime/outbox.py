@@ -1,0 +1,78 @@
+"""The outbox in memory: which queued messages wait, for when, and which mailer holds which.
+
+The store has every queued message; this keeps the next ones at hand, at most :data:`BOUND`.  What does not fit stays
+in the store and is fetched when there is room again.
+"""
+
+import heapq
+from collections.abc import Iterator
+
+from heliograph.ports import MessageRow, Store
+
+BOUND = 20_000
+"""Rows of about 1 KB: 20 MB, and some seconds of work for a fast relay."""
+LOW = BOUND // 2
+"""Fetch from the store when fewer are at hand."""
+PORTION = 1_000
+"""Rows fetched in one go."""
+
+
+class Outbox:
+    """``ready`` in the order in which they may go (``not_before`` or the next attempt, then age)."""
+
+    def __init__(self, store: Store, bound: int = BOUND) -> None:
+        self._store = store
+        self._bound = bound
+        self._rows: dict[str, MessageRow] = {}
+        self._order: list[tuple[int, int, str]] = []
+        self._claimed: set[str] = set()
+        self._left_in_store = True
+        self._reading: Iterator[MessageRow] | None = None
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    @property
+    def claimed(self) -> int:
+        return len(self._claimed)
+
+    def add(self, row: MessageRow) -> None:
+        """A queued row: newly decided, given back, or to be tried again."""
+        self._claimed.discard(row.message_id)
+        if len(self._rows) >= self._bound:
+            self._left_in_store = True
+        elif row.message_id not in self._rows:
+            self._rows[row.message_id] = row
+            heapq.heappush(self._order, (max(row.not_before, row.next_at), row.created_at, row.message_id))
+
+    def claim(self, now: int) -> MessageRow | None:
+        """The next row that may go now; it is the caller's until :meth:`done` or :meth:`add`."""
+        if self._left_in_store and len(self._rows) < self._bound // 2:
+            self._fetch()
+        if not self._order or self._order[0][0] > now:
+            return None
+        _, _, message_id = heapq.heappop(self._order)
+        self._claimed.add(message_id)
+        return self._rows.pop(message_id)
+
+    def done(self, message_id: str) -> None:
+        """The claimed row has come to its end."""
+        self._claimed.discard(message_id)
+
+    def next_at(self) -> int | None:
+        """The instant from which the first row may go."""
+        return self._order[0][0] if self._order else None
+
+    def _fetch(self) -> None:
+        """A portion of what the store has queued.  A pass that was overtaken by new overflow is begun again."""
+        if self._reading is None:
+            self._left_in_store = False
+            self._reading = self._store.unfinished_messages()
+        for _ in range(PORTION):
+            row = next(self._reading, None)
+            if row is None:
+                self._reading = None
+                return
+            if row.status == "queued" and row.message_id not in self._claimed:
+                self.add(row)
+        self._left_in_store = True

@@ -1,0 +1,298 @@
+"""What waits in the queue in front of the processor.  Everything that changes anything is one of these, in one order:
+so a cancel, an unsubscribe and a commit point never race.
+
+A piece of work is decided in an open chunk (:meth:`Work.decide`, which may happen again after a failed commit and
+then begins afresh), and ends by :meth:`Work.settled` once that chunk is on disk, or by :meth:`Work.failed`.
+"""
+
+import asyncio
+from collections.abc import Callable, Sequence
+from typing import Generic, TypeVar
+
+from heliograph.events.event import Event
+from heliograph.events.identity import key_of
+from heliograph.events.ids import make_id
+from heliograph.events.record import LedgerRow, ListChange, Outcome, Touch, Wake
+from heliograph.ports import Arrival, Busy, DeadLetter, PlanRow, Result
+from heliograph.runtime.chunk import Chunk
+from heliograph.runtime.desk import Desk, Published
+from heliograph.runtime.feedback import take_feedback
+from heliograph.runtime.meter import Meter
+
+T = TypeVar("T")
+
+ROW_BYTES = 200
+"""What a small record weighs in the queue's sum of bytes."""
+
+
+class Work:
+    """``records`` and ``size`` (bytes) count against the bounds of the queue and of a chunk.  ``internal`` work is
+    taken whatever the queue holds, and tried again when the disk refused."""
+
+    records = 1
+    size = ROW_BYTES
+    internal = False
+
+    def prepare(self, desk: Desk) -> None:
+        """Read what many records will need in one go."""
+
+    def decide(self, chunk: Chunk) -> None:
+        raise NotImplementedError
+
+    def settled(self) -> None:
+        """It is on disk."""
+
+    def failed(self, error: Exception) -> None:
+        """It was not done and will not be tried again."""
+
+    def isolate(self) -> bool:
+        """Deciding it raised: leave out the part that did it, and say whether the rest is worth trying."""
+        return False
+
+
+class Call(Work, Generic[T]):
+    """Work that somebody awaits."""
+
+    def __init__(self) -> None:
+        self.done: asyncio.Future[T] = asyncio.get_running_loop().create_future()
+        self.result: T
+
+    def settled(self) -> None:
+        if not self.done.done():
+            self.done.set_result(self.result)
+
+    def failed(self, error: Exception) -> None:
+        if not self.done.done():
+            self.done.set_exception(error)
+
+
+class Collect(Call[list[Result]]):
+    """Arrivals at the door."""
+
+    def __init__(self, arrivals: Sequence[Arrival], meter: Meter) -> None:
+        super().__init__()
+        self.arrivals = arrivals
+        self.records = len(arrivals)
+        self.size = sum(len(arrival.raw) for arrival in arrivals)
+        self._meter = meter
+        self._undecidable: set[int] = set()
+
+    def prepare(self, desk: Desk) -> None:
+        if self.records > 1:
+            keys = [key_of(a.event) for a in self.arrivals if a.event is not None]
+            desk.fetch(key for key in keys if key)
+
+    def decide(self, chunk: Chunk) -> None:
+        self.result = results = []
+        for index, arrival in enumerate(self.arrivals):
+            results.append(self._undecided(chunk, arrival) if index in self._undecidable else admit(chunk, arrival))
+
+    def isolate(self) -> bool:
+        self._undecidable.add(len(self.result))
+        return True
+
+    def _undecided(self, chunk: Chunk, arrival: Arrival) -> Result:
+        return reject(chunk, arrival, "internal: it could not be decided; see the server's log")
+
+    def settled(self) -> None:
+        for result in self.result:
+            self._meter.count("events_total", result.status)
+        super().settled()
+
+
+def admit(chunk: Chunk, arrival: Arrival) -> Result:
+    """Judge one arrival and append it."""
+    event = arrival.event
+    if event is None:
+        return Result(arrival.message_id, "refused", arrival.refused)
+    key = key_of(event)
+    if key is None:
+        return Result(arrival.message_id, "refused", "no userId, anonymousId or traits.email")
+    if complaint := schema_complaint(chunk.desk.in_force, event):
+        return reject(chunk, arrival, complaint)
+    duplicate = chunk.append_event(event, key)
+    return Result(arrival.message_id, "duplicate" if duplicate else "accepted")
+
+
+def schema_complaint(published: Published, event: Event) -> str | None:
+    """Why the schema of this event's name rejects it, None when it does not."""
+    if not published.checks:
+        return None
+    by_traits = event.type == "identify"
+    check = published.checks.get("identify" if by_traits else event.name)
+    return check(event.traits if by_traits else event.properties) if check else None
+
+
+def reject(chunk: Chunk, arrival: Arrival, reason: str) -> Result:
+    """Keep an arrival as a dead letter; the same message keeps one."""
+    event = arrival.event
+    name = event.name or event.type if event else ""
+    letter = DeadLetter(
+        id=make_id("dead", arrival.message_id), at=chunk.now(), reason=reason, event_name=name, payload=arrival.raw
+    )
+    chunk.dead_letter(letter)
+    return Result(arrival.message_id, "dead_letter", reason)
+
+
+class Replay(Collect):
+    """Dead letters tried again; those that pass are marked, the others keep their new reason."""
+
+    def __init__(self, letters: Sequence[DeadLetter], arrivals: Sequence[Arrival], meter: Meter) -> None:
+        super().__init__(arrivals, meter)
+        self._letters = letters
+
+    def decide(self, chunk: Chunk) -> None:
+        super().decide(chunk)
+        for letter, arrival, result in zip(self._letters, self.arrivals, self.result, strict=True):
+            passed = result.status in ("accepted", "duplicate")
+            chunk.commit.dead_letters.pop(make_id("dead", arrival.message_id), None)
+            chunk.dead_letter(
+                DeadLetter(
+                    id=letter.id,
+                    at=letter.at,
+                    reason=letter.reason if passed else result.reason,
+                    event_name=letter.event_name,
+                    payload=arrival.raw,
+                    replayed_at=chunk.now() if passed else letter.replayed_at,
+                )
+            )
+
+
+class ChangeWords(Call[None]):
+    """Consent and suppression from links, pages, bounces and the API."""
+
+    def __init__(self, rows: Sequence[LedgerRow]) -> None:
+        super().__init__()
+        self.records = len(rows)
+        self.size = ROW_BYTES * len(rows)
+        self._rows = rows
+
+    def decide(self, chunk: Chunk) -> None:
+        self.result = None
+        for row in self._rows:
+            chunk.say(row)
+            chunk.drain()
+            if not row.given:
+                chunk.drop_stopped(row)
+
+
+class Feedback(Call[None]):
+    """Delivered, opened, clicked, complained, unsubscribed."""
+
+    def __init__(self, outcomes: Sequence[Outcome]) -> None:
+        super().__init__()
+        self.records = len(outcomes)
+        self._outcomes = outcomes
+
+    def decide(self, chunk: Chunk) -> None:
+        self.result = None
+        for outcome in self._outcomes:
+            take_feedback(chunk, outcome)
+
+
+class ChangeLists(Call[None]):
+    """People put on static lists, or taken off."""
+
+    def __init__(self, changes: Sequence[tuple[str, ListChange]]) -> None:
+        super().__init__()
+        self.records = len(changes)
+        self.size = ROW_BYTES * len(changes)
+        self._changes = changes
+
+    def prepare(self, desk: Desk) -> None:
+        desk.fetch(key for key, _ in self._changes)
+
+    def decide(self, chunk: Chunk) -> None:
+        self.result = None
+        for key, change in self._changes:
+            chunk.append(key, change)
+
+
+class SwitchPlan(Call[None]):
+    """A plan comes into force between two records."""
+
+    def __init__(self, published: Published, document: bytes, meta: Callable[[int], dict[str, bytes]]) -> None:
+        super().__init__()
+        self.size = 0
+        self._published = published
+        self._document = document
+        self._meta = meta
+
+    def decide(self, chunk: Chunk) -> None:
+        self.result = None
+        at = chunk.now()
+        chunk.commit.plan = PlanRow(self._published.plan.version, self._document, at)
+        chunk.commit.meta.update(self._meta(at))
+        chunk.desk.published = self._published
+
+
+class Touches(Call[None]):
+    """One portion of a sweep."""
+
+    def __init__(self, keys: Sequence[str], plan: int, meta: dict[str, bytes]) -> None:
+        super().__init__()
+        self.records = len(keys)
+        self._keys, self._plan, self._meta = keys, plan, meta
+
+    def prepare(self, desk: Desk) -> None:
+        desk.fetch(self._keys)
+
+    def decide(self, chunk: Chunk) -> None:
+        self.result = None
+        for key in self._keys:
+            chunk.append(key, Touch(self._plan))
+        chunk.commit.meta.update(self._meta)
+
+
+class Wakes(Work):
+    """Deadlines that have come; one that an earlier record has already served is passed over."""
+
+    internal = True
+
+    def __init__(self, due: Sequence[tuple[int, str]], ended: Callable[["Wakes"], None], meter: Meter) -> None:
+        self.due = due
+        self.records = len(due)
+        self.size = 0
+        self.broken: set[str] = set()
+        self._ended = ended
+        self._meter = meter
+        self._at = ""
+
+    def prepare(self, desk: Desk) -> None:
+        desk.fetch(key for _, key in self.due)
+
+    def decide(self, chunk: Chunk) -> None:
+        for _, self._at in self.due:
+            deadline = chunk.deadline_of(self._at)
+            if deadline is None or deadline > (now := chunk.now()) or self._at in self.broken:
+                continue
+            chunk.append(self._at, Wake())
+            self._meter.observe("timer_lateness_seconds", (now - deadline) / 1000)
+
+    def isolate(self) -> bool:
+        self.broken.add(self._at)
+        return True
+
+    def settled(self) -> None:
+        self._ended(self)
+
+    def failed(self, error: Exception) -> None:
+        self._ended(self)
+
+
+class Probe(Work):
+    """A small synced write that shows whether the disk takes writes again."""
+
+    internal = True
+    records = 0
+    size = 0
+
+    def decide(self, chunk: Chunk) -> None:
+        chunk.commit.meta["probe"] = chunk.now().to_bytes(8, "big")
+
+
+class Stopped(Busy):
+    """The engine has ended; whoever waits shall try elsewhere."""
+
+    def __init__(self) -> None:
+        super().__init__("stopping", 2)
