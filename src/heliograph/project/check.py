@@ -1,0 +1,196 @@
+"""From a folder to a plan document, with every mistake on its line: what ``check``, ``plan``, ``apply`` and the first
+start of a server share."""
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jsonschema_rs
+
+from heliograph import config, render
+from heliograph.decide import PlanErrors, compile_plan
+from heliograph.decide.times import TZDATA_VERSION
+from heliograph.project import message, paths
+from heliograph.project.finding import Finding, ProjectError, in_order
+from heliograph.project.folder import Folder, TemplateSource, read_folder
+
+FORMAT = 1
+"""Of the plan document."""
+
+
+class Report(NamedTuple):
+    """``document`` is the plan document, complete only when ``ok``."""
+
+    findings: list[Finding]
+    document: dict[str, Any]
+
+    @property
+    def ok(self) -> bool:
+        return all(finding.warning for finding in self.findings)
+
+    @property
+    def errors(self) -> list[Finding]:
+        return [finding for finding in self.findings if not finding.warning]
+
+    @property
+    def warnings(self) -> list[Finding]:
+        return [finding for finding in self.findings if finding.warning]
+
+
+def check_project(root: Path, environ: Mapping[str, str] | None = None) -> Report:
+    """Read and judge a whole project; never raises for what a user wrote."""
+    settings = config.inspect(root, environ)
+    folder = read_folder(root)
+    findings = [*_config_findings(settings), *_key_findings(settings, root)]
+    document = {
+        "format": FORMAT,
+        "tzdata": TZDATA_VERSION,
+        "project": project_part(settings.raw),
+        **folder.parts,
+        "templates": _templates(folder, set(_table(settings.raw.get("sender")))),
+    }
+    _judge_schemas(folder)
+    if not any(finding.file == config.FILE and not finding.warning for finding in findings):
+        findings += _compile(document, folder)
+    _judge_paths(document, folder)
+    return Report(in_order([*findings, *folder.findings]), document)
+
+
+def plan_document(root: Path, environ: Mapping[str, str] | None = None) -> tuple[dict[str, Any], list[Finding]]:
+    """The plan document of a project and its warnings; :class:`ProjectError` with everything when it has errors."""
+    report = check_project(root, environ)
+    if not report.ok:
+        raise ProjectError(report.findings)
+    return report.document, report.warnings
+
+
+def project_part(raw: dict[str, Any]) -> dict[str, Any]:
+    """``project`` of the plan document: only what decisions and links depend on."""
+    written = _table(raw.get("project"))
+    fields = config.ProjectSetting(name="")
+    return {
+        "name": written.get("name", ""),
+        "timezone": written.get("timezone", fields.timezone),
+        "base_url": written.get("base_url", fields.base_url),
+        "time_scale": written.get("time_scale", fields.time_scale),
+    }
+
+
+def _table(value: Any) -> dict[str, Any]:
+    return value if isinstance(value, dict) else {}
+
+
+def _config_findings(settings: config.Inspection) -> list[Finding]:
+    """Secrets may well live elsewhere than beside the project: their absence is only a warning here."""
+    return [
+        Finding(
+            problem.source,
+            problem.line,
+            problem.message,
+            problem.hint,
+            problem.missing and problem.key in config.NOT_SHARED,
+        )
+        for problem in settings.problems
+    ]
+
+
+def _key_findings(settings: config.Inspection, root: Path) -> list[Finding]:
+    found = []
+    for name, sender in _table(settings.raw.get("sender")).items():
+        signers = _table(sender).get("dkim", [])
+        for signer in signers if isinstance(signers, list) else []:
+            file = _table(signer).get("key_file")
+            if isinstance(file, str) and not (root / file).is_file():
+                text = f"the DKIM key {file} of [sender.{name}] is not here; a server with this project needs it"
+                found.append(Finding(config.FILE, None, text, warning=True))
+    return found
+
+
+# -- templates --
+
+
+def _templates(folder: Folder, senders: set[str]) -> dict[str, Any]:
+    """Compile each; one that fails is replaced by an empty one, so that journeys that send it are not wrong as well."""
+    compiled = {name: _stand_in(name) for name in folder.template_names}
+    for name, source in folder.templates.items():
+        problems = message.problems_of(source.message, senders or {"default"})
+        for problem in problems:
+            file, line = folder.locate(("templates", name, problem.key))
+            folder.report(file, line, problem.message, problem.hint)
+        if problems:
+            folder.broken.add(("templates", name))
+        elif made := _compile_template(folder, source):
+            compiled[name] = made
+    return compiled
+
+
+def _stand_in(name: str) -> dict[str, Any]:
+    return {"name": name, "version": "", "subject": "", "preheader": "", "html": "", "text": "", "sender": "default",
+            "class": "marketing", "freshness_ms": None, "on_unknown": "hold", "links": [], "last": [],
+            "paths": []}  # fmt: skip
+
+
+def _compile_template(folder: Folder, source: TemplateSource) -> dict[str, Any] | None:
+    try:
+        return render.compile_template(source.name, source.message, source.body, source.kind, source.text)
+    except render.TemplateError as error:
+        folder.broken.add(("templates", source.name))
+        directory = folder.locate(("templates", source.name))[0].rpartition("/")[0]
+        for problem in error.problems:
+            line, key = problem.line, re.match(r"(subject|preheader)\b", problem.sentence)
+            if problem.file == "message.yaml" and line is None and key:
+                line = folder.locate(("templates", source.name, key[1]))[1]
+            folder.report(f"{directory}/{problem.file}", line, problem.sentence)
+    return None
+
+
+def _judge_paths(document: dict[str, Any], folder: Folder) -> None:
+    events = paths.entry_events(document["journeys"])
+    for name, template in document["templates"].items():
+        for problem in paths.problems_of(template["paths"], events.get(name, set()), document["schemas"]):
+            file, line = _first_use(folder, name, problem.path)
+            folder.report(file, line, problem.message, problem.hint, warning=problem.warning)
+
+
+def _first_use(folder: Folder, name: str, path: str) -> tuple[str, int | None]:
+    """Where a template reads a variable for the first time."""
+    source = folder.templates[name]
+    file, line = folder.locate(("templates", name))
+    for key in ("subject", "preheader"):
+        if path in str(source.message.get(key, "")):
+            return folder.locate(("templates", name, key))
+    directory = file.rpartition("/")[0]
+    for body, text in ((f"body.{source.kind}", source.body.decode()), ("body.txt", source.text or "")):
+        if (at := text.find(path)) >= 0:
+            return f"{directory}/{body}", text[:at].count("\n") + 1
+    return f"{directory}/body.{source.kind}", None
+
+
+# -- schemas and the plan --
+
+
+def _judge_schemas(folder: Folder) -> None:
+    for name, schema in folder.parts["schemas"].items():
+        try:
+            jsonschema_rs.Draft202012Validator(schema)
+        except (jsonschema_rs.ValidationError, ValueError) as error:
+            said = getattr(error, "message", None) or str(error)
+            file, line = folder.locate(("schemas", name))
+            folder.report(file, line, f"not a JSON Schema (2020-12): {said}")
+
+
+def _compile(document: dict[str, Any], folder: Folder) -> list[Finding]:
+    """What the brain says of the document, on the lines of the files."""
+    try:
+        plan = compile_plan(document, 1)
+    except PlanErrors as error:
+        problems, warnings = error.problems, error.warnings
+    else:
+        problems, warnings = [], plan.warnings
+    shown = [(problem, False) for problem in problems] + [(problem, True) for problem in warnings]
+    return [
+        Finding(*folder.locate(problem.path), problem.message, problem.hint, warning)
+        for problem, warning in shown
+        if not folder.is_broken(problem.path)
+    ]
