@@ -1,0 +1,168 @@
+"""The leaf ``did``: how often somebody did something, ever or in a window that slides by the millisecond."""
+
+from typing import Any
+
+import msgspec
+
+from heliograph.decide import times
+from heliograph.decide.conditions.filters import EventFilter
+from heliograph.decide.conditions.model import Leaf, View, content_id
+from heliograph.decide.conditions.operators import fold
+from heliograph.decide.conditions.paths import Path, event_reader
+from heliograph.decide.conditions.windows import Latest, NLatest, NLatestByValue, Samples, Tally, count_after, nth
+from heliograph.events.event import Event
+from heliograph.events.ids import make_id
+
+MAX_VALUE_TEXT = 64
+"""Characters of a value of ``same`` that are kept as they are; longer ones are hashed."""
+MAX_VALUES = 64
+"""Values that one event may add to ``same`` (a path with ``*``, or a list)."""
+
+
+class Count(msgspec.Struct, frozen=True):
+    """From ``least`` to ``most`` times, both included; ``most`` None means without end."""
+
+    least: int = 1
+    most: int | None = None
+
+    @property
+    def keep(self) -> int:
+        """The latest samples that decide."""
+        return self.least if self.most is None else self.most + 1
+
+    @property
+    def bounds(self) -> list[int]:
+        """The k for which the truth can turn when the k-th latest sample leaves the window."""
+        return [k for k in (self.least, None if self.most is None else self.most + 1) if k]
+
+    @property
+    def text(self) -> str:
+        if self.most is None:
+            return f"at least {_often(self.least)}"
+        if self.most == 0:
+            return "never"
+        if self.least == 0:
+            return f"at most {_often(self.most)}"
+        if self.least == self.most:
+            return f"exactly {_often(self.least)}"
+        return f"from {self.least} to {_often(self.most)}"
+
+
+def _often(n: int) -> str:
+    return "once" if n == 1 else f"{n} times"
+
+
+class Did(Leaf, frozen=True, kw_only=True):
+    """Counts at t iff ``t - within < occurred_at <= t``; ``within`` (ms) None means ever.
+
+    ``id`` addresses filter, ``same`` and how many samples are kept, not the window: conditions that differ only in
+    ``within`` share one state, and a changed window has its past at once.
+    """
+
+    filter: EventFilter
+    same: Path | None
+    count: Count
+    within: int | None
+    tally: Tally
+
+    def observe(self, old: Any, event: Event, event_hash: int) -> Any:
+        if not self.filter.matches(event):
+            return old
+        values = value_keys(event_reader(self.same)(event)) if self.same else []
+        return self.tally.add(old, event.occurred_at, event_hash, values)
+
+    def merge(self, a: Any, b: Any) -> Any:
+        return self.tally.merge(a, b)
+
+    def truth(self, view: View, t: int) -> bool:
+        since = self._since(t)
+        least, most = self.count.least, self.count.most
+        for samples in self.tally.series(view.conditions.get(self.id)):
+            if _reached(samples, least, since) and (most is None or not _reached(samples, most + 1, since)):
+                return True
+        return False
+
+    def next_flip(self, view: View, t: int) -> int | None:
+        if self.within is None:
+            return None
+        since = t - self.within
+        series = self.tally.series(view.conditions.get(self.id))
+        edges = [nth(samples, k) for samples in series for k in self.count.bounds]
+        return min((edge + self.within for edge in edges if edge is not None and edge > since), default=None)
+
+    def seen(self, view: View, t: int) -> str:
+        state = view.conditions.get(self.id)
+        since = self._since(t)
+        best = max(self.tally.series(state), key=lambda samples: count_after(samples, since), default=[])
+        count = count_after(best, since)
+        times_seen = f"{_often(count)}{' or more' if count == self.count.keep and count else ''}" if count else "never"
+        value = _value_of(state, best) if self.same else ""
+        latest = f", latest {times.iso(best[0])}" if best else ""
+        return f"{value}{times_seen}{latest}"
+
+    def _since(self, t: int) -> int:
+        return _BEGINNING if self.within is None else t - self.within
+
+
+_BEGINNING = -(1 << 62)
+
+
+def _reached(samples: Samples, k: int, since: int) -> bool:
+    """At least k samples are later than ``since``."""
+    return k == 0 or (len(samples) >= 2 * k and samples[2 * k - 2] > since)
+
+
+def _value_of(state: Any, samples: Samples) -> str:
+    return next((f"{value}: " for value, kept in (state or {}).items() if kept is samples), "")
+
+
+def value_keys(value: Any) -> list[str]:
+    """The values of ``same`` that an event carries, as text: JSON of a scalar, one per element of a list.
+
+    Missing, null and structured values are none; equal numbers are one value whether written 1 or 1.0.
+    """
+    found = (_value_key(element) for element in (value if isinstance(value, list) else [value]))
+    return list(dict.fromkeys(key for key in found if key is not None))[:MAX_VALUES]
+
+
+def _value_key(value: Any) -> str | None:
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)
+    if isinstance(value, bool | float) or (isinstance(value, int) and abs(value) < 1 << 63):
+        return msgspec.json.encode(value).decode()
+    if isinstance(value, int):
+        return "#" + make_id("same", f"{value:x}")
+    return _text_key(value) if isinstance(value, str) else None
+
+
+def _text_key(text: str) -> str:
+    raw = fold(text).encode(errors="surrogatepass")
+    if len(text) > MAX_VALUE_TEXT or not text.isprintable():
+        return "#" + make_id("same", raw)
+    return f'"{fold(text)}"'
+
+
+def make_did(event_filter: EventFilter, same: Path | None, count: Count, within: int | None) -> Did:
+    """The leaf for this question."""
+    state = ["did", event_filter.canonical, same.canonical if same else None, count.keep]
+    window = "" if within is None else f" within {times.describe(within)}"
+    each = f", with the same {same.text}" if same else ""
+    return Did(
+        id=content_id(state),
+        kind="did",
+        text=f"did {event_filter.text}{each}, {count.text}{window}",
+        canonical=[*state, count.least, count.most, within],
+        event_names=frozenset({event_filter.event}),
+        timed=within is not None,
+        filter=event_filter,
+        same=same,
+        count=count,
+        within=within,
+        tally=_tally(same, count.keep),
+    )
+
+
+def _tally(same: Path | None, keep: int) -> Tally:
+    if same is not None:
+        return NLatestByValue(keep)
+    return Latest() if keep == 1 else NLatest(keep)

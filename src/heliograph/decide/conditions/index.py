@@ -1,0 +1,144 @@
+"""Which leaves can a record change?  Looked up, never scanned (design, section 6).
+
+Leaves are found by event name and, where they ask for equality on a path of the event (or trait), by the value that
+stands there: a thousand segments on a thousand product ids cost an event one look-up, not a thousand comparisons.
+What is returned are candidates: each still checks the event as a whole.
+"""
+
+from collections import Counter, defaultdict
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
+from types import MappingProxyType
+from typing import Any
+
+import msgspec
+
+from heliograph.decide.conditions.did import Did
+from heliograph.decide.conditions.model import Leaf
+from heliograph.decide.conditions.operators import fold, index_keys
+from heliograph.decide.conditions.paths import Path, event_reader
+from heliograph.decide.conditions.traits import Trait
+from heliograph.events.event import Event
+
+MAX_INDEXED_KEYS = 64
+"""A leaf with more alternatives than these (``in``) is not worth so many entries."""
+
+Keys = frozenset[Hashable]
+
+
+class Table(msgspec.Struct, frozen=True):
+    """Leaves behind one name: those that are always candidates, and per path those by value."""
+
+    always: tuple[Leaf, ...]
+    by_value: tuple[tuple[Callable[[Any], Any], dict[Hashable, tuple[Leaf, ...]]], ...]
+
+    def candidates(self, root: Any) -> list[Leaf]:
+        found = list(self.always)
+        for read, leaves in self.by_value:
+            for key in index_keys(read(root)):
+                found += leaves.get(key, ())
+        return found
+
+
+_NOTHING: list[Leaf] = []
+
+
+class LeafIndex:
+    """Over the leaves of a whole plan.  Of leaves with one id, which share a state, the first stands for all."""
+
+    def __init__(self, leaves: Iterable[Leaf]) -> None:
+        by_id: dict[str, Leaf] = {}
+        for leaf in leaves:
+            by_id.setdefault(leaf.id, leaf)
+        self.leaves: Mapping[str, Leaf] = MappingProxyType(by_id)
+        self._events = _event_tables(by_id.values())
+        self._traits = _trait_tables(by_id.values())
+        self.by_segment = _grouped(by_id.values(), lambda leaf: leaf.segments)
+        self.by_topic = _grouped(by_id.values(), lambda leaf: leaf.topics)
+
+    def for_event(self, event: Event) -> Sequence[Leaf]:
+        """Leaves whose state this event may change."""
+        table = self._events.get(event.name)
+        if table is None and not event.name.isascii():
+            table = self._events.get(fold(event.name))
+        if table is None:
+            return _NOTHING
+        return table.candidates(event) if table.by_value else table.always
+
+    def for_trait(self, name: str, old: Any, new: Any) -> Sequence[Leaf]:
+        """Leaves whose truth may change when the top-level trait ``name`` goes from ``old`` to ``new``."""
+        found: dict[str, Leaf] = {}
+        for table in (self._traits.get(name), self._traits.get("*")):
+            if table is not None:
+                for value in (old, new):
+                    found.update((leaf.id, leaf) for leaf in table.candidates(value))
+        return list(found.values())
+
+
+def _grouped(leaves: Iterable[Leaf], names: Callable[[Leaf], frozenset[str]]) -> dict[str, tuple[Leaf, ...]]:
+    groups: dict[str, list[Leaf]] = defaultdict(list)
+    for leaf in leaves:
+        for name in names(leaf):
+            groups[name].append(leaf)
+    return {name: tuple(group) for name, group in groups.items()}
+
+
+def _event_tables(leaves: Iterable[Leaf]) -> dict[str, Table]:
+    groups = _grouped(leaves, lambda leaf: leaf.event_names)
+    return {name: _table(group, _event_equalities, event_reader) for name, group in groups.items()}
+
+
+def _trait_tables(leaves: Iterable[Leaf]) -> dict[str, Table]:
+    groups = _grouped(leaves, lambda leaf: leaf.trait_names)
+    return {name: _table(group, _trait_equalities(name), _below_name) for name, group in groups.items()}
+
+
+Equalities = Callable[[Leaf], list[tuple[Path, Keys]]]
+
+
+def _event_equalities(leaf: Leaf) -> list[tuple[Path, Keys]]:
+    """The paths whose value is one of a few when the leaf takes an event at all."""
+    if not isinstance(leaf, Did):
+        return []
+    return [(part.path, part.keys) for part in leaf.filter.where if part.keys is not None]
+
+
+def _trait_equalities(name: str) -> Equalities:
+    def equalities(leaf: Leaf) -> list[tuple[Path, Keys]]:
+        """The path, if the leaf's truth turns only when its value becomes, or was, one of a few."""
+        if not isinstance(leaf, Trait) or leaf.path.keys[0] != name:
+            return []
+        sole = len(leaf.checks) == 1 and not leaf.instants
+        keys = next((check.keys for check in leaf.checks if check.keys and (sole or not check.negated)), None)
+        return [] if keys is None else [(leaf.path, keys)]
+
+    return equalities
+
+
+def _below_name(path: Path) -> Callable[[Any], Any]:
+    """Reads the path from the value of its top-level trait."""
+    rest = Path(path.text, path.keys[1:])
+    return rest.read if rest.keys else lambda value: value
+
+
+def _table(leaves: Sequence[Leaf], equalities: Equalities, reader: Callable[[Path], Callable[[Any], Any]]) -> Table:
+    """Each leaf goes under the path on which the values of all leaves differ most, so that few share an entry."""
+    wanted = {leaf.id: [(path, keys) for path, keys in equalities(leaf) if _few(keys)] for leaf in leaves}
+    values = {(path.keys, key) for found in wanted.values() for path, keys in found for key in keys}
+    distinct = Counter(path_keys for path_keys, _ in values)
+    always: list[Leaf] = []
+    tables: dict[Path, dict[Hashable, list[Leaf]]] = defaultdict(lambda: defaultdict(list))
+    for leaf in leaves:
+        if not (found := wanted[leaf.id]):
+            always.append(leaf)
+            continue
+        path, keys = max(found, key=lambda pair: distinct[pair[0].keys])
+        for key in keys:
+            tables[path][key].append(leaf)
+    by_value = tuple(
+        (reader(path), {key: tuple(group) for key, group in table.items()}) for path, table in tables.items()
+    )  # fmt: skip
+    return Table(tuple(always), by_value)
+
+
+def _few(keys: Keys) -> bool:
+    return len(keys) <= MAX_INDEXED_KEYS
