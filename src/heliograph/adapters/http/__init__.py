@@ -1,1 +1,10 @@
+"""The HTTP edge: Granian embedded, the door for events, links of mails, the snippet (docs/decisions/0005-http-edge.md).
 
+Read ``app`` first (who answers which path), then ``collect`` (the hot path), ``body``, ``links``.
+"""
+
+from heliograph.adapters.http.app import Door
+from heliograph.adapters.http.limiter import parse_rate
+from heliograph.adapters.http.server import CannotListen, HttpServer
+
+__all__ = ["CannotListen", "Door", "HttpServer", "parse_rate"]
