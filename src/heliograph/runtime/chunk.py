@@ -172,9 +172,7 @@ class Chunk:
         self.commit.emails[effect.address, record.key] = effect.on
 
     def _fact(self, record: Record, effect: fx.Fact) -> None:
-        self.commit.journal.append(
-            (record.key, JournalRow(effect.at, effect.kind, effect.data, self.desk.position))
-        )
+        self.commit.journal.append((record.key, JournalRow(effect.at, effect.kind, effect.data, self.desk.position)))
         self.facts[effect.kind] = self.facts.get(effect.kind, 0) + 1
         self.desk.tally.note(effect.kind, effect.data)
 

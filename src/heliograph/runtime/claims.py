@@ -76,7 +76,8 @@ class TakeReports(Work):
 
 
 class Bury(Work):
-    """Messages whose mailer is gone: those past the commit point are ``unknown``, the others wait again."""
+    """Messages whose mailer is gone: those past the commit point are ``unknown``, the others wait again.  ``ended``
+    gets all ids and the rows that wait."""
 
     internal = True
 
@@ -84,12 +85,12 @@ class Bury(Work):
         self,
         message_ids: Sequence[str],
         templates: Callable[[], Mapping[str, Any]],
-        again: Callable[[list[MessageRow]], None],
+        ended: Callable[[Sequence[str], Sequence[MessageRow]], None],
         reason: str,
     ) -> None:
         self.records = len(message_ids)
         self.size = 0
-        self._ids, self._templates, self._again, self._reason = message_ids, templates, again, reason
+        self._ids, self._templates, self._ended, self._reason = message_ids, templates, ended, reason
 
     def decide(self, chunk: Chunk) -> None:
         self._waiting: list[MessageRow] = []
@@ -102,7 +103,7 @@ class Bury(Work):
                 self._waiting.append(row)
 
     def settled(self) -> None:
-        self._again(self._waiting)
+        self._ended(self._ids, self._waiting)
 
 
 class End(Work):

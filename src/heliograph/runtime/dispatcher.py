@@ -46,8 +46,8 @@ class Mailer:
 
 
 class Dispatcher:
-    """``setup``: what a mailer needs to know (settings); ``templates``: name -> compiled template, of the plan in
-    force."""
+    """``settings``: what mailers need to know; ``templates``: name -> compiled template, of the plan in force;
+    ``current``: a message's row as it is now."""
 
     def __init__(
         self,
@@ -56,12 +56,13 @@ class Dispatcher:
         meter: Meter,
         *,
         put: Callable[[Work], None],
+        current: Callable[[str], MessageRow | None],
         render_context: RenderContext,
         templates: Callable[[], Mapping[str, Any]],
         settings: dict[str, Any],
     ) -> None:
-        self._clock, self._meter, self._put = clock, meter, put
-        self._render_context, self._templates, self._settings = render_context, templates, settings
+        self._clock, self._meter, self._put, self._current = clock, meter, put, current
+        self._render_context, self._templates, self.settings = render_context, templates, settings
         self._store = store
         self.outbox = Outbox(store)
         self.mailers: dict[int, Mailer] = {}
@@ -75,15 +76,25 @@ class Dispatcher:
 
     def recover(self) -> None:
         """After a start: what was past its commit point is unknown; the rest is fetched when mailers are there."""
-        lost = [row.message_id for row in self._store.unfinished_messages() if row.status == "sending"]
+        lost, cursor = list[str](), None
+        while True:
+            rows, cursor = self._store.messages(status="sending", limit=1000, cursor=cursor)
+            lost += [row.message_id for row in rows]
+            if cursor is None:
+                break
         if lost:
             log.warning("messages without an outcome", count=len(lost))
-            self._put(Bury(lost, self._templates, self._again, "the server stopped before the receiver's reply"))
+            self._put(Bury(lost, self._templates, self._buried, "the server stopped before the receiver's reply"))
 
     def offer(self, rows: Sequence[MessageRow]) -> None:
         """Rows just committed as queued."""
         for row in rows:
             self.outbox.add(row)
+        self._stirred.set()
+
+    def resync(self) -> None:
+        """A commit was undone: what was dropped from memory on its account is still in the store."""
+        self.outbox.overflowed = True
         self._stirred.set()
 
     def plan_changed(self) -> None:
@@ -136,7 +147,9 @@ class Dispatcher:
         jobs: list[mailwire.Job] = []
         fates: list[tuple[str, str, str]] = []
         while len(jobs) < count and len(fates) < SLICE and (row := self.outbox.claim(now)) is not None:
-            if fate := self._fate(row, now):
+            if (present := self._current(row.message_id)) is None or present.status != "queued":
+                self.outbox.done(row.message_id)  # cancelled while it waited
+            elif fate := self._fate(row, now):
                 self.outbox.done(row.message_id)
                 fates.append((row.message_id, *fate))
             elif (context := self._render_context(row)) is None:
@@ -213,7 +226,7 @@ class Dispatcher:
     def _welcome(self, mailer: Mailer, pid: int, credit: int) -> None:
         mailer.credit = credit
         self.mailers[mailer.epoch] = mailer
-        mailer.send(mailwire.Setup(mailer.epoch, self._settings, list(self._templates().values())))
+        mailer.send(mailwire.Setup(mailer.epoch, self.settings, list(self._templates().values())))
         log.info("mailer connected", pid=pid, credit=credit, epoch=mailer.epoch)
         self._stirred.set()
 
@@ -222,14 +235,13 @@ class Dispatcher:
 
     def _reported(self, mailer: Mailer, fates: list[tuple[mailwire.Done, MessageRow | None]]) -> None:
         for done, again in fates:
+            self.outbox.done(done.message_id)
+            if again is not None:
+                self.outbox.add(again)
             row = mailer.held.pop(done.message_id, None)
             if row is None:
                 continue
             mailer.credit += 1
-            if again is not None:
-                self.outbox.add(again)
-            else:
-                self.outbox.done(done.message_id)
             if done.kind == "sent" and row.cause_received_at:
                 self._meter.observe("message_seconds", max(done.at - row.cause_received_at, 0) / 1000)
         self._stirred.set()
@@ -237,12 +249,13 @@ class Dispatcher:
     def _lost(self, mailer: Mailer) -> None:
         """The socket closed: the lease is over."""
         self.mailers.pop(mailer.epoch, None)
-        held, mailer.held = list(mailer.held), {}
+        held = list(mailer.held)
+        mailer.held.clear()
         if held:
             log.warning("mailer gone", epoch=mailer.epoch, held=len(held))
-            self._put(Bury(held, self._templates, self._again, "the mailer stopped before the receiver's reply"))
+            self._put(Bury(held, self._templates, self._buried, "the mailer stopped before the receiver's reply"))
 
-    def _again(self, rows: list[MessageRow]) -> None:
-        for row in rows:
-            self.outbox.add(row)
-        self._stirred.set()
+    def _buried(self, message_ids: Sequence[str], waiting: Sequence[MessageRow]) -> None:
+        for message_id in message_ids:
+            self.outbox.done(message_id)
+        self.offer(waiting)

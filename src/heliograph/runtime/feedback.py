@@ -81,9 +81,7 @@ def _again(chunk: Chunk, row: MessageRow, done: Done) -> MessageRow | None:
         chunk.end_message(row, "expired", reason, done.at)
         chunk.drain()
         return None
-    waiting = replace(
-        row, status="queued", reason=done.reason, attempt=row.attempt + 1, next_at=next_at, sending_at=0
-    )
+    waiting = replace(row, status="queued", reason=done.reason, attempt=row.attempt + 1, next_at=next_at, sending_at=0)
     chunk.write_message(waiting)
     return waiting
 

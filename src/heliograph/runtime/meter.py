@@ -1,5 +1,6 @@
 """Prometheus collectors made from the one list of names in ``measure/metrics.py``."""
 
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
@@ -34,9 +35,15 @@ class Meter:
     def observe(self, name: str, value: float) -> None:
         self._metrics[name].observe(value)
 
-    def watch(self, name: str, read: Any) -> None:
+    def watch(self, name: str, read: Callable[[], float]) -> None:
         """A gauge whose value is read when somebody asks."""
         self._metrics[name].set_function(read)
+
+    def watch_many(self, name: str, read: Callable[[], Mapping[str, float]]) -> None:
+        """A gauge with one label, all of whose values are read when somebody asks."""
+        metric = self._metrics[name]
+        for label in read():
+            metric.labels(label).set_function(lambda label=label: read().get(label, 0))
 
     def _child(self, name: str, label: str) -> Any:
         child = self._children.get((name, label))

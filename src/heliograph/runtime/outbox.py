@@ -11,8 +11,6 @@ from heliograph.ports import MessageRow, Store
 
 BOUND = 20_000
 """Rows of about 1 KB: 20 MB, and some seconds of work for a fast relay."""
-LOW = BOUND // 2
-"""Fetch from the store when fewer are at hand."""
 PORTION = 1_000
 """Rows fetched in one go."""
 
@@ -26,7 +24,8 @@ class Outbox:
         self._rows: dict[str, MessageRow] = {}
         self._order: list[tuple[int, int, str]] = []
         self._claimed: set[str] = set()
-        self._left_in_store = True
+        self.overflowed = True
+        """The store has queued rows that are neither here nor ahead of the present pass through it."""
         self._reading: Iterator[MessageRow] | None = None
 
     def __len__(self) -> int:
@@ -40,14 +39,14 @@ class Outbox:
         """A queued row: newly decided, given back, or to be tried again."""
         self._claimed.discard(row.message_id)
         if len(self._rows) >= self._bound:
-            self._left_in_store = True
+            self.overflowed = True
         elif row.message_id not in self._rows:
             self._rows[row.message_id] = row
             heapq.heappush(self._order, (max(row.not_before, row.next_at), row.created_at, row.message_id))
 
     def claim(self, now: int) -> MessageRow | None:
         """The next row that may go now; it is the caller's until :meth:`done` or :meth:`add`."""
-        if self._left_in_store and len(self._rows) < self._bound // 2:
+        if (self.overflowed or self._reading) and len(self._rows) < self._bound // 2:
             self._fetch()
         if not self._order or self._order[0][0] > now:
             return None
@@ -64,9 +63,9 @@ class Outbox:
         return self._order[0][0] if self._order else None
 
     def _fetch(self) -> None:
-        """A portion of what the store has queued.  A pass that was overtaken by new overflow is begun again."""
+        """A portion of what the store has queued; rows that do not fit meanwhile ask for another pass."""
         if self._reading is None:
-            self._left_in_store = False
+            self.overflowed = False
             self._reading = self._store.unfinished_messages()
         for _ in range(PORTION):
             row = next(self._reading, None)
@@ -75,4 +74,3 @@ class Outbox:
                 return
             if row.status == "queued" and row.message_id not in self._claimed:
                 self.add(row)
-        self._left_in_store = True

@@ -16,6 +16,7 @@ import asyncio
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from typing import TypeVar
 
 import structlog
 
@@ -34,11 +35,12 @@ SLICE_S = 0.004
 FULL_PAUSE_S = 0.5
 """Between probes of a full disk."""
 
+T = TypeVar("T")
 log = structlog.get_logger("heliograph.processor")
 
 
 class Processor:
-    """``settled`` is called with every chunk that is on disk.  ``fatal`` is called with an error that no retry heals:
+    """``settled`` is called with every chunk that is on disk, ``undone`` when one was given up.  ``fatal`` is called with an error that no retry heals:
     the process must end, because what it remembers and what the disk holds may differ."""
 
     def __init__(
@@ -50,6 +52,7 @@ class Processor:
         *,
         settled: Callable[[Chunk], None],
         fatal: Callable[[Exception], None],
+        undone: Callable[[], None] = lambda: None,
         watched: Callable[[], bool] = lambda: False,
         waiting: Waiting | None = None,
         full_pause_s: float = FULL_PAUSE_S,
@@ -60,6 +63,7 @@ class Processor:
         """The disk refuses writes."""
         self._store, self._clock, self._meter = store, clock, meter
         self._settled, self._fatal, self._watched = settled, fatal, watched
+        self._undone = undone
         self._full_pause_s = full_pause_s
         self._stirred = asyncio.Event()
         self._writing: asyncio.Task[None] | None = None
@@ -85,6 +89,10 @@ class Processor:
             self._meter.count("busy_total", "queue full")
             raise
         self._stirred.set()
+
+    async def apart(self, task: Callable[[], T]) -> T:
+        """Run this on the writer's thread, between two commits."""
+        return await asyncio.get_running_loop().run_in_executor(self._writer, task)
 
     def start(self) -> None:
         self._task = asyncio.create_task(self._run(), name="processor")
@@ -203,6 +211,7 @@ class Processor:
         self._written = []
         self.desk.reload()
         self._begin()
+        self._undone()
         if not self.full:
             log.error("disk full", error=str(failure))
         self.full = True

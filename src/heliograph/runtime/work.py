@@ -9,6 +9,8 @@ import asyncio
 from collections.abc import Callable, Sequence
 from typing import Generic, TypeVar
 
+from msgspec.structs import replace
+
 from heliograph.events.event import Event
 from heliograph.events.identity import key_of
 from heliograph.events.ids import make_id
@@ -83,16 +85,30 @@ class Collect(Call[list[Result]]):
             desk.fetch(key for key in keys if key)
 
     def decide(self, chunk: Chunk) -> None:
-        self.result = results = []
+        self.result = []
         for index, arrival in enumerate(self.arrivals):
-            results.append(self._undecided(chunk, arrival) if index in self._undecidable else admit(chunk, arrival))
+            result = undecided(arrival) if index in self._undecidable else admit(chunk, arrival)
+            if result.status == "dead_letter":
+                self._reject(chunk, index, result.reason)
+            self.result.append(result)
+
+    def _reject(self, chunk: Chunk, index: int, reason: str) -> None:
+        """Keep the arrival as a dead letter."""
+        arrival, at = self.arrivals[index], chunk.now()
+        event = arrival.event
+        chunk.dead_letter(
+            DeadLetter(
+                id=make_id("dead", arrival.message_id, at),
+                at=at,
+                reason=reason,
+                event_name=event.name or event.type if event else "",
+                payload=arrival.raw,
+            )
+        )
 
     def isolate(self) -> bool:
         self._undecidable.add(len(self.result))
         return True
-
-    def _undecided(self, chunk: Chunk, arrival: Arrival) -> Result:
-        return reject(chunk, arrival, "internal: it could not be decided; see the server's log")
 
     def settled(self) -> None:
         for result in self.result:
@@ -100,8 +116,12 @@ class Collect(Call[list[Result]]):
         super().settled()
 
 
+def undecided(arrival: Arrival) -> Result:
+    return Result(arrival.message_id, "dead_letter", "internal: it could not be decided; the server's log says why")
+
+
 def admit(chunk: Chunk, arrival: Arrival) -> Result:
-    """Judge one arrival and append it."""
+    """Judge one arrival, and append it if it passes."""
     event = arrival.event
     if event is None:
         return Result(arrival.message_id, "refused", arrival.refused)
@@ -109,7 +129,7 @@ def admit(chunk: Chunk, arrival: Arrival) -> Result:
     if key is None:
         return Result(arrival.message_id, "refused", "no userId, anonymousId or traits.email")
     if complaint := schema_complaint(chunk.desk.in_force, event):
-        return reject(chunk, arrival, complaint)
+        return Result(arrival.message_id, "dead_letter", complaint)
     duplicate = chunk.append_event(event, key)
     return Result(arrival.message_id, "duplicate" if duplicate else "accepted")
 
@@ -123,19 +143,8 @@ def schema_complaint(published: Published, event: Event) -> str | None:
     return check(event.traits if by_traits else event.properties) if check else None
 
 
-def reject(chunk: Chunk, arrival: Arrival, reason: str) -> Result:
-    """Keep an arrival as a dead letter; the same message keeps one."""
-    event = arrival.event
-    name = event.name or event.type if event else ""
-    letter = DeadLetter(
-        id=make_id("dead", arrival.message_id), at=chunk.now(), reason=reason, event_name=name, payload=arrival.raw
-    )
-    chunk.dead_letter(letter)
-    return Result(arrival.message_id, "dead_letter", reason)
-
-
 class Replay(Collect):
-    """Dead letters tried again; those that pass are marked, the others keep their new reason."""
+    """Dead letters tried again: those that pass are marked, the others keep their new reason."""
 
     def __init__(self, letters: Sequence[DeadLetter], arrivals: Sequence[Arrival], meter: Meter) -> None:
         super().__init__(arrivals, meter)
@@ -144,18 +153,11 @@ class Replay(Collect):
     def decide(self, chunk: Chunk) -> None:
         super().decide(chunk)
         for letter, arrival, result in zip(self._letters, self.arrivals, self.result, strict=True):
-            passed = result.status in ("accepted", "duplicate")
-            chunk.commit.dead_letters.pop(make_id("dead", arrival.message_id), None)
-            chunk.dead_letter(
-                DeadLetter(
-                    id=letter.id,
-                    at=letter.at,
-                    reason=letter.reason if passed else result.reason,
-                    event_name=letter.event_name,
-                    payload=arrival.raw,
-                    replayed_at=chunk.now() if passed else letter.replayed_at,
-                )
-            )
+            if result.status in ("accepted", "duplicate"):
+                chunk.dead_letter(replace(letter, payload=arrival.raw, replayed_at=chunk.now()))
+
+    def _reject(self, chunk: Chunk, index: int, reason: str) -> None:
+        chunk.dead_letter(replace(self._letters[index], payload=self.arrivals[index].raw, reason=reason))
 
 
 class ChangeWords(Call[None]):

@@ -1,0 +1,200 @@
+"""Where everything is wired: the only place that picks adapters.
+
+``serve`` is the command; ``running`` is the same server inside somebody else's event loop (demo, tests, bench)::
+
+    async with running(settings, data=folder, document=document) as server:
+        server.url, server.engine
+"""
+
+import asyncio
+import contextlib
+import gc
+import logging
+import os
+import secrets
+import signal
+import sys
+import tempfile
+from collections.abc import AsyncIterator, Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import structlog
+import uvloop
+
+from heliograph import console, render
+from heliograph.adapters.http import Door, HttpServer, parse_rate
+from heliograph.adapters.memory import MemoryStore
+from heliograph.adapters.rocksdb import RocksStore
+from heliograph.adapters.schema import JsonSchema
+from heliograph.config import Settings
+from heliograph.ports import Clock, Commit, Store
+from heliograph.project import ProjectError, plan_document
+from heliograph.render.links import LinkKeys
+from heliograph.runtime.engine import EmbeddedEngine
+from heliograph.runtime.supervisor import Supervisor
+
+LINK_KEYS = "link_keys"
+"""Meta value: {key id: secret} for the links in mails; keys are added, never taken away."""
+SWITCH_INTERVAL_S = 0.0005
+"""How long the thread that syncs may have to wait for the interpreter when it is done (Python's default: 5 ms)."""
+DRAIN_S = 10.0
+
+log = structlog.get_logger("heliograph")
+
+
+class Server:
+    """A running server.  ``failed`` of its engine resolves when only a new process helps."""
+
+    def __init__(self, engine: EmbeddedEngine, http: HttpServer, supervisor: Supervisor, base_url: str) -> None:
+        self.engine = engine
+        self.supervisor = supervisor
+        self.base_url = base_url
+        self._http = http
+
+    @property
+    def port(self) -> int:
+        return self._http.port
+
+    @property
+    def url(self) -> str:
+        return f"http://{self._http.host}:{self._http.port}"
+
+
+def serve(settings: Settings, project: Path, data: Path, *, mailers: int = 1) -> None:
+    """Run a server until SIGTERM or SIGINT.  The project folder is read only when the store has no plan yet."""
+    configure_logs()
+    sys.setswitchinterval(SWITCH_INTERVAL_S)
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(_serve(settings, project, data, mailers))
+
+
+async def _serve(settings: Settings, project: Path, data: Path, mailers: int) -> None:
+    stop = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    document = lambda: document_of(project)  # noqa: E731
+    async with running(settings, data=data, document=document, mailers=mailers) as server:
+        log.info("serving", url=server.url, plan=server.engine.plan.version, pid=os.getpid())
+        stopping = asyncio.create_task(stop.wait())
+        await asyncio.wait({stopping, server.engine.failed}, return_when=asyncio.FIRST_COMPLETED)
+        stopping.cancel()
+        log.info("stopping")
+        failure = server.engine.failed.result() if server.engine.failed.done() else None
+    if failure is not None:
+        raise failure
+
+
+def document_of(project: Path) -> dict[str, Any]:
+    """The plan document of a project folder; :class:`ProjectError` when it has mistakes."""
+    document, findings = plan_document(project)
+    if errors := [finding for finding in findings if finding.error]:
+        raise ProjectError(errors)
+    return document
+
+
+@contextlib.asynccontextmanager
+async def running(
+    settings: Settings,
+    *,
+    data: Path | None,
+    document: dict[str, Any] | Callable[[], dict[str, Any]],
+    mailers: int = 1,
+    extra: Sequence[Any] = (),
+    open_pages: bool = False,
+    follow_port: bool = False,
+    clock: Clock | None = None,
+) -> AsyncIterator[Server]:
+    """A whole server.  ``data`` None keeps everything in memory.  ``document``: published when there is no plan yet.
+    ``extra``: Litestar handlers of a demo.  ``follow_port``: links in mails lead to the port that was really taken."""
+    async with contextlib.AsyncExitStack() as stack:
+        store: Store = MemoryStore() if data is None else RocksStore(data)
+        stack.callback(store.close)
+        keys = link_keys(store)
+        engine = EmbeddedEngine(
+            store, compile_schema=JsonSchema, load_template=render.load, mail_settings=mail_settings(settings, keys),
+            clock=clock,
+        )  # fmt: skip
+        http = HttpServer(
+            door(settings, engine, LinkKeys(keys), extra, open_pages), settings.server.host, settings.server.port
+        )
+        await http.start()
+        stack.push_async_callback(http.stop)
+        base_url = f"http://{http.host}:{http.port}" if follow_port else settings.project.base_url
+        engine.dispatcher.settings["base_url"] = base_url
+        socket = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="heliograph-"))) / "mail.sock"
+        supervisor = Supervisor(socket, mailers)
+        stack.push_async_callback(supervisor.stop)
+        await engine.start(
+            document() if callable(document) and store.plan() is None else _or_none(document), socket=socket
+        )
+        stack.push_async_callback(engine.stop, DRAIN_S)
+        supervisor.start()
+        gc.freeze()
+        yield Server(engine, http, supervisor, base_url)
+
+
+def _or_none(document: Any) -> dict[str, Any] | None:
+    return document if isinstance(document, dict) else None
+
+
+def door(settings: Settings, engine: EmbeddedEngine, keys: LinkKeys, extra: Sequence[Any], open_pages: bool) -> Door:
+    """The one ASGI application."""
+    access = console.Access(settings.api.token, open_pages=open_pages)
+    pages = console.build(engine, access, registry=engine.meter.registry, extra=extra)
+    return Door(
+        engine,
+        write_keys=(settings.collect.write_key,),
+        events_per_second=parse_rate(settings.collect.rate_limit),
+        link_keys=keys,
+        brand=settings.project.name,
+        fallback=pages,
+    )
+
+
+def link_keys(store: Store) -> dict[int, bytes]:
+    """The secrets behind the links in mails, made when the store is new."""
+    if stored := store.meta(LINK_KEYS):
+        return msgspec.msgpack.decode(stored, type=dict[int, bytes])
+    keys = {1: secrets.token_bytes(32)}
+    store.commit(Commit(meta={LINK_KEYS: msgspec.msgpack.encode(keys)}))
+    return keys
+
+
+def mail_settings(settings: Settings, keys: dict[int, bytes]) -> dict[str, Any]:
+    """What a mailer process is told at its start; private keys travel over the local socket only."""
+    return {
+        "smtp_url": settings.smtp.url,
+        "base_url": settings.project.base_url,
+        "link_keys": keys,
+        "senders": {
+            name: {
+                "from": sender.from_,
+                "reply_to": sender.reply_to,
+                "postal_address": sender.postal_address,
+                "dkim": [
+                    {"domain": one.domain, "selector": one.selector, "key": Path(one.key_file).read_text()}
+                    for one in sender.dkim
+                ],
+            }
+            for name, sender in settings.sender.items()
+        },
+    }
+
+
+def configure_logs() -> None:
+    """JSON, one line a happening, to standard error."""
+    level = getattr(logging, os.environ.get("HELIOGRAPH_LOG_LEVEL", "info").upper(), logging.INFO)
+    structlog.configure(
+        processors=[
+            structlog.contextvars.merge_contextvars,
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso", utc=True),
+            structlog.processors.format_exc_info,
+            structlog.processors.JSONRenderer(),
+        ],
+        wrapper_class=structlog.make_filtering_bound_logger(level),
+        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+        cache_logger_on_first_use=True,
+    )

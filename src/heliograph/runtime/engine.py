@@ -1,0 +1,325 @@
+"""The embedded engine: everything of the runtime, wired, behind :class:`heliograph.ports.Engine`."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import structlog
+
+from heliograph import decide
+from heliograph.events.decode import CALL_TYPES, decode_call
+from heliograph.events.event import EVENT_NAMES
+from heliograph.events.identity import email_key, key_from_profile_id, normalise_address
+from heliograph.events.record import LedgerRow, ListChange, Outcome
+from heliograph.ports import (
+    Arrival,
+    Busy,
+    Clock,
+    DeadLetter,
+    MessageRow,
+    PlanRefused,
+    PublishReport,
+    Result,
+    Store,
+)
+from heliograph.runtime.chunk import Chunk
+from heliograph.runtime.clock import SystemClock
+from heliograph.runtime.desk import CompileSchema, Desk
+from heliograph.runtime.dispatcher import Dispatcher
+from heliograph.runtime.live import Feed, LiveHub
+from heliograph.runtime.meter import Meter
+from heliograph.runtime.processor import Processor
+from heliograph.runtime.publishing import (
+    COMPLETE_SINCE,
+    LoadTemplate,
+    Prepared,
+    complete_since,
+    prepare,
+    read_complete_since,
+    same_document,
+)
+from heliograph.runtime.retention import keep_expiring
+from heliograph.runtime.sweeper import META as SWEEP
+from heliograph.runtime.sweeper import Progress, Sweeper
+from heliograph.runtime.waiting import Waiting
+from heliograph.runtime.wakeups import Wakeups
+from heliograph.runtime.work import ChangeLists, ChangeWords, Collect, Feedback, Replay, SwitchPlan
+
+MAX_FORWARDS = 8
+"""Merged keys followed to the survivor (:data:`heliograph.events.record.MAX_HOPS`)."""
+
+CALL_OF_NAME = {name: call for call, name in EVENT_NAMES.items()}
+
+log = structlog.get_logger("heliograph.engine")
+
+
+class EmbeddedEngine:
+    """One process, one store.  ``mail_settings``: what mailer processes get in ``Setup`` (smtp url, senders, link keys).
+
+    Life: :meth:`start` (with the document to publish when the store has no plan) .. :meth:`stop`.  ``failed`` resolves
+    with the error when something happened that only a new process can mend.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        *,
+        compile_schema: CompileSchema,
+        load_template: LoadTemplate,
+        mail_settings: dict[str, Any] | None = None,
+        clock: Clock | None = None,
+        meter: Meter | None = None,
+        waiting: Waiting | None = None,
+        full_pause_s: float = 0.5,
+    ) -> None:
+        self.store = store
+        self.clock: Clock = clock or SystemClock()
+        self.meter = meter or Meter()
+        self.failed: asyncio.Future[Exception] = asyncio.get_running_loop().create_future()
+        self._compile_schema, self._load_template = compile_schema, load_template
+        self._live = LiveHub()
+        self._desk = Desk(store, compile_schema)
+        self._processor = Processor(
+            store,
+            self._desk,
+            self.clock,
+            self.meter,
+            settled=self._settled,
+            undone=self._undone,
+            fatal=self._fatal,
+            watched=lambda: self._live.watched,
+            waiting=waiting,
+            full_pause_s=full_pause_s,
+        )
+        put = self._processor.put
+        self.wakeups = Wakeups(store, self.clock, self.meter, put)
+        self.dispatcher = Dispatcher(
+            store,
+            self.clock,
+            self.meter,
+            put=put,
+            current=self._desk.message,
+            render_context=self.render_context,
+            templates=self._templates,
+            settings=mail_settings or {},
+        )
+        self._sweeper = Sweeper(
+            store, self.meter, put, live=lambda: self._processor.waiting.records, now=self.clock.now
+        )
+        self._publishing = asyncio.Lock()
+        self._tasks: list[asyncio.Task[None]] = []
+        self._accepting = False
+        self._watch_gauges()
+
+    # -- life --
+
+    async def start(self, document: dict[str, Any] | None = None, *, socket: Path | None = None) -> None:
+        """Recover, publish ``document`` if there is no plan yet, and begin to accept.  ``socket``: where mailers call."""
+        self._processor.start()
+        if self._desk.published is None:
+            if document is None:
+                raise PlanRefused([("", "this store has no plan yet, and none was given")])
+            await self.publish(document)
+        if socket is not None:
+            await self.dispatcher.listen(socket)
+        self.dispatcher.recover()
+        loops = {
+            "wakeups": self.wakeups.run(),
+            "dispatcher": self.dispatcher.run(),
+            "sweeper": self._sweeper.run(),
+            "retention": keep_expiring(self.store, self.clock, self._processor),
+        }
+        self._tasks = [asyncio.create_task(loop, name=name) for name, loop in loops.items()]
+        for task in self._tasks:
+            task.add_done_callback(self._loop_ended)
+        self._accepting = True
+
+    async def stop(self, patience_s: float = 10.0) -> None:
+        """Take no more, let mailers finish, decide and write what is queued.  The store stays open: its owner's."""
+        self._accepting = False
+        await self.dispatcher.drain(patience_s)
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self._processor.stop()
+
+    def _loop_ended(self, task: asyncio.Task[None]) -> None:
+        if not task.cancelled() and (error := task.exception()) is not None:
+            self._fatal(error if isinstance(error, Exception) else RuntimeError(str(error)))
+
+    def _fatal(self, error: Exception) -> None:
+        log.error("the engine cannot go on", error=str(error), exc_info=error)
+        self._accepting = False
+        if not self.failed.done():
+            self.failed.set_result(error)
+
+    def _settled(self, chunk: Chunk) -> None:
+        if chunk.offers:
+            self.dispatcher.offer(chunk.offers)
+        self.wakeups.notice(chunk.earliest)
+        if chunk.news:
+            self._live.publish(chunk.news)
+
+    def _undone(self) -> None:
+        self.dispatcher.resync()
+
+    @property
+    def plan(self) -> decide.Plan:
+        return self._desk.plan
+
+    @property
+    def ready(self) -> bool:
+        return self._accepting and not self._processor.full
+
+    def _accept(self) -> None:
+        if not self._accepting:
+            raise Busy("stopping", 2)
+
+    # -- changes --
+
+    def collect(self, arrivals: Sequence[Arrival]) -> Awaitable[list[Result]]:
+        self._accept()
+        work = Collect(arrivals, self.meter)
+        self._processor.put(work)
+        return work.done
+
+    async def change_ledger(self, rows: Sequence[LedgerRow]) -> None:
+        self._accept()
+        work = ChangeWords(rows)
+        self._processor.put(work)
+        await work.done
+
+    async def feedback(self, outcomes: Sequence[Outcome]) -> None:
+        self._accept()
+        work = Feedback(outcomes)
+        self._processor.put(work)
+        await work.done
+
+    async def change_lists(self, changes: Sequence[tuple[str, ListChange]]) -> None:
+        self._accept()
+        work = ChangeLists(changes)
+        self._processor.put(work)
+        await work.done
+
+    async def replay_dead_letters(self, ids: Sequence[str], repaired: dict[str, bytes]) -> list[Result]:
+        self._accept()
+        letters = [letter for name in ids if (letter := self.store.dead_letter(name)) is not None]
+        arrivals = [reread(letter, repaired.get(letter.id, letter.payload)) for letter in letters]
+        work = Replay(letters, arrivals, self.meter)
+        self._processor.put(work)
+        return await work.done
+
+    # -- plans --
+
+    async def publish(self, document: dict[str, Any], *, dry_run: bool = False) -> PublishReport:
+        async with self._publishing:
+            row = self.store.plan()
+            old: dict[str, Any] | None = msgspec.json.decode(row.document) if row else None
+            version = row.version + 1 if row else 1
+            prepared = await asyncio.to_thread(
+                prepare, document, old, version, self._desk.tally.active(), self._compile_schema, self._load_template
+            )
+            if dry_run:
+                return msgspec.structs.replace(prepared.report, version=0)
+            if row is not None and same_document(document, old):
+                return msgspec.structs.replace(prepared.report, version=row.version)
+            await self._switch(prepared, old)
+            return prepared.report
+
+    async def _switch(self, prepared: Prepared, old: dict[str, Any] | None) -> None:
+        version, document = prepared.report.version, prepared.published.plan.document
+
+        def meta(at: int) -> dict[str, bytes]:
+            since = complete_since(document, old, self.store, at)
+            values = {COMPLETE_SINCE: msgspec.msgpack.encode(since)}
+            if old is not None and prepared.sweeps:
+                values[SWEEP] = Progress(version, at, total=self.store.counts().get("profiles", 0)).encoded()
+            return values
+
+        work = SwitchPlan(prepared.published, prepared.document, meta)
+        self._processor.put(work)
+        await work.done
+        self.dispatcher.plan_changed()
+        self._sweeper.stir()
+        log.info("published", version=version)
+
+    def _templates(self) -> Mapping[str, Any]:
+        templates: Mapping[str, Any] = self.plan.document.get("templates", {})
+        return templates
+
+    def building(self) -> dict[str, Any] | None:
+        return self._sweeper.building()
+
+    def complete_since(self) -> dict[str, int]:
+        """Segment -> since when its memberships are right (ms); 0 for always."""
+        return read_complete_since(self.store)
+
+    def journey_counts(self) -> dict[str, dict[str, int]]:
+        return self._desk.tally.counts()
+
+    # -- reads --
+
+    def state(self, key: str) -> decide.State | None:
+        return survivor(key, self._stored_state)
+
+    def _stored_state(self, key: str) -> decide.State | None:
+        (blob,) = self.store.states((key,))
+        return None if blob is None else decide.decode_state(blob)
+
+    def find(self, person: str) -> list[str]:
+        """Survivors, in the order: user id (or the public id), anonymous id, holders of the address."""
+        candidates = [key_from_profile_id(person), "a:" + person]
+        if address := normalise_address(person):
+            candidates += [*self.store.keys_of_email(address), email_key(address)]
+        found = [state.key for key in candidates if (state := self.state(key)) is not None]
+        return list(dict.fromkeys(found))
+
+    def render_context(self, message: MessageRow) -> dict[str, Any] | None:
+        state = survivor(message.key, self._desk.state)
+        if state is None:
+            return None
+        return decide.render_context(state, self.plan, message.run_id, self.clock.now())
+
+    def subscribe(self) -> Feed:
+        return self._live.subscribe()
+
+    def _watch_gauges(self) -> None:
+        waiting, outbox = self._processor.waiting, self.dispatcher.outbox
+        self.meter.watch("queue_records", lambda: waiting.records)
+        self.meter.watch("queue_bytes", lambda: waiting.size)
+        self.meter.watch("messages_waiting", lambda: len(outbox))
+        self.meter.watch("messages_claimed", lambda: outbox.claimed)
+        self.meter.watch("mailers", lambda: len(self.dispatcher.mailers))
+        self.meter.watch("disk_full", lambda: int(self._processor.full))
+        self.meter.watch("plan_version", lambda: self._desk.plan.version if self._desk.published else 0)
+        self.meter.watch_many("store", self.store.counts)
+
+
+def survivor(key: str, read: Callable[[str], decide.State | None]) -> decide.State | None:
+    """The state of a key, following merges; None when nothing is known or the merges run in a circle."""
+    for _ in range(MAX_FORWARDS + 1):
+        state = read(key)
+        if state is None or not state.forward:
+            return state
+        key = state.forward
+    return None
+
+
+def reread(letter: DeadLetter, payload: bytes) -> Arrival:
+    """A dead letter as it would arrive today, its clock corrected as on the day."""
+    return decode_call(call_type(letter, payload), payload, letter.at, lambda: letter.id)
+
+
+class _Typed(msgspec.Struct):
+    type: str | None = None
+
+
+def call_type(letter: DeadLetter, payload: bytes) -> str:
+    """What the payload says, or, for one that came to an endpoint of its own, what its event's name tells."""
+    try:
+        said = msgspec.json.decode(payload, type=_Typed).type
+    except (msgspec.MsgspecError, UnicodeDecodeError):
+        said = None
+    return said if said in CALL_TYPES else CALL_OF_NAME.get(letter.event_name, "track")
