@@ -1,1 +1,22 @@
+"""WHAT IT SAYS: Liquid, MJML, links, header fields, MIME bytes, DKIM.  Pure: time, ids and keys arrive as arguments.
 
+At publish :func:`compile_template` turns a template's files into what the plan carries.  When a message is sent,
+:func:`load` gives the parsed template and :func:`render_message` the bytes, or :class:`Skip` says why not.
+"""
+
+from heliograph.render.compile import compile_template, refuse_locales
+from heliograph.render.dkim import DkimKeyError, Signer
+from heliograph.render.errors import Problem, Skip, TemplateError
+from heliograph.render.headers import BadAddress, split_mailbox
+from heliograph.render.links import Claims, LinkKeys, MessageLinks, sign, verify
+from heliograph.render.message import Envelope, Rendered, Template, load, render_message
+
+__all__ = [
+    # at publish
+    "compile_template", "refuse_locales", "Problem", "TemplateError",
+    # at send
+    "load", "render_message", "Envelope", "Rendered", "Template", "Skip",
+    # what travels
+    "Signer", "DkimKeyError", "BadAddress", "split_mailbox",
+    "Claims", "LinkKeys", "MessageLinks", "sign", "verify",
+]  # fmt: skip  # noqa: RUF022

@@ -1,0 +1,145 @@
+"""Signed links: what the recipient carries back to us, and how we know that it was ours.
+
+A token is base64url (no padding) of::
+
+    u8 key id | 16 bytes of HMAC-SHA256(secret, kind | key id | claims) | claims as a msgpack array
+
+The kind (``u`` unsubscribe, ``p`` preferences, ``c`` click, ``o`` open) is in the path, ``base_url/u/TOKEN``, and under
+the signature, so a token of one kind is worth nothing as another.  Claims are self-contained: a link works as long as
+its key is kept, whatever became of the message and its template.  Keys of unsubscribe links are therefore never
+retired (design, section 7).  A click carries its destination under the signature: there is no open redirect.
+"""
+
+import hmac
+from base64 import b32decode, b32encode, urlsafe_b64decode, urlsafe_b64encode
+from collections.abc import Mapping
+from hashlib import sha256
+from typing import Literal
+
+import msgspec
+
+Kind = Literal["u", "p", "c", "o"]
+
+MAC_BYTES = 16
+MAX_TOKEN = 6_000
+"""Characters; longer ones are not looked at."""
+MAX_URL = 2_000
+"""Characters of a destination; a longer link goes into the mail as it is, untracked."""
+WEB = ("https://", "http://")
+"""The only schemes a click leads to."""
+MIN_SECRET = 16
+"""Bytes (RFC 2104 wants the hash's length; 128 bits is what the truncated MAC is worth)."""
+
+
+class Claims(msgspec.Struct, frozen=True):
+    """What a token says.  ``key`` is the person's key, ``topic`` None for transactional mail, ``url`` the destination
+    of a click, else empty.  Every token of a message carries the same four, so each alone can be acted on."""
+
+    message_id: str
+    key: str
+    address: str
+    topic: str | None = None
+    url: str = ""
+
+
+class LinkKeys(msgspec.Struct, frozen=True):
+    """Secrets by id (0..255).  The one with the greatest id signs; all verify."""
+
+    secrets: Mapping[int, bytes]
+
+    def __post_init__(self) -> None:
+        if not self.secrets:
+            raise ValueError("no link key: links cannot be signed")
+        for number, secret in self.secrets.items():
+            if not 0 <= number <= 255 or len(secret) < MIN_SECRET:
+                raise ValueError(f"link key {number}: ids are 0..255, secrets at least {MIN_SECRET} bytes")
+
+    @property
+    def current(self) -> int:
+        return max(self.secrets)
+
+
+_Packed = tuple[bytes, str, str, str | None, str]
+_encoder = msgspec.msgpack.Encoder()
+_decoder = msgspec.msgpack.Decoder(_Packed)
+
+
+def _pack_id(message_id: str) -> bytes:
+    """Our ids are 128 bits in 26 base32 characters: 16 bytes behind a 1 here.  Anything else is text behind a 0."""
+    try:
+        packed = b"\1" + b32decode(message_id.upper() + "======")
+    except ValueError:
+        packed = b"\0"
+    return packed if _unpack_id(packed) == message_id else b"\0" + message_id.encode()
+
+
+def _unpack_id(packed: bytes) -> str:
+    if packed[:1] == b"\1":
+        return b32encode(packed[1:]).rstrip(b"=").decode().lower()
+    return packed[1:].decode()
+
+
+def _mac(secret: bytes, kind: Kind, number: int, body: bytes) -> bytes:
+    return hmac.digest(secret, kind.encode() + bytes((number,)) + body, sha256)[:MAC_BYTES]
+
+
+def sign(kind: Kind, claims: Claims, keys: LinkKeys) -> str:
+    """The token that says this; about 100 characters plus address, key and url."""
+    body = _encoder.encode((_pack_id(claims.message_id), claims.key, claims.address, claims.topic, claims.url))
+    number = keys.current
+    mac = _mac(keys.secrets[number], kind, number, body)
+    return urlsafe_b64encode(bytes((number,)) + mac + body).rstrip(b"=").decode()
+
+
+def verify(kind: Kind, token: str, keys: LinkKeys) -> Claims | None:
+    """The claims of a token that one of our keys signed as this kind, else None.  Compares in constant time; never
+    raises, whatever the text.  A click's url is http or https."""
+    if not token or len(token) > MAX_TOKEN:
+        return None
+    try:
+        raw = urlsafe_b64decode(token.encode("ascii") + b"=" * (-len(token) % 4))
+        number, mac, body = raw[0], raw[1 : 1 + MAC_BYTES], raw[1 + MAC_BYTES :]
+        secret = keys.secrets.get(number)
+        if secret is None or not hmac.compare_digest(mac, _mac(secret, kind, number, body)):
+            return None
+        packed, key, address, topic, url = _decoder.decode(body)
+        message_id = _unpack_id(packed)
+    except (ValueError, IndexError, msgspec.MsgspecError):
+        return None
+    if kind == "c" and not url.startswith(WEB):
+        return None
+    return Claims(message_id, key, address, topic, url)
+
+
+class MessageLinks:
+    """The links of one message.  ``base_url`` without a trailing slash."""
+
+    __slots__ = ("_base", "_claims", "_keys")
+
+    def __init__(self, base_url: str, claims: Claims, keys: LinkKeys) -> None:
+        self._base = base_url.rstrip("/")
+        self._claims = claims
+        self._keys = keys
+
+    def _url(self, kind: Kind, claims: Claims) -> str:
+        return f"{self._base}/{kind}/{sign(kind, claims, self._keys)}"
+
+    def unsubscribe(self) -> str:
+        return self._url("u", self._claims)
+
+    def preferences(self) -> str:
+        return self._url("p", self._claims)
+
+    def open(self) -> str:
+        return self._url("o", self._claims)
+
+    def click(self, destination: str) -> str:
+        """A link that counts the click and leads to ``destination``; what is no web address, or is longer than
+        :data:`MAX_URL`, or is already one of ours, comes back as it is."""
+        if not destination.startswith(WEB) or len(destination) > MAX_URL or self._is_ours(destination):
+            return destination
+        claims = self._claims
+        return self._url("c", Claims(claims.message_id, claims.key, claims.address, claims.topic, destination))
+
+    def _is_ours(self, url: str) -> bool:
+        return any(url.startswith(f"{self._base}/{kind}/") for kind in "upcow")

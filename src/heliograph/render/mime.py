@@ -1,0 +1,88 @@
+"""Bytes of a message: multipart/alternative, CRLF, no line over 998 octets, the cheapest encoding that is safe.
+
+Our own assembler, because this is the hot path (stdlib ``EmailMessage`` takes 1.5 ms a message and, on Python 3.11,
+breaks long List-Unsubscribe URLs): decision 0011.
+"""
+
+import re
+from binascii import b2a_base64, b2a_qp
+
+from heliograph.events.ids import make_id
+from heliograph.render.headers import HARD
+
+_CONTROLS = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
+_TOO_LONG = re.compile(rb"[^\n]{%d}" % HARD)
+_RISKY_LINE = re.compile(rb"^(?:From |\.)|[ \t]\r?$", re.MULTILINE)
+_BASE64_LINE = 76
+
+
+def normalise(text: str) -> bytes:
+    """A body as UTF-8 with CRLF line ends and a last one, without control characters; lone surrogates become U+FFFD."""
+    if "\r" in text:
+        text = text.replace("\r\n", "\n").replace("\r", "\n")
+    if _CONTROLS.search(text):
+        text = _CONTROLS.sub("", text)
+    if not text.endswith("\n"):
+        text += "\n"
+    text = text.replace("\n", "\r\n")
+    try:
+        return text.encode()
+    except UnicodeEncodeError:
+        return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace").encode()
+
+
+def encode_body(data: bytes) -> tuple[bytes, bytes]:
+    """(Content-Transfer-Encoding, encoded) of normalised bytes: 7bit when it fits as it is, else the shorter of
+    quoted-printable and base64."""
+    if data.isascii() and not _TOO_LONG.search(data) and not _RISKY_LINE.search(data):
+        return b"7bit", data
+    quoted = b2a_qp(data, istext=True)
+    if len(quoted) * 3 <= len(data) * 4 + 100:
+        return b"quoted-printable", quoted.replace(b"\nFrom ", b"\n=46rom ")
+    return b"base64", _base64(data)
+
+
+def _base64(data: bytes) -> bytes:
+    encoded = b2a_base64(data, newline=False)
+    lines = [encoded[at : at + _BASE64_LINE] for at in range(0, len(encoded), _BASE64_LINE)]
+    return b"\r\n".join(lines) + b"\r\n"
+
+
+def alternative(text: str, html: str, message_id: str) -> tuple[bytes, bytes]:
+    """The Content-Type value and the body of a message that says the same in plain text and in HTML.
+
+    The boundary is derived from the message's id; ``=_`` cannot stand in quoted-printable or base64, and a 7bit part
+    that holds it by design of an attacker is wrapped in another one.
+    """
+    plain_encoding, plain = encode_body(normalise(text))
+    html_encoding, rich = encode_body(normalise(html))
+    boundary = _boundary(message_id, plain, rich)
+    edge = b"--" + boundary
+    body = b"".join(
+        (
+            edge,
+            b"\r\nContent-Type: text/plain; charset=utf-8\r\nContent-Transfer-Encoding: ",
+            plain_encoding,
+            b"\r\n\r\n",
+            plain,
+            b"\r\n",
+            edge,
+            b"\r\nContent-Type: text/html; charset=utf-8\r\nContent-Transfer-Encoding: ",
+            html_encoding,
+            b"\r\n\r\n",
+            rich,
+            b"\r\n",
+            edge,
+            b"--\r\n",
+        )
+    )
+    return b'multipart/alternative;\r\n boundary="' + boundary + b'"', body
+
+
+def _boundary(message_id: str, *parts: bytes) -> bytes:
+    boundary = b"=_" + make_id("boundary", message_id).encode()
+    attempt = 0
+    while any(boundary in part for part in parts):
+        attempt += 1
+        boundary = b"=_" + make_id("boundary", message_id, attempt).encode()
+    return boundary
