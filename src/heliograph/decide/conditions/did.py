@@ -72,6 +72,8 @@ class Did(Leaf, frozen=True, kw_only=True):
         return self.tally.add(old, event.occurred_at, event_hash, values)
 
     def merge(self, a: Any, b: Any) -> Any:
+        if a is None or b is None:
+            return b if a is None else a
         return self.tally.merge(a, b)
 
     def truth(self, view: View, t: int) -> bool:

@@ -31,15 +31,16 @@ class Table(msgspec.Struct, frozen=True):
     always: tuple[Leaf, ...]
     by_value: tuple[tuple[Callable[[Any], Any], dict[Hashable, tuple[Leaf, ...]]], ...]
 
-    def candidates(self, root: Any) -> list[Leaf]:
-        found = list(self.always)
+    def candidates(self, root: Any) -> Sequence[Leaf]:
+        found = self.always
         for read, leaves in self.by_value:
             for key in index_keys(read(root)):
-                found += leaves.get(key, ())
+                if key in leaves:
+                    found += leaves[key]
         return found
 
 
-_NOTHING: list[Leaf] = []
+_NOTHING: tuple[Leaf, ...] = ()
 
 
 class LeafIndex:
@@ -62,7 +63,7 @@ class LeafIndex:
             table = self._events.get(fold(event.name))
         if table is None:
             return _NOTHING
-        return table.candidates(event) if table.by_value else table.always
+        return table.candidates(event)
 
     def for_trait(self, name: str, old: Any, new: Any) -> Sequence[Leaf]:
         """Leaves whose truth may change when the top-level trait ``name`` goes from ``old`` to ``new``."""

@@ -117,7 +117,7 @@ class Leaf(msgspec.Struct, frozen=True, kw_only=True):
         return old
 
     def merge(self, a: Any, b: Any) -> Any:
-        """The state of the person that two states were of."""
+        """The state of the person that two states (None: none) were of."""
         return b if a is None else a
 
     def truth(self, view: View, t: int) -> bool:

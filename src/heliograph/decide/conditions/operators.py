@@ -62,8 +62,13 @@ def index_key(value: Any) -> Hashable:
 
 
 def index_keys(value: Any) -> list[Hashable]:
-    """The keys under which a value, or the elements of a list, may be found."""
-    return [index_key(element) for element in value] if value.__class__ is list else [index_key(value)]
+    """The keys under which a value, the elements of a list, or those of lists found by a ``*`` may be known."""
+    if value.__class__ is not list:
+        return [index_key(value)]
+    keys: list[Hashable] = []
+    for element in value:
+        keys += map(index_key, element) if element.__class__ is list else (index_key(element),)
+    return keys
 
 
 # -- building blocks --

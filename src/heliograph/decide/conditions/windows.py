@@ -40,8 +40,8 @@ class Latest:
     def add(self, old: int | None, at: int, event_hash: int, values: list[str]) -> int:
         return at if old is None or at > old else old
 
-    def merge(self, a: int | None, b: int | None) -> int | None:
-        return b if a is None else a if b is None else max(a, b)
+    def merge(self, a: int, b: int) -> int:
+        return max(a, b)
 
     def series(self, state: int | None) -> list[Samples]:
         return [[] if state is None else [state, 0]]
@@ -56,8 +56,8 @@ class NLatest:
     def add(self, old: Samples | None, at: int, event_hash: int, values: list[str]) -> Samples:
         return add_sample(old or [], at, event_hash, self.keep)
 
-    def merge(self, a: Samples | None, b: Samples | None) -> Samples:
-        return merge_samples(a or [], b or [], self.keep)
+    def merge(self, a: Samples, b: Samples) -> Samples:
+        return merge_samples(a, b, self.keep)
 
     def series(self, state: Samples | None) -> list[Samples]:
         return [state or []]
@@ -83,9 +83,9 @@ class NLatestByValue:
                 state = self._cut({**(state or {}), value: added})
         return old if state == old else state
 
-    def merge(self, a: dict[str, Samples] | None, b: dict[str, Samples] | None) -> dict[str, Samples]:
-        merged = dict(a or {})
-        for value, samples in (b or {}).items():
+    def merge(self, a: dict[str, Samples], b: dict[str, Samples]) -> dict[str, Samples]:
+        merged = dict(a)
+        for value, samples in b.items():
             merged[value] = merge_samples(merged.get(value, []), samples, self.keep)
         return self._cut(merged)
 
