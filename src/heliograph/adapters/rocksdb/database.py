@@ -1,0 +1,152 @@
+"""The database file: open, read a family, write one batch, close; and what its errors mean.
+
+``rocksdict`` raises bare exceptions whose text is RocksDB's; here, and only here, they become the errors of the port.
+"""
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import cast
+
+from rocksdict import ColumnFamily, Rdict, ReadOptions, Snapshot, WriteBatch
+
+from heliograph.adapters.rocksdb import options
+from heliograph.ports import StoreFailed, StoreFull, StoreLocked, StoreTooNew
+
+Row = tuple[bytes, bytes]
+
+
+def _scan(source: Rdict | Snapshot, start: bytes, end: bytes, backwards: bool) -> Iterator[Row]:
+    bounds = ReadOptions()
+    bounds.set_iterate_lower_bound(start)
+    bounds.set_iterate_upper_bound(end)
+    return cast(Iterator[Row], source.items(backwards=backwards, read_opt=bounds))
+
+
+class View:
+    """One family as it was at one instant."""
+
+    def __init__(self, snapshot: Snapshot) -> None:
+        self._snapshot = snapshot
+
+    def row(self, key: bytes) -> bytes:
+        """The row that an index of this family names, so it must be there."""
+        value: bytes = self._snapshot[key]
+        return value
+
+    def scan(self, start: bytes, end: bytes, *, backwards: bool = False) -> Iterator[Row]:
+        """Rows with ``start <= key < end``."""
+        return _scan(self._snapshot, start, end, backwards)
+
+
+class Family:
+    """One column family."""
+
+    def __init__(self, rows: Rdict, handle: ColumnFamily) -> None:
+        self._rows = rows
+        self.handle = handle
+
+    def get(self, key: bytes) -> bytes | None:
+        value: bytes | None = self._rows.get(key)
+        return value
+
+    def get_many(self, keys: Sequence[bytes]) -> list[bytes | None]:
+        return cast(list[bytes | None], self._rows.get(list(keys)))
+
+    def scan(self, start: bytes, end: bytes, *, backwards: bool = False) -> Iterator[Row]:
+        """Rows with ``start <= key < end``, as they are now: what is written later does not show."""
+        return _scan(self._rows, start, end, backwards)
+
+    def view(self) -> View:
+        return View(self._rows.snapshot())
+
+    def estimate(self, name: str) -> int:
+        return self._rows.property_int_value(f"rocksdb.{name}") or 0
+
+    def close(self) -> None:
+        self._rows.close()
+
+
+class Batch:
+    """What one commit changes."""
+
+    def __init__(self) -> None:
+        self.batch = WriteBatch(raw_mode=True)
+
+    def put(self, family: Family, key: bytes, value: bytes = b"") -> None:
+        self.batch.put(key, value, family.handle)
+
+    def delete(self, family: Family, key: bytes) -> None:
+        self.batch.delete(key, family.handle)
+
+    def delete_range(self, family: Family, start: bytes, end: bytes) -> None:
+        """Keys with ``start <= key < end``."""
+        self.batch.delete_range(start, end, family.handle)
+
+
+class Database:
+    def __init__(self, path: Path) -> None:
+        """Raises :class:`StoreLocked`, :class:`StoreTooNew`, :class:`StoreFull` or :class:`StoreFailed`."""
+        self.path = path
+        try:
+            path.mkdir(parents=True, exist_ok=True)
+            self._db = Rdict(str(path), options.database(), options.families())
+        except OSError as error:
+            raise StoreFailed(f"The data folder {path} cannot be used: {error.strerror}.") from error
+        except Exception as error:
+            raise _open_error(path, str(error)) from error
+        self._families = {name: self._open(name) for name in options.WRITE_BUFFERS}
+
+    def _open(self, name: str) -> Family:
+        return Family(self._db.get_column_family(name), self._db.get_column_family_handle(name))
+
+    def family(self, name: str) -> Family:
+        return self._families[name]
+
+    def write(self, batch: Batch, *, sync: bool) -> None:
+        """All of the batch, or an exception.  Two calls instead of one synced write, because ``rocksdict`` keeps the
+        interpreter lock while it writes and gives it up while it syncs: the next chunk is decided meanwhile."""
+        try:
+            self._db.write(batch.batch)
+        except Exception as error:
+            raise _write_error(self.path, str(error)) from error
+        if sync:
+            self.sync()
+
+    def sync(self) -> None:
+        try:
+            self._db.flush_wal(True)
+        except Exception as error:
+            # The batch is visible here and perhaps not on disk: no retry can tell, a restart can.
+            raise StoreFailed(f"The disk under {self.path} did not keep what was written to it: {error}") from error
+
+    def size(self) -> int:
+        """Bytes on disk, with the write-ahead log."""
+        return sum(file.stat().st_size for file in self.path.iterdir())
+
+    def close(self) -> None:
+        """Lets go of the folder, once nobody holds an iterator any more."""
+        for family in self._families.values():
+            family.close()
+        self._families.clear()
+        self._db.close()
+
+
+def _open_error(path: Path, text: str) -> Exception:
+    if "lock" in text.lower() and ("hold by" in text or "LOCK" in text):
+        return StoreLocked(
+            f"The data folder {path} is in use by another Heliograph process. "
+            "Stop that one first, or start this one with another --data folder."
+        )
+    if "Column families not opened" in text:
+        return StoreTooNew(f"The data folder {path} was written by a newer version of Heliograph; use that version.")
+    if "No space left" in text:
+        return StoreFull(f"The disk under {path} is full: {text}")
+    return StoreFailed(f"The data folder {path} cannot be opened: {text}")
+
+
+def _write_error(path: Path, text: str) -> Exception:
+    """RocksDB resumes by itself from a full disk: every five seconds it looks whether there is room again, then writes
+    out what it holds in memory and begins a new write-ahead log, without the torn end of the old one."""
+    if "No space left" in text:
+        return StoreFull(f"The disk under {path} is full.")
+    return StoreFailed(f"The disk under {path} refused a write: {text}")

@@ -1,0 +1,287 @@
+"""The store of one machine: a :class:`~heliograph.ports.Store` in RocksDB, one batch per commit.
+
+One thread writes at a time (a lock sees to it), any thread reads.  Each read touches one column family, through one
+iterator or one snapshot, so it answers from one instant; only the log looks into a second one (history), whose rows
+outlive those of the log that point at them.  Keys are spelled in :mod:`.spell`, values in :mod:`.rows`, what a commit
+writes in :mod:`.writer`, what goes with age in :mod:`.retention`, RocksDB's errors and options in :mod:`.database`
+and :mod:`.options`.
+"""
+
+import threading
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import islice
+from pathlib import Path
+from typing import TypeVar
+
+from heliograph.adapters.cursor import decode_cursor, encode_cursor
+from heliograph.adapters.rocksdb import rows, spell
+from heliograph.adapters.rocksdb.database import Batch, Database, View
+from heliograph.adapters.rocksdb.retention import Retention
+from heliograph.adapters.rocksdb.spell import Tag
+from heliograph.adapters.rocksdb.writer import JOURNAL_ROWS, Tally, Writer
+from heliograph.events.event import Event
+from heliograph.events.record import LedgerRow, Record
+from heliograph.ports import UNFINISHED, Commit, DeadLetter, JournalRow, MessageRow, PlanRow, StoreTooNew
+
+T = TypeVar("T")
+
+FORMAT = 1
+"""The version of everything in :mod:`.spell` and :mod:`.rows`; a folder with a higher one stops the start."""
+_FORMAT = Tag.OWN + b"format"
+
+
+class RocksStore:
+    def __init__(self, path: Path) -> None:
+        """Raises :class:`StoreLocked`, :class:`StoreTooNew`, :class:`StoreFull` or :class:`StoreFailed`."""
+        self._db = Database(path)
+        try:
+            self._check_format(path)
+            self._tally = self._read_tally()
+            self._counts = self._read_counts()
+        except BaseException:
+            self._db.close()
+            raise
+        self._writing = threading.Lock()
+        self._pending_lock = threading.Lock()
+        self._none_pending_before = spell.SPACE
+
+    def _check_format(self, path: Path) -> None:
+        meta = self._db.family("meta")
+        found = meta.get(_FORMAT)
+        if found is None:
+            batch = Batch()
+            batch.put(meta, _FORMAT, spell.u32(FORMAT))
+            self._db.write(batch, sync=True)
+        elif int.from_bytes(found, "big") > FORMAT:
+            raise StoreTooNew(
+                f"The data folder {path} has format {int.from_bytes(found, 'big')}, this version of Heliograph knows "
+                f"{FORMAT}; use the version that wrote it."
+            )
+
+    def _read_tally(self) -> Tally:
+        journal_rows = self._db.family("meta").get(JOURNAL_ROWS)
+        count = 0 if journal_rows is None else spell.from_i64(journal_rows)
+        for key, row in self._db.family("log").scan(spell.SPACE, spell.SPACE_END, backwards=True):
+            return Tally(spell.from_i64(key, len(spell.SPACE)), rows.log_received_at(row), count)
+        return Tally(journal_rows=count)
+
+    def _read_counts(self) -> dict[str, int]:
+        stored = self._db.family("members").scan(Tag.COUNTS, spell.after(Tag.COUNTS))
+        return {key[len(Tag.COUNTS) :].decode(): spell.from_i64(value) for key, value in stored}
+
+    # -- writing --
+    def commit(self, commit: Commit, *, sync: bool = True) -> None:
+        if commit.empty:
+            return
+        with self._writing:
+            writer = Writer(self._db, self._tally, self._counts)
+            writer.fill(commit)
+            self._db.write(writer.batch, sync=False)
+            self._tally = writer.tally
+            self._counts.update(writer.counts)
+            self._note_wakeups(commit)
+            if sync:
+                self._db.sync()
+
+    def expire(self, *, log_before: int, history_before: int, dead_letters_before: int) -> int:
+        with self._writing:
+            retention = Retention(self._db, self._tally.last_position)
+            first = retention.log(log_before)
+            retention.history(history_before, first)
+            retention.journal(history_before)
+            retention.messages(history_before)
+            retention.dead_letters(dead_letters_before)
+            if retention.changed:
+                self._db.write(retention.batch, sync=False)
+            return retention.gone
+
+    # -- states --
+    def states(self, keys: Sequence[str]) -> list[bytes | None]:
+        return self._db.family("state").get_many([spell.state(key) for key in keys]) if keys else []
+
+    def keys(self, after: str | None = None, limit: int = 1000) -> list[str]:
+        start = spell.SPACE if after is None else spell.state(after) + b"\x00"
+        found = self._db.family("state").scan(start, spell.SPACE_END)
+        return [spell.state_owner(key) for key, _ in islice(found, limit)]
+
+    # -- log and history --
+    def last_position(self) -> int:
+        return self._tally.last_position
+
+    def last_received_at(self) -> int:
+        return self._tally.last_received_at
+
+    def log(self, after: int = 0, limit: int = 1000) -> list[tuple[int, Record]]:
+        stored = islice(self._db.family("log").scan(spell.log(after + 1), spell.SPACE_END), limit)
+        found = [(spell.from_i64(key, len(spell.SPACE)), *rows.log_record(row)) for key, row in stored]
+        places = [spell.event(record.key, at.occurred_at, at.event_id) for _, record, at in found if at is not None]
+        events = iter(self._db.family("history").get_many(places) if places else ())
+        whole = ((position, record if at is None else _follow(record, next(events))) for position, record, at in found)
+        return [(position, record) for position, record in whole if record is not None]
+
+    def history(self, key: str, since: int = 0, until: int | None = None) -> Iterator[Event]:
+        owner = spell.person(key)
+        end = spell.after(owner) if until is None else owner + spell.i64(until)
+        stored = self._db.family("history").scan(owner + spell.i64(since), end)
+        return (rows.history_event(row) for _, row in stored)
+
+    def recent_history(self, key: str, limit: int) -> list[Event]:
+        owner = spell.person(key)
+        stored = self._db.family("history").scan(owner, spell.after(owner), backwards=True)
+        return [rows.history_event(row) for _, row in islice(stored, limit)]
+
+    # -- wake-ups --
+    def due(self, now: int, limit: int = 1000) -> list[tuple[int, str]]:
+        return self._pending(spell.SPACE + spell.i64(now + 1), limit)
+
+    def next_due(self) -> int | None:
+        found = self._pending(spell.SPACE_END, 1)
+        return found[0][0] if found else None
+
+    def _pending(self, end: bytes, limit: int) -> list[tuple[int, str]]:
+        """Begins where the earliest may be: before it lie only the marks of wake-ups that have fired, by the
+        thousand, and a scan from the front would step over each of them."""
+        with self._pending_lock:
+            start = self._none_pending_before
+            if limit <= 0 or start >= end:
+                return []
+            found = [key for key, _ in islice(self._db.family("wakeups").scan(start, end), limit)]
+            self._none_pending_before = found[0] if found else end
+        return [spell.read_wakeup(key) for key in found]
+
+    def _note_wakeups(self, commit: Commit) -> None:
+        new = [(at, key) for key, (_, at) in commit.wakeups.items() if at is not None]
+        if new:
+            with self._pending_lock:
+                self._none_pending_before = min(self._none_pending_before, spell.wakeup(*min(new)))
+
+    # -- messages --
+    def message(self, message_id: str) -> MessageRow | None:
+        found = self._db.family("messages").get(Tag.ROWS + message_id.encode())
+        return None if found is None else rows.message(found)
+
+    def messages(
+        self,
+        *,
+        key: str | None = None,
+        status: str | None = None,
+        limit: int = 50,
+        cursor: str | None = None,
+    ) -> tuple[list[MessageRow], str | None]:
+        if key is not None:
+            index = spell.message_of(key)
+        elif status is not None:
+            index = Tag.BY_STATUS + spell.text(status)
+        else:
+            index = Tag.BY_TIME
+        view = self._db.family("messages").view()
+        found = map(rows.message, _named_by(index, view, cursor))
+        chosen = (row for row in found if status in (None, row.status))
+        return _page(chosen, limit, lambda row: (row.created_at, row.message_id))
+
+    def unfinished_messages(self) -> Iterator[MessageRow]:
+        view = self._db.family("messages").view()
+        indexes = (Tag.BY_STATUS + spell.text(status) for status in sorted(UNFINISHED))
+        return (rows.message(row) for index in indexes for row in _named_by(index, view))
+
+    # -- consent and suppression --
+    def ledger(self, address: str) -> list[LedgerRow]:
+        owner = Tag.ROWS + spell.text(address)
+        return [rows.ledger_row(row) for _, row in self._db.family("ledger").scan(owner, spell.after(owner))]
+
+    def suppressions(self, limit: int = 100, cursor: str | None = None) -> tuple[list[LedgerRow], str | None]:
+        start = Tag.STOPPED
+        if cursor is not None:
+            address, topic = decode_cursor(cursor, (str, str))
+            start += spell.text(str(address)) + str(topic).encode() + b"\x00"
+        view = self._db.family("ledger").view()
+        stopped = view.scan(start, spell.after(Tag.STOPPED))
+        found = (rows.ledger_row(view.row(Tag.ROWS + key[len(Tag.STOPPED) :])) for key, _ in stopped)
+        return _page(found, limit, lambda row: (row.address, row.topic))
+
+    # -- look-ups --
+    def keys_of_email(self, address: str) -> list[str]:
+        owner = spell.SPACE + spell.text(address)
+        return [key[len(owner) :].decode() for key, _ in self._db.family("emails").scan(owner, spell.after(owner))]
+
+    def members(
+        self, name: str, limit: int = 100, cursor: str | None = None
+    ) -> tuple[list[tuple[str, int]], str | None]:
+        owner = Tag.ROWS + spell.text(name)
+        start = owner
+        if cursor is not None:
+            (after,) = decode_cursor(cursor, (str,))
+            start += spell.in_bucket(str(after)) + b"\x00"
+        stored = self._db.family("members").scan(start, spell.after(owner))
+        found = ((key[len(owner) + 2 :].decode(), spell.from_i64(since)) for key, since in stored)
+        return _page(found, limit, lambda row: (row[0],))
+
+    def member_count(self, name: str) -> int:
+        return self._counts.get(name, 0)
+
+    def journal(self, key: str, limit: int = 200, before: int | None = None) -> list[JournalRow]:
+        owner = spell.person(key)
+        end = spell.after(owner) if before is None else owner + spell.i64(before)
+        stored = self._db.family("journal").scan(owner, end, backwards=True)
+        return [rows.journal_row(row) for _, row in islice(stored, limit)]
+
+    def dead_letters(self, limit: int = 100, cursor: str | None = None) -> tuple[list[DeadLetter], str | None]:
+        view = self._db.family("dead_letters").view()
+        found = map(rows.dead_letter, _named_by(Tag.BY_TIME, view, cursor))
+        return _page(found, limit, lambda row: (row.at, row.id))
+
+    def dead_letter(self, id: str) -> DeadLetter | None:
+        found = self._db.family("dead_letters").get(Tag.ROWS + id.encode())
+        return None if found is None else rows.dead_letter(found)
+
+    # -- plans and small things --
+    def plan(self, version: int | None = None) -> PlanRow | None:
+        start = Tag.PLANS if version is None else Tag.PLANS + spell.u32(version)
+        end = spell.after(Tag.PLANS) if version is None else start + b"\x00"
+        for _, row in self._db.family("meta").scan(start, end, backwards=True):
+            return rows.plan(row)
+        return None
+
+    def plans(self) -> list[tuple[int, int]]:
+        stored = self._db.family("meta").scan(Tag.PLAN_TIMES, spell.after(Tag.PLAN_TIMES))
+        return [(int.from_bytes(key[len(Tag.PLAN_TIMES) :], "big"), spell.from_i64(at)) for key, at in stored]
+
+    def meta(self, name: str) -> bytes | None:
+        return self._db.family("meta").get(Tag.NAMED + name.encode())
+
+    def counts(self) -> dict[str, int]:
+        """Estimates: RocksDB counts a row that was replaced and not yet compacted twice."""
+        return {
+            "profiles": self._db.family("state").estimate("estimate-num-keys"),
+            "log": self._db.family("log").estimate("estimate-num-keys"),
+            "messages": self._db.family("messages").estimate("estimate-num-keys") // 4,  # one row, three indexes
+            "wakeups": self._db.family("wakeups").estimate("estimate-num-keys"),
+            "bytes": self._db.size(),
+        }
+
+    def close(self) -> None:
+        with self._writing:
+            self._db.close()
+
+
+def _follow(record: Record, row: bytes | None) -> Record | None:
+    """None when the row of the log went with age between the two reads: then so did what it pointed at."""
+    return None if row is None else rows.with_event(record, rows.history_event(row))
+
+
+def _named_by(index: bytes, view: View, cursor: str | None = None) -> Iterator[bytes]:
+    """The rows that an index by time names, the newest first: behind its prefix come the instant and the id."""
+    start = index
+    if cursor is not None:
+        at, id = decode_cursor(cursor, (int, str))
+        start += spell.newest(int(at)) + str(id).encode() + b"\x00"
+    named = (key[len(index) + spell.INSTANT :] for key, _ in view.scan(start, spell.after(index)))
+    return (view.row(Tag.ROWS + id) for id in named)
+
+
+def _page(found: Iterable[T], limit: int, place: Callable[[T], Sequence[str | int]]) -> tuple[list[T], str | None]:
+    """The first ``limit`` rows, and where the next page begins if there is one."""
+    page = list(islice(found, limit + 1))
+    if len(page) <= limit:
+        return page, None
+    return page[:limit], encode_cursor(*place(page[limit - 1])) if limit else None

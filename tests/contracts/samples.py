@@ -1,0 +1,48 @@
+"""Small rows for the contract suite: only what a test cares about is spelled out."""
+
+from typing import Any
+
+from heliograph.events.event import Event
+from heliograph.events.record import EventBody, LedgerRow, Record, Wake
+from heliograph.ports import Commit, DeadLetter, JournalRow, MessageRow
+
+
+def event(event_id: str, at: int, **properties: Any) -> Event:
+    return Event(event_id=event_id, type="track", name="Product Viewed", occurred_at=at, properties=properties)
+
+
+def arrival(key: str, event_id: str, at: int, received_at: int | None = None, **properties: Any) -> Record:
+    body = EventBody(event(event_id, at, **properties))
+    return Record(key, event_id, at if received_at is None else received_at, 1, body)
+
+
+def wake(key: str, received_at: int) -> Record:
+    return Record(key, f"wake-{key}-{received_at}", received_at, 1, Wake())
+
+
+def message(message_id: str, created_at: int, key: str = "u:1", status: str = "queued", **fields: Any) -> MessageRow:
+    return MessageRow(
+        message_id=message_id, key=key, journey="cart", journey_version="v1", run_id="run", step_id="send-cart",
+        template="cart", template_version="t1", topic="offers", transactional=False, address="a@example.com",
+        status=status, reason="", created_at=created_at, **fields,
+    )  # fmt: skip
+
+
+def suppression(address: str, topic: str = "!manual", given: bool = False, at: int = 1) -> LedgerRow:
+    return LedgerRow(address, topic, given, at, "test")
+
+
+def ledger(*rows: LedgerRow) -> Commit:
+    return Commit(ledger={(row.address, row.topic): row for row in rows})
+
+
+def messages(*rows: MessageRow) -> Commit:
+    return Commit(messages={row.message_id: row for row in rows})
+
+
+def dead_letter(id: str, at: int, payload: bytes = b"{}") -> DeadLetter:
+    return DeadLetter(id=id, at=at, reason="total: is no number", event_name="Order Completed", payload=payload)
+
+
+def fact(at: int, kind: str = "run_started", **data: Any) -> JournalRow:
+    return JournalRow(at, kind, data)
