@@ -10,8 +10,9 @@ import jsonschema_rs
 
 from heliograph import config, render
 from heliograph.decide import PlanErrors, compile_plan
+from heliograph.decide.parsing import nearest
 from heliograph.decide.times import TZDATA_VERSION
-from heliograph.project import message, paths
+from heliograph.project import paths
 from heliograph.project.finding import Finding, ProjectError, in_order
 from heliograph.project.folder import Folder, TemplateSource, read_folder
 
@@ -114,15 +115,16 @@ def _templates(folder: Folder, senders: set[str]) -> dict[str, Any]:
     """Compile each; one that fails is replaced by an empty one, so that journeys that send it are not wrong as well."""
     compiled = {name: _stand_in(name) for name in folder.template_names}
     for name, source in folder.templates.items():
-        problems = message.problems_of(source.message, senders or {"default"})
-        for problem in problems:
-            file, line = folder.locate(("templates", name, problem.key))
-            folder.report(file, line, problem.message, problem.hint)
-        if problems:
-            folder.broken.add(("templates", name))
-        elif made := _compile_template(folder, source):
+        if made := _compile_template(folder, source):
             compiled[name] = made
+            _judge_sender(folder, name, made["sender"], senders)
     return compiled
+
+
+def _judge_sender(folder: Folder, name: str, sender: str, senders: set[str]) -> None:
+    if senders and sender not in senders:
+        file, line = folder.locate(("templates", name, "sender"))
+        folder.report(file, line, f"heliograph.toml has no [sender.{sender}]", nearest(sender, senders))
 
 
 def _stand_in(name: str) -> dict[str, Any]:
@@ -138,11 +140,19 @@ def _compile_template(folder: Folder, source: TemplateSource) -> dict[str, Any] 
         folder.broken.add(("templates", source.name))
         directory = folder.locate(("templates", source.name))[0].rpartition("/")[0]
         for problem in error.problems:
-            line, key = problem.line, re.match(r"(subject|preheader)\b", problem.sentence)
-            if problem.file == "message.yaml" and line is None and key:
-                line = folder.locate(("templates", source.name, key[1]))[1]
+            line = _message_line(folder, source, problem) if problem.file == "message.yaml" else problem.line
             folder.report(f"{directory}/{problem.file}", line, problem.sentence)
     return None
+
+
+def _message_line(folder: Folder, source: TemplateSource, problem: render.Problem) -> int | None:
+    """The line of the key that a problem of ``message.yaml`` is about: it names the key first, and Liquid's own line
+    counts from the beginning of the subject or preheader."""
+    named = re.match(r"(?:unknown key )?'?([\w-]+)", problem.sentence)
+    key = named[1] if named and named[1] in source.message else ""
+    if problem.line is not None:
+        key = next((one for one in ("subject", "preheader") if "{" in str(source.message.get(one))), "")
+    return folder.locate(("templates", source.name, key))[1]
 
 
 def _judge_paths(document: dict[str, Any], folder: Folder) -> None:
@@ -156,7 +166,7 @@ def _judge_paths(document: dict[str, Any], folder: Folder) -> None:
 def _first_use(folder: Folder, name: str, path: str) -> tuple[str, int | None]:
     """Where a template reads a variable for the first time."""
     source = folder.templates[name]
-    file, line = folder.locate(("templates", name))
+    file, _line = folder.locate(("templates", name))
     for key in ("subject", "preheader"):
         if path in str(source.message.get(key, "")):
             return folder.locate(("templates", name, key))
@@ -185,10 +195,9 @@ def _compile(document: dict[str, Any], folder: Folder) -> list[Finding]:
     try:
         plan = compile_plan(document, 1)
     except PlanErrors as error:
-        problems, warnings = error.problems, error.warnings
+        shown = [(problem, False) for problem in error.problems]
     else:
-        problems, warnings = [], plan.warnings
-    shown = [(problem, False) for problem in problems] + [(problem, True) for problem in warnings]
+        shown = [(problem, True) for problem in plan.warnings]
     return [
         Finding(*folder.locate(problem.path), problem.message, problem.hint, warning)
         for problem, warning in shown

@@ -71,7 +71,7 @@ def _here(root: Any, schema: dict[str, Any], steps: list[str], refs: int) -> Dec
     step, rest = steps[0], steps[1:]
     types = schema.get("type")
     types = [types] if isinstance(types, str) else types
-    if step in LISTS and types and set(types) & {"array", "string"} or step.lstrip("-").isdigit():
+    if (step in LISTS and types and set(types) & {"array", "string"}) or step.lstrip("-").isdigit():
         return Declared.DECLARED if not rest or step == "size" else _walk(root, schema.get("items", True), rest, refs)
     if types and "object" not in types:
         return Declared.RULED_OUT

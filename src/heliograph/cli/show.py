@@ -1,0 +1,46 @@
+"""Printing: results on stdout, what went wrong on stderr.  Colours only on a terminal."""
+
+import sys
+from datetime import UTC, datetime
+from typing import NoReturn
+
+from rich.console import Console
+from rich.text import Text
+
+from heliograph.project import Finding
+
+out = Console(highlight=False, soft_wrap=True)
+err = Console(highlight=False, soft_wrap=True, stderr=True)
+
+
+def say(text: str, style: str = "") -> None:
+    """One line for the user; never markup, because it may hold other people's words."""
+    out.print(Text(text, style))
+
+
+def complain(text: str) -> None:
+    err.print(Text(text, "red"))
+
+
+def fail(text: str, code: int = 1) -> NoReturn:
+    """Say what is wrong and stop."""
+    complain(text)
+    sys.exit(code)
+
+
+def show_findings(findings: list[Finding]) -> None:
+    for finding in findings:
+        say(str(finding), "yellow" if finding.warning else "red")
+
+
+def when(at: int | None) -> str:
+    """An instant (ms) as people read it, in UTC."""
+    if not at:
+        return "-"
+    return datetime.fromtimestamp(at / 1000, UTC).strftime("%Y-%m-%d %H:%M:%S") + "Z"
+
+
+def count(number: int, noun: str) -> str:
+    """``1 error``, ``2 errors``, ``3 people``."""
+    plural = {"person": "people", "address": "addresses"}.get(noun, noun + "s")
+    return f"{number:,} {noun if number == 1 else plural}"
