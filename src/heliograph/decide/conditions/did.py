@@ -31,9 +31,9 @@ class Count(msgspec.Struct, frozen=True):
         return self.least if self.most is None else self.most + 1
 
     @property
-    def bounds(self) -> list[int]:
-        """The k for which the truth can turn when the k-th latest sample leaves the window."""
-        return [k for k in (self.least, None if self.most is None else self.most + 1) if k]
+    def bounds(self) -> tuple[int, ...]:
+        """The lower bound, and one beyond the upper."""
+        return tuple(k for k in (self.least, None if self.most is None else self.most + 1) if k)
 
     @property
     def text(self) -> str:
@@ -62,6 +62,8 @@ class Did(Leaf, frozen=True, kw_only=True):
     filter: EventFilter
     same: Path | None
     count: Count
+    bounds: tuple[int, ...]
+    """The k for which the truth can turn when the k-th latest sample leaves the window."""
     within: int | None
     tally: Tally
 
@@ -87,10 +89,13 @@ class Did(Leaf, frozen=True, kw_only=True):
     def next_flip(self, view: View, t: int) -> int | None:
         if self.within is None:
             return None
-        since = t - self.within
-        series = self.tally.series(view.conditions.get(self.id))
-        edges = [nth(samples, k) for samples in series for k in self.count.bounds]
-        return min((edge + self.within for edge in edges if edge is not None and edge > since), default=None)
+        since, earliest = t - self.within, None
+        for samples in self.tally.series(view.conditions.get(self.id)):
+            for k in self.bounds:
+                edge = nth(samples, k)
+                if edge is not None and edge > since and (earliest is None or edge < earliest):
+                    earliest = edge
+        return None if earliest is None else earliest + self.within
 
     def seen(self, view: View, t: int) -> str:
         state = view.conditions.get(self.id)
@@ -159,6 +164,7 @@ def make_did(event_filter: EventFilter, same: Path | None, count: Count, within:
         filter=event_filter,
         same=same,
         count=count,
+        bounds=count.bounds,
         within=within,
         tally=_tally(same, count.keep),
     )

@@ -1,6 +1,7 @@
 """The leaves ``in_segment``, ``in_topic`` and ``everyone``: they read what others decided and keep no state."""
 
 from heliograph.decide.conditions.model import Leaf, View, content_id
+from heliograph.decide.times import iso
 
 
 class InSegment(Leaf, frozen=True, kw_only=True):
@@ -11,6 +12,10 @@ class InSegment(Leaf, frozen=True, kw_only=True):
     def truth(self, view: View, t: int) -> bool:
         return self.name in view.members
 
+    def seen(self, view: View, t: int) -> str:
+        since = view.members.get(self.name)
+        return "not a member" if since is None else f"a member since {iso(since)}"
+
 
 class InTopic(Leaf, frozen=True, kw_only=True):
     """Has given consent to a topic, or a topic assumes it."""
@@ -19,6 +24,9 @@ class InTopic(Leaf, frozen=True, kw_only=True):
 
     def truth(self, view: View, t: int) -> bool:
         return view.consent(self.name)
+
+    def seen(self, view: View, t: int) -> str:
+        return "consent given or assumed" if view.consent(self.name) else "no consent"
 
 
 class Everyone(Leaf, frozen=True, kw_only=True):

@@ -101,7 +101,16 @@ def _equals(operand: Scalar | None, ignore_case: bool) -> Test:
 
 
 def _is(operand: Any, ignore_case: bool) -> Test:
-    return _any_element(_equals(operand, ignore_case))
+    equals = _equals(operand, ignore_case)
+    if ignore_case or not isinstance(operand, str):
+        return _any_element(equals)
+
+    def satisfied(value: Any) -> bool:  # the most frequent question of all: without a second call
+        if value.__class__ is str:
+            return value == operand or (not value.isascii() and fold(value) == operand)
+        return value.__class__ is list and any(map(equals, value))
+
+    return satisfied
 
 
 def _in(operands: list[Any], ignore_case: bool) -> Test:
@@ -167,7 +176,7 @@ def _compares(compare: Callable[[Any, Any], bool]) -> Callable[[Any, bool], Test
 
 
 def _exists(operand: bool, ignore_case: bool) -> Test:
-    return _any_element(lambda value: value is not None)
+    return lambda value: value is not None
 
 
 # -- operands --
