@@ -1,1 +1,29 @@
+"""THE BRAIN: ``step(state, record, plan) -> (state', effects)``, pure, total, deterministic.
 
+How to read this package.  ``step`` is the order of one decision; ``state`` all that is remembered of a person and its
+encoding; ``plan`` everything published, compiled, with its indexes; ``effects`` what a decision asks of the world.
+A decision passes through ``people`` (identity, traits, ``merge``), ``consent``, ``conditions`` and ``segments`` (the
+language), ``members`` (memberships), ``entries`` and ``runs`` (journeys, compiled by ``journeys`` to a ``program``).
+``context`` is what templates see, ``explain`` why something did or did not happen.
+
+Absences: no clock, no random number, no I/O, no log line, no driver.
+"""
+
+from heliograph.decide.context import profile_view, render_context
+from heliograph.decide.explain import explain_journey, explain_template
+from heliograph.decide.journeys import journey_version
+from heliograph.decide.parsing import Problem
+from heliograph.decide.plan import Plan, PlanErrors, compile_plan, templates_of
+from heliograph.decide.state import State, StateTooNew, deadline, decode_state, encode_state, new_state
+from heliograph.decide.step import step
+
+__all__ = [  # noqa: RUF022 - a table of contents
+    # deciding
+    "step", "deadline",
+    # states
+    "State", "StateTooNew", "new_state", "encode_state", "decode_state",
+    # plans
+    "Plan", "PlanErrors", "Problem", "compile_plan", "journey_version", "templates_of",
+    # reading
+    "render_context", "profile_view", "explain_journey", "explain_template",
+]  # fmt: skip

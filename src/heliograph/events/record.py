@@ -6,7 +6,8 @@ Layout (design, section 7), big-endian::
     | u32 plan_version | u16 len, key | u16 len, record_id | payload (msgpack of the body)
 
 The body is a frozen struct chosen by ``kind``.  A *hop* is a record that ``step`` emitted for another key; its id is
-``H(parent record id, index)`` and it carries its parent's ``received_at``.
+``H(parent record id, index)`` and it carries its parent's ``received_at``.  A body that a merged key may forward
+counts in ``hops`` how often that happened (at most :data:`MAX_HOPS`).
 """
 
 import struct
@@ -55,11 +56,19 @@ class Link(msgspec.Struct, frozen=True, array_like=True):
     to: str
 
 
+class Unlink(msgspec.Struct, frozen=True, array_like=True):
+    """To the former user of a shared device: ``source`` forwards to somebody else now, ask again before you rely
+    on it."""
+
+    source: str
+
+
 class MergeInto(msgspec.Struct, frozen=True, array_like=True):
     """The answer to :class:`Link`: the whole state of ``source`` (empty when it has none or moves no history)."""
 
     source: str
     state: bytes
+    hops: int = 0
 
 
 class Outcome(msgspec.Struct, frozen=True, array_like=True):
@@ -72,12 +81,14 @@ class Outcome(msgspec.Struct, frozen=True, array_like=True):
     reason: str = ""
     machine: bool = False
     properties: dict[str, Any] = {}
+    hops: int = 0
 
 
 class LedgerChange(msgspec.Struct, frozen=True, array_like=True):
     """Rows of the ledger that changed for an address this key holds."""
 
     rows: list[LedgerRow]
+    hops: int = 0
 
 
 class Touch(msgspec.Struct, frozen=True, array_like=True):
@@ -94,6 +105,7 @@ class ListChange(msgspec.Struct, frozen=True, array_like=True):
     name: str
     on: bool
     at: int
+    hops: int = 0
 
 
 class EventBody(msgspec.Struct, frozen=True, array_like=True):
@@ -105,7 +117,7 @@ class EventBody(msgspec.Struct, frozen=True, array_like=True):
     hops: int = 0
 
 
-Body: TypeAlias = EventBody | Wake | Link | MergeInto | Outcome | LedgerChange | Touch | ListChange
+Body: TypeAlias = EventBody | Wake | Link | MergeInto | Outcome | LedgerChange | Touch | ListChange | Unlink
 
 
 class Kind(IntEnum):
@@ -119,6 +131,7 @@ class Kind(IntEnum):
     LEDGER = 6
     TOUCH = 7
     LIST = 8
+    UNLINK = 9
 
 
 BODY_TYPES: dict[Kind, type[Body]] = {
@@ -130,6 +143,7 @@ BODY_TYPES: dict[Kind, type[Body]] = {
     Kind.LEDGER: LedgerChange,
     Kind.TOUCH: Touch,
     Kind.LIST: ListChange,
+    Kind.UNLINK: Unlink,
 }
 _KIND_OF = {body: kind for kind, body in BODY_TYPES.items()}
 _ENCODER = msgspec.msgpack.Encoder()

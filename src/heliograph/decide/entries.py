@@ -1,0 +1,159 @@
+"""Entries: who starts a run, and why not.
+
+An entry by event is tried when its event happens, one by segment in the instant the segment turns true.  Every refusal
+is a fact with its reason.  ``run_id = H(key, journey, entry key, cause)``: the same cause never starts two runs.
+"""
+
+from typing import Any, Final
+
+from heliograph.decide import runs
+from heliograph.decide.conditions import first_failing
+from heliograph.decide.program import Journey
+from heliograph.decide.state import MAX_ENTRY_KEYS, MAX_RUN_BYTES, MAX_RUNS, Run, pack, set_timer
+from heliograph.decide.times import describe
+from heliograph.decide.turn import Mode, Signal, Turn
+from heliograph.events.event import Event
+from heliograph.events.ids import make_id, share
+
+MAX_KEY: Final = 200
+"""Characters of an entry key; a longer one is hashed."""
+
+
+def enter(turn: Turn, signal: Signal | None, turned: list[str], mode: Mode) -> list[tuple[Run, int]]:
+    """Start what this instant starts, by priority, then name; the new runs and where they begin."""
+    if mode is Mode.HISTORY:
+        return []
+    ready = []
+    for journey in _candidates(turn, signal, turned):
+        event = signal.event if signal is not None and journey.entry.filter is not None else None
+        run = _try(turn, journey, event, mode)
+        if run is not None:
+            ready.append((run, journey.start))
+    return [(run, place) for run, place in ready if not run.held_out]
+
+
+def _candidates(turn: Turn, signal: Signal | None, turned: list[str]) -> list[Journey]:
+    plan = turn.plan
+    found: list[Journey] = []
+    if signal is not None:
+        by_event = plan.entries_by_event.get(runs.canonical_name(signal.event), ())
+        found += [one for one in by_event if one.entry.filter is not None and one.entry.filter.matches(signal.event)]
+    found += [journey for name in turned for journey in plan.entries_by_segment.get(name, ())]
+    return sorted(found, key=lambda one: (-one.priority, one.name)) if len(found) > 1 else found
+
+
+def _try(turn: Turn, journey: Journey, event: Event | None, mode: Mode) -> Run | None:
+    key = entry_key(journey, event)
+    active = next((run for run in turn.state.runs.values() if _is(run, journey, key)), None)
+    if (objection := _objection(turn, journey, key, active, mode)) is not None:
+        reason, data = objection
+        turn.fact("run_refused", journey=journey.name, entry_key=key or "", reason=reason, **data)
+        return None
+    if active is not None and journey.entry.on_repeat == "update":
+        active.event = pack(event)
+        turn.fact("run_step", journey=journey.name, run_id=active.run_id, step_id=active.step, what="updated")
+        return None
+    if active is not None:
+        runs.end(turn, active, "restarted")
+    return _start(turn, journey, key or "", event)
+
+
+def _objection(
+    turn: Turn, journey: Journey, key: str | None, active: Run | None, mode: Mode
+) -> tuple[str, dict[str, Any]] | None:
+    """Why nothing starts: the reason and what to say with it."""
+    entry = journey.entry
+    if key is None:
+        return "no_key", {"path": entry.key_path}
+    if mode is Mode.LATE:
+        return "too_late", {"limit": describe(turn.plan.act_within_ms)}
+    if active is not None and entry.on_repeat == "ignore":
+        return "already_active", {"run_id": active.run_id}
+    if entry.condition is not None and not entry.condition.truth(turn.person, turn.t):
+        failing = first_failing(entry.condition.explain(turn.person, turn.t))
+        return "if_false", {"condition": failing.text, "seen": failing.seen} if failing is not None else {}
+    if active is None and (again := _reentry(turn, journey, key)) is not None:
+        return "reentry", again
+    if active is None and len(turn.state.runs) >= MAX_RUNS:
+        return "state_full", {"limit": MAX_RUNS}
+    return None
+
+
+def _is(run: Run, journey: Journey, key: str | None) -> bool:
+    return run.journey == journey.name and run.entry_key == key
+
+
+def entry_key(journey: Journey, event: Event | None) -> str | None:
+    """The value of ``key`` as text; ``""`` for a journey without one, None when the event lacks it."""
+    read = journey.entry.key
+    if read is None:
+        return ""
+    value = read(event) if event is not None else None
+    if isinstance(value, bool) or not isinstance(value, str | int | float) or value == "":
+        return None
+    text = str(int(value)) if isinstance(value, float) and value.is_integer() else str(value)
+    return text if len(text) <= MAX_KEY else "#" + make_id("entry key", text)
+
+
+def _reentry(turn: Turn, journey: Journey, key: str) -> dict[str, Any] | None:
+    """Why the rule forbids another entry, None when it does not."""
+    rule = journey.entry.reentry
+    last = turn.state.entered.get(journey.name, {}).get(key)
+    if last is None or rule.rule == "always":
+        return None
+    if rule.rule == "never":
+        return {"entered_at": last}
+    again = last + rule.after_ms
+    return {"entered_at": last, "until": again} if turn.t < again else None
+
+
+def _start(turn: Turn, journey: Journey, key: str, event: Event | None) -> Run | None:
+    state = turn.state
+    cause = event.event_id if event is not None else make_id("segment", journey.entry.segment, turn.t)
+    run_id = make_id("run", state.key, journey.name, key, cause)
+    if run_id in state.runs or any(run_id == one.run_id for one in state.ended):
+        return None
+    data = pack(event)
+    if len(data) + sum(len(run.event) + len(run.trigger) for run in state.runs.values()) > MAX_RUN_BYTES:
+        turn.fact("run_refused", journey=journey.name, entry_key=key, reason="state_full", limit=MAX_RUN_BYTES)
+        return None
+    run = Run(
+        run_id=run_id,
+        journey=journey.name,
+        version=journey.version,
+        entry_key=key,
+        cause=cause,
+        started_at=event.occurred_at if event is not None else turn.t,
+        entered_at=turn.t,
+        since=turn.t,
+        held_out=share(journey.name, state.key, "holdout") < journey.holdout,
+        event=data,
+    )
+    state.runs[run_id] = run
+    _remember_entry(turn, journey, key)
+    order = turn.next_order()
+    turn.began[run_id] = (order, order)
+    arm = "holdout" if run.held_out else "treated"
+    names = {"journey": journey.name, "version": journey.version, "run_id": run_id}
+    turn.fact("run_started", **names, entry_key=key, cause=cause, arm=arm)
+    if run.held_out:
+        _hold_out(turn, run, journey)
+    return run
+
+
+def _hold_out(turn: Turn, run: Run, journey: Journey) -> None:
+    """Executes no step; stays active as long as the goal is watched."""
+    if journey.goal is None:
+        runs.end(turn, run, "held_out")
+    else:
+        set_timer(turn.state, runs.wait_timer(run), turn.t + journey.goal.within_ms)
+
+
+def _remember_entry(turn: Turn, journey: Journey, key: str) -> None:
+    """For ``reentry``; keys of a journey that anyone may enter again at any time are not worth keeping."""
+    if journey.entry.reentry.rule == "always" and key:
+        return
+    entered = turn.state.entered.setdefault(journey.name, {})
+    entered[key] = turn.t
+    while len(entered) > MAX_ENTRY_KEYS:
+        del entered[min(entered, key=lambda one: (entered[one], one))]

@@ -1,0 +1,157 @@
+"""Memberships: which segments this person is in, kept current by leaf, trait, topic and timer, never by scanning."""
+
+from typing import Any
+
+from heliograph.decide.conditions.operators import fold
+from heliograph.decide.effects import SetMembership
+from heliograph.decide.plan import segment_timer
+from heliograph.decide.state import MAX_LAST, MAX_LAST_BYTES, ORPHAN_MS, clear_timer, pack, set_timer
+from heliograph.decide.turn import Mode, Signal, Turn
+from heliograph.events.event import Event
+from heliograph.events.ids import digest, make_id
+from heliograph.events.record import ListChange
+
+
+def observe(turn: Turn, event: Event, mark: int) -> None:
+    """Show the event to the condition states that it may change."""
+    plan, states = turn.plan, turn.state.conditions
+    for leaf in plan.leaves.for_event(event):
+        old = states.get(leaf.id)
+        new = leaf.observe(old, event, mark)
+        if new is not old:
+            states[leaf.id] = new
+            turn.touch(plan.segments.by_leaf.get(leaf.id, ()))
+
+
+def traits_changed(turn: Turn, name: str, old: Any, new: Any) -> None:
+    for leaf in turn.plan.leaves.for_trait(name, old, new):
+        turn.touch(turn.plan.segments.by_leaf.get(leaf.id, ()))
+
+
+def topic_changed(turn: Turn, topic: str) -> None:
+    turn.touch(turn.plan.segments.by_topic.get(topic, ()))
+
+
+def everything_changed(turn: Turn) -> None:
+    turn.touch(tuple(turn.plan.segments.by_name.values()))
+
+
+def baseline(turn: Turn) -> None:
+    """The first decision for a key: whatever holds for somebody unknown turns true with it."""
+    turn.state.plan_version = turn.plan.version
+    turn.touch(turn.plan.true_when_empty)
+
+
+def update(turn: Turn, mode: Mode, *, silent: bool = False) -> list[str]:
+    """Look at what was touched, in dependency order; the names of the segments that turned true.
+
+    ``silent``: the first evaluation after a publish, which enters and reports nothing.
+    """
+    turned: list[str] = []
+    while turn.touched:
+        segment = turn.touched.pop(min(turn.touched))
+        condition, name = segment.condition, segment.name
+        truth = condition.truth(turn.person, turn.t)
+        if condition.timed:
+            set_timer(turn.state, segment_timer(segment), condition.next_flip(turn.person, turn.t))
+        if truth is (name in turn.state.members):
+            continue
+        _set(turn, name, truth)
+        if not silent:
+            _report(turn, name, truth, mode)
+            turned += [name] if truth else []
+    return turned
+
+
+def _set(turn: Turn, name: str, on: bool) -> None:
+    if on:
+        turn.state.members[name] = turn.t
+    else:
+        del turn.state.members[name]
+    turn.emit(SetMembership(name, on, turn.t))
+    turn.touch(turn.plan.segments.dependents.get(name, ()))
+
+
+def _report(turn: Turn, name: str, on: bool, mode: Mode) -> None:
+    turn.fact("segment_entered" if on else "segment_left", segment=name)
+    product_event(turn, "Segment Entered" if on else "Segment Left", {"segment": name}, turn.t, mode, name)
+
+
+def product_event(
+    turn: Turn, name: str, properties: dict[str, Any], at: int, mode: Mode, *parts: str | int
+) -> Signal | None:
+    """Queue one of the product's own events, when anything asks about it.  ``parts`` name it."""
+    if name not in turn.plan.heard:
+        return None
+    event_id = make_id("product", name, turn.state.key, at, *parts)
+    event = Event(event_id, "track", name, at, properties=properties)
+    signal = Signal(event, int.from_bytes(digest(event_id)[:8], "big"), mode, turn.next_order())
+    turn.signals.append(signal)
+    return signal
+
+
+# -- lists --
+
+
+def change_list(turn: Turn, change: ListChange) -> None:
+    """Static lists: the later change wins, leaving wins ties.  A name that a segment has is left alone."""
+    old = turn.state.lists.get(change.name)
+    if change.name in turn.plan.segments.by_name or (old and (old[0], not old[1]) >= (change.at, not change.on)):
+        return
+    turn.state.lists[change.name] = (change.at, change.on)
+    if change.on is not (change.name in turn.state.members):
+        _set(turn, change.name, change.on)
+
+
+# -- another plan --
+
+
+def reconcile(turn: Turn) -> None:
+    """The state is of an older plan: memberships and timers as the new one has them, at ``turn.t``, in silence."""
+    state, plan = turn.state, turn.plan
+    for timer in [timer for timer in state.timers if timer.startswith("c:") and timer not in plan.timers]:
+        clear_timer(state, timer)
+    for name in [name for name in state.members if name not in plan.segments.by_name]:
+        if not state.lists.get(name, (0, False))[1]:
+            _set(turn, name, False)
+    _keep_orphans(turn)
+    everything_changed(turn)
+    update(turn, Mode.HISTORY, silent=True)
+    state.plan_version = plan.version
+
+
+def _keep_orphans(turn: Turn) -> None:
+    """Condition states that no plan uses are dropped after a while."""
+    state, known = turn.state, turn.plan.leaves.leaves
+    unused = [leaf_id for leaf_id in state.conditions if leaf_id not in known]
+    since = {leaf_id: state.orphans.get(leaf_id, turn.t) for leaf_id in unused}
+    state.orphans = {leaf_id: at for leaf_id, at in since.items() if turn.t - at < ORPHAN_MS}
+    for leaf_id in since.keys() - state.orphans.keys():
+        del state.conditions[leaf_id]
+
+
+# -- the latest events --
+
+
+def remember(turn: Turn, event: Event) -> None:
+    """Keep the latest events of the names that templates show and entries wait for."""
+    name = event.name if event.name.isascii() else fold(event.name)
+    if name not in turn.plan.remembered:
+        return
+    kept = turn.state.last.setdefault(name, [])
+    row = (event.occurred_at, event.event_id, pack(event))
+    if row[:2] in (old[:2] for old in kept):
+        return
+    kept.append(row)
+    kept.sort(key=lambda one: one[:2])
+    del kept[:-MAX_LAST]
+    trim_last(turn)
+
+
+def trim_last(turn: Turn) -> None:
+    """Within :data:`MAX_LAST_BYTES`: the oldest go, the only one of its name goes last."""
+    last = turn.state.last
+    size = sum(len(row[2]) for rows in last.values() for row in rows)
+    while size > MAX_LAST_BYTES:
+        oldest = min((rows for rows in last.values() if rows), key=lambda rows: (len(rows) == 1, rows[0][:2]))
+        size -= len(oldest.pop(0)[2])

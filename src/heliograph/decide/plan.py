@@ -1,0 +1,224 @@
+"""The plan: everything published, compiled once, immutable, with the indexes that keep an event's cost flat.
+
+The document (canonical JSON) is what is stored and exchanged; a :class:`Plan` is made from it in every process that
+decides.  Nothing in it depends on the machine: zones come from the pinned tzdata, names are looked up in sorted order.
+"""
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
+from typing import Any, Final
+
+from heliograph.decide.conditions import LeafIndex
+from heliograph.decide.journeys import compile_journey
+from heliograph.decide.parsing import LATER, Context, JsonPath, Problem, nearest
+from heliograph.decide.program import Journey, Send, conditions, filters
+from heliograph.decide.segments import Segment, Segments, compile_segments
+from heliograph.decide.times import is_zone, ms, zone_names
+from heliograph.events.event import PRODUCT_EVENTS
+
+FORMAT: Final = 1
+KEYS: Final = frozenset(
+    {"format", "tzdata", "project", "policies", "segments", "journeys", "pinned", "templates", "schemas"}
+)
+POLICIES: Final = frozenset({"topics", "act_within", "allowed_lateness"})
+IMPLICIT_TOPIC: Final = "marketing"
+ACT_WITHIN: Final = "PT1H"
+ALLOWED_LATENESS: Final = "P3D"
+MAX_TOPICS: Final = 32
+
+
+class PlanErrors(Exception):
+    """The document is no sound plan; ``problems`` lists everything that is wrong.  Fix the project."""
+
+    def __init__(self, problems: list[Problem]) -> None:
+        super().__init__("; ".join(map(str, problems)))
+        self.problems = problems
+
+
+class Plan:
+    """Times in ms.  ``topics``: name -> required or assumed.  ``all_journeys``: also older versions that still have
+    runs, by (name, version).  ``entries_by_event`` and ``entries_by_segment``: journeys by descending priority, then
+    name.  ``remembered``: the events of which the latest are kept.  ``heard``: product events that anything asks
+    about.  ``timers``: timer id -> segment."""
+
+    def __init__(self, document: dict[str, Any], version: int, parts: "_Parts") -> None:
+        self.version = version
+        self.document = document
+        self.warnings = tuple(parts.context.warnings)
+        self.timezone = parts.context.timezone
+        self.time_scale = parts.context.time_scale
+        self.topics = dict(parts.context.topics)
+        self.act_within_ms = parts.act_within_ms
+        self.allowed_lateness_ms = parts.allowed_lateness_ms
+        self.segments = parts.segments
+        self.templates: dict[str, dict[str, Any]] = parts.templates
+        self.journeys = parts.journeys
+        self.all_journeys = {(one.name, one.version): one for one in (*parts.pinned, *parts.journeys.values())}
+        every = self.all_journeys.values()
+        self.leaves = LeafIndex(
+            [*parts.segments.leaves, *(leaf for one in every for asked in conditions(one) for leaf in asked.leaves)]
+        )
+        self.entries_by_event = _entries(parts.journeys, _event_of)
+        self.entries_by_segment = _entries(parts.journeys, lambda journey: journey.entry.segment)
+        self.remembered = frozenset(_remembered(parts.templates.values(), every))
+        self.heard = frozenset(name for name in PRODUCT_EVENTS if self._hears(name, every))
+        self.true_when_empty = tuple(parts.segments.by_name[name] for name in sorted(parts.segments.true_when_empty))
+        self.timers: dict[str, Segment] = {segment_timer(one): one for one in parts.segments.by_name.values()}
+
+    def _hears(self, name: str, journeys: Iterable[Journey]) -> bool:
+        asked = (leaf for leaf in self.leaves.leaves.values() if name in leaf.event_names)
+        return (
+            name in self.remembered
+            or next(asked, None) is not None
+            or any(one.event == name for journey in journeys for one in filters(journey))
+        )
+
+
+def segment_timer(segment: Segment) -> str:
+    """The timer of a segment; another condition under the same name is another timer.  ``c`` sorts before the timers
+    of runs: at one instant memberships turn first."""
+    return f"c:{segment.name}:{segment.id}"
+
+
+def _event_of(journey: Journey) -> str:
+    return journey.entry.filter.event if journey.entry.filter is not None else ""
+
+
+def _entries(journeys: Mapping[str, Journey], name_of: Any) -> dict[str, tuple[Journey, ...]]:
+    found: dict[str, list[Journey]] = defaultdict(list)
+    for journey in sorted(journeys.values(), key=lambda one: (-one.priority, one.name)):
+        if name := name_of(journey):
+            found[name].append(journey)
+    return {name: tuple(group) for name, group in found.items()}
+
+
+def _remembered(templates: Iterable[dict[str, Any]], journeys: Iterable[Journey]) -> Iterable[str]:
+    for template in templates:
+        yield from template.get("last") or ()
+    for journey in journeys:
+        if journey.entry.filter is not None:
+            yield journey.entry.filter.event
+
+
+# -- reading the document --
+
+
+class _Parts:
+    """What the document says, read leniently: problems are in ``context``."""
+
+    def __init__(self, document: dict[str, Any]) -> None:
+        self.context = Context()
+        keys = self.context.mapping(document, (), "a plan", KEYS) or {}
+        if keys.get("format") != FORMAT:
+            self.context.problem(("format",), f"this program reads plans of format {FORMAT}")
+        self._project(_mapping(keys, "project", self.context))
+        self._policies(_mapping(keys, "policies", self.context))
+        self.templates = _mapping(keys, "templates", self.context)
+        self.segments: Segments = compile_segments(_mapping(keys, "segments", self.context), self.context)
+        self.journeys = self._journeys(_mapping(keys, "journeys", self.context))
+        self.pinned = self._pinned(_mapping(keys, "pinned", self.context))
+        self._check_templates()
+        self._warn_lists()
+
+    def _project(self, project: dict[str, Any]) -> None:
+        context = self.context
+        zone, scale = project.get("timezone", "UTC"), project.get("time_scale", 1)
+        if not is_zone(zone):
+            hint = nearest(zone, zone_names()) if isinstance(zone, str) else ""
+            context.problem(("project", "timezone"), f"{zone!r} is not an IANA time zone", hint)
+        elif isinstance(scale, bool) or not isinstance(scale, int | float) or not 0 < scale <= 1e9:
+            context.problem(("project", "time_scale"), "`time_scale` is a number above 0")
+        else:
+            context.timezone, context.time_scale = zone, scale
+
+    def _policies(self, policies: dict[str, Any]) -> None:
+        for key in sorted(policies.keys() & LATER["policies"]):
+            self.context.problem(("policies", key), f"`{key}` is not in this version")
+        known = {key: value for key, value in policies.items() if key not in LATER["policies"]}
+        keys = self.context.mapping(known, ("policies",), "`policies`", POLICIES) or {}
+        self.act_within_ms = self._policy(keys, "act_within", ACT_WITHIN)
+        self.allowed_lateness_ms = self._policy(keys, "allowed_lateness", ALLOWED_LATENESS)
+        topics = keys.get("topics") or {}
+        if not isinstance(topics, dict) or len(topics) > MAX_TOPICS:
+            self.context.problem(("policies", "topics"), f"`topics` is a mapping of at most {MAX_TOPICS} topics")
+            return
+        for name, node in topics.items():
+            self._topic(name, node, ("policies", "topics", str(name)))
+
+    def _policy(self, keys: dict[str, Any], name: str, default: str) -> int:
+        """Policies are not divided by ``time_scale``."""
+        given = keys.get(name, default)
+        duration = self.context.duration(given, ("policies", name), f"`{name}`", scaled=False)
+        return duration.ms if duration is not None else ms(default)
+
+    def _topic(self, name: Any, node: Any, path: JsonPath) -> None:
+        keys = self.context.mapping(node, path, "a topic", ("consent",), required=("consent",)) or {}
+        if not isinstance(name, str) or name.startswith("!"):
+            self.context.problem(path, "the name of a topic is text and does not begin with `!`")
+            return
+        rule = keys.get("consent", "required")
+        self.context.topics[name] = (
+            self.context.choice(rule, (*path, "consent"), "`consent`", ("required", "assumed")) or "required"
+        )
+
+    def _journeys(self, documents: dict[str, Any]) -> dict[str, Journey]:
+        compiled = (
+            compile_journey(name, documents[name], ("journeys", name), self.context, self.templates)
+            for name in sorted(documents)
+        )
+        return {journey.name: journey for journey in compiled if journey is not None}
+
+    def _pinned(self, documents: dict[str, Any]) -> list[Journey]:
+        """Older versions.  One that does not read any more is dropped with a warning: its runs end."""
+        found = []
+        for label in sorted(documents):
+            name = label.rpartition("@")[0] or label
+            context = Context(
+                segments=self.context.segments,
+                topics=self.context.topics,
+                time_scale=self.context.time_scale,
+                timezone=self.context.timezone,
+            )
+            document = documents[label]
+            if isinstance(document, dict) and document.get("topic", IMPLICIT_TOPIC) not in context.topics:
+                context.topics[str(document["topic"])] = "required"  # a topic that is gone: no more mail
+            journey = compile_journey(name, document, ("pinned", label), context, None)
+            if journey is not None and not context.problems:
+                found.append(journey)
+            else:
+                why = "; ".join(map(str, context.problems))
+                self.context.warn(("pinned", label), f"runs of this version end: {why}")
+        return found
+
+    def _check_templates(self) -> None:
+        for name, template in self.templates.items():
+            if not isinstance(template, dict) or "version" not in template:
+                self.context.problem(("templates", name), "this is no compiled template")
+
+    def _warn_lists(self) -> None:
+        for name in sorted(self.context.lists):
+            message = f"{name!r} is no segment of this project: taken for an imported list"
+            self.context.warn(("segments",), message, nearest(name, self.context.segments))
+
+
+def _mapping(keys: dict[str, Any], name: str, context: Context) -> dict[str, Any]:
+    value = keys.get(name)
+    if value is None:
+        return {}
+    if not isinstance(value, dict):
+        context.problem((name,), f"`{name}` is a mapping")
+        return {}
+    return value
+
+
+def compile_plan(document: dict[str, Any], version: int) -> Plan:
+    """The plan of this document (see ``docs/reference``), or :class:`PlanErrors` with all its problems."""
+    parts = _Parts(document)
+    if parts.context.problems:
+        raise PlanErrors(parts.context.problems)
+    return Plan(document, version, parts)
+
+
+def templates_of(journey: Journey) -> frozenset[str]:
+    """The templates that a journey sends."""
+    return frozenset(step.template for step in journey.program if isinstance(step, Send))

@@ -1,0 +1,191 @@
+"""A compiled journey: what starts, ends and measures a run, and its steps as a flat program.
+
+Steps refer to each other by index into :attr:`Journey.program`; a negative index ends the run.  A run remembers the
+*id* of its step, so how steps are laid out is free to change.  Everything here is immutable and shared by all runs.
+"""
+
+from collections.abc import Callable
+from typing import Any, Final, TypeAlias
+
+import msgspec
+
+from heliograph.decide.conditions import Condition, EventFilter
+from heliograph.decide.times import Duration
+from heliograph.events.event import Event
+
+FINISHED: Final = -1
+"""Behind the last step."""
+EXITED: Final = -2
+"""The target ``exit``."""
+
+LAST: Final = "last"
+ANY: Final = "any"
+"""Which messages an ``Email *`` path listens to: the run's last, any of the run's, or else a step id."""
+
+Reader: TypeAlias = Callable[[Event], Any]
+
+
+class Wait(msgspec.Struct, frozen=True):
+    """Parks for ``duration``, counted from when the step began, or from when the entry event occurred."""
+
+    id: str
+    next: int
+    duration: Duration
+    from_event: bool = False
+
+
+class WaitClock(msgspec.Struct, frozen=True):
+    """Parks until clocks in ``zone`` (``person``, ``project`` or an IANA name) show ``clock`` on one of ``days``."""
+
+    id: str
+    next: int
+    clock: str
+    days: frozenset[str]
+    zone: str
+
+
+class Send(msgspec.Struct, frozen=True):
+    """Decides a message and parks until its first outcome."""
+
+    id: str
+    next: int
+    template: str
+    on_failure: int
+
+
+class EventPath(msgspec.Struct, frozen=True):
+    filter: EventFilter
+    then: int
+    message: str = LAST
+
+
+class IfPath(msgspec.Struct, frozen=True):
+    condition: Condition
+    then: int
+
+
+class WaitUntil(msgspec.Struct, frozen=True):
+    """Parks until the first of ``paths`` happens, or ``timeout`` is over."""
+
+    id: str
+    paths: tuple[EventPath | IfPath, ...]
+    timeout: Duration
+    otherwise: int
+
+
+class Branch(msgspec.Struct, frozen=True):
+    """The first arm whose condition is true."""
+
+    id: str
+    arms: tuple[IfPath, ...]
+    otherwise: int
+
+
+class Exit(msgspec.Struct, frozen=True):
+    """Ends the run."""
+
+    id: str
+
+
+Step: TypeAlias = Wait | WaitClock | Send | WaitUntil | Branch | Exit
+
+
+class Match(msgspec.Struct, frozen=True):
+    """An exit concerns only runs whose entry event has the same value: ``event`` read from the one, ``entry`` from
+    the other."""
+
+    event: Reader
+    entry: Reader
+    text: str
+
+
+class ExitEvent(msgspec.Struct, frozen=True):
+    filter: EventFilter
+    match: Match | None = None
+
+
+class Goal(msgspec.Struct, frozen=True):
+    """Reached by an event that occurs at most ``within_ms`` after the cause of the run."""
+
+    filter: EventFilter
+    within_ms: int
+    value: Reader | None = None
+
+
+class Reentry(msgspec.Struct, frozen=True):
+    """Whether a person may enter again when no run of this key is active: ``always``, ``never`` or ``after``."""
+
+    rule: str = "always"
+    after_ms: int = 0
+
+
+class Entry(msgspec.Struct, frozen=True):
+    """By event (``filter``) or by ``segment``.  ``key``: one run per value; None: one per person."""
+
+    filter: EventFilter | None
+    segment: str = ""
+    key: Reader | None = None
+    key_path: str = ""
+    on_repeat: str = "ignore"
+    condition: Condition | None = None
+    reentry: Reentry = Reentry()
+
+
+class Journey(msgspec.Struct, frozen=True):
+    """``holdout`` is a share in [0, 1).  ``index``: step id -> place in ``program``."""
+
+    name: str
+    version: str
+    topic: str
+    priority: int
+    entry: Entry
+    exit_events: dict[str, tuple[ExitEvent, ...]]
+    exit_ifs: tuple[Condition, ...]
+    goal: Goal | None
+    holdout: float
+    program: tuple[Step, ...]
+    start: int
+    index: dict[str, int]
+    document: dict[str, Any]
+
+    def step(self, step_id: str) -> Step | None:
+        at = self.index.get(step_id)
+        return None if at is None else self.program[at]
+
+
+def successors(step: Step) -> tuple[int, ...]:
+    """Where a run can go from here."""
+    match step:
+        case Send():
+            return step.next, step.on_failure
+        case WaitUntil():
+            return *(path.then for path in step.paths), step.otherwise
+        case Branch():
+            return *(arm.then for arm in step.arms), step.otherwise
+        case Exit():
+            return ()
+    return (step.next,)
+
+
+def conditions(journey: Journey) -> tuple[Condition, ...]:
+    """Every condition that a run of this journey may ask."""
+    found = list(journey.exit_ifs)
+    if journey.entry.condition is not None:
+        found.append(journey.entry.condition)
+    for step in journey.program:
+        match step:
+            case WaitUntil():
+                found += [path.condition for path in step.paths if isinstance(path, IfPath)]
+            case Branch():
+                found += [arm.condition for arm in step.arms]
+    return tuple(found)
+
+
+def filters(journey: Journey) -> tuple[EventFilter, ...]:
+    """Every event that a run of this journey may be started, moved, ended or measured by."""
+    found = [journey.entry.filter, journey.goal.filter if journey.goal else None]
+    found += [one.filter for exits in journey.exit_events.values() for one in exits]
+    for step in journey.program:
+        if isinstance(step, WaitUntil):
+            found += [path.filter for path in step.paths if isinstance(path, EventPath)]
+    return tuple(one for one in found if one is not None)

@@ -1,0 +1,279 @@
+"""``step``: the one function that decides.
+
+    step(state, record, plan) -> (state', effects)
+
+It is total (what does not apply becomes a fact with a reason, never a raise), pure (no clock, no I/O, no randomness)
+and deterministic: the log is the only clock.  Engine time is ``t = max(state.last_t, received_at)``; before a record is
+applied, the key's own timers due at or before t fire in (due, timer id) order, each at its due instant.
+
+One instant, in this order (design, section 5): conditions see the record; memberships in dependency order; goals;
+exits; resumes; entries; every run that may go on advances until it parks; then the product's own events that came up
+(``Segment Entered``, ``Email Skipped``) are decided the same way.
+"""
+
+from collections.abc import Callable
+from hashlib import blake2b
+from typing import Any, Final
+
+from heliograph.decide import consent, entries, members, merge, people, runs
+from heliograph.decide.effects import Duplicate, Effect
+from heliograph.decide.plan import Plan
+from heliograph.decide.state import Run, State, clear_timer, due_timer, seen_before
+from heliograph.decide.turn import MAX_SIGNALS, Mode, Signal, Turn
+from heliograph.events.event import Event
+from heliograph.events.record import (
+    Body,
+    EventBody,
+    LedgerChange,
+    Link,
+    ListChange,
+    MergeInto,
+    Outcome,
+    Record,
+    Touch,
+    Unlink,
+    Wake,
+)
+
+SILENT: Final = frozenset({"group", "alias"})
+"""Calls that no condition sees."""
+
+Woken = list[tuple[Run, int]]
+
+
+def step(state: State, record: Record, plan: Plan) -> tuple[State, list[Effect]]:
+    """The state after ``record`` and what to do.  Consumes ``state``: use what is returned."""
+    turn = Turn(state, record, plan)
+    if state.forward:
+        _at_stub(turn, record)
+    elif state.pending:
+        _while_waiting(turn, record)
+    else:
+        _apply(turn, record)
+    return turn.state, turn.effects
+
+
+def _apply(turn: Turn, record: Record) -> None:
+    """Time, then the record."""
+    state = turn.state
+    if not state.created_at:
+        state.created_at = record.received_at
+    t = max(state.last_t, record.received_at)
+    if state.next_due and state.next_due <= t:
+        _drain(turn, t)
+    turn.t = state.last_t = t
+    if 0 < state.plan_version < turn.plan.version:
+        members.reconcile(turn)
+        runs.end_removed(turn)
+        runs.watch(turn)
+    _HANDLERS[type(record.body)](turn, record, record.body)
+
+
+# -- timers --
+
+
+def _drain(turn: Turn, t: int) -> None:
+    state = turn.state
+    while (found := due_timer(state, t)) is not None:
+        due, timer = found
+        turn.t = state.last_t = max(due, state.last_t)
+        clear_timer(state, timer)
+        _instant(turn, None, Mode.ACT, _fire(turn, timer))
+
+
+def _fire(turn: Turn, timer: str) -> Woken:
+    """What this timer wakes: a segment to look at, a run, or just the conditions that runs watch."""
+    kind, _, name = timer.partition(":")
+    if kind == "c" and (segment := turn.plan.timers.get(timer)) is not None:
+        turn.touch((segment,))
+    elif kind == "r" and (run := turn.state.runs.get(name)) is not None:
+        return [(run, _FIRED)]
+    return []
+
+
+_FIRED: Final = -100
+"""In place of a place: the run's timer is due, and where it goes on is asked after the exits."""
+
+
+# -- one instant --
+
+
+def _instant(turn: Turn, signal: Signal | None, mode: Mode, woken: Woken) -> None:
+    """Decide a signal (or the passing of time) and every product event that comes of it."""
+    turn.began.clear()
+    turn.order = 0
+    _settle(turn, signal, mode, woken)
+    decided = 0
+    while turn.signals:
+        if decided >= MAX_SIGNALS:
+            turn.fact("cut", what="signals", limit=MAX_SIGNALS)
+            turn.signals.clear()
+            return
+        decided += 1
+        following = turn.signals.pop(0)
+        _settle(turn, following, following.mode, [])
+
+
+def _settle(turn: Turn, signal: Signal | None, mode: Mode, woken: Woken) -> None:
+    if signal is not None:
+        members.observe(turn, signal.event, signal.mark)
+    turned = members.update(turn, mode) if turn.touched else []
+    if signal is not None:
+        members.remember(turn, signal.event)
+    if turn.state.runs or turn.state.ended:
+        woken = _move(turn, signal, mode, woken)
+    started = entries.enter(turn, signal, turned, mode) if signal is not None or turned else []
+    if woken or started:
+        for run, place in (*woken, *started):
+            if run.run_id in turn.state.runs:
+                runs.advance(turn, run, place)
+    if turn.state.runs:
+        runs.watch(turn)
+
+
+def _move(turn: Turn, signal: Signal | None, mode: Mode, woken: Woken) -> Woken:
+    """Goals, exits, resumes of the runs there are; those that go on."""
+    if signal is not None and mode is not Mode.HISTORY:
+        runs.mark_goals(turn, signal)
+    if mode is not Mode.HISTORY:
+        runs.leave(turn, signal)
+    ready: Woken = []
+    for run, place in woken:
+        if run.run_id in turn.state.runs:
+            ready += runs.fire(turn, run) if place == _FIRED else [(run, place)]
+    going = {run.run_id for run, _ in ready}
+    return ready + [(run, place) for run, place in runs.resume(turn, signal, mode) if run.run_id not in going]
+
+
+# -- records --
+
+
+def _event(turn: Turn, record: Record, body: EventBody) -> None:
+    wanted = people.unlinked(turn.state, body.event)
+    if wanted and people.ask(turn, wanted) and people.park(turn, record):
+        return
+    if turn.state.pending:  # the record is larger than all that may be parked
+        people.give_up(turn)
+    _decide(turn, body)
+
+
+def _decide(turn: Turn, body: EventBody) -> None:
+    state, event = turn.state, body.event
+    mark = blake2b(event.event_id.encode(), digest_size=8).digest()
+    if seen_before(state, mark, turn.t):
+        turn.emit(Duplicate(event.event_id))
+        return
+    mode = _mode(turn, event)
+    if mode is None:
+        turn.fact("late", event_id=event.event_id, name=event.name, why="history_only")
+        return
+    if not state.plan_version:
+        members.baseline(turn)
+    number = int.from_bytes(mark, "big")
+    state.last_seen = max(state.last_seen, event.occurred_at)
+    if event.type == "identify" or body.rows or "traits" in event.context or "timezone" in event.context:
+        people.learn(turn, event, number, body.rows)
+    if event.type == "identify" and "consent" in event.context:
+        consent.hear_person(turn, event)
+    _instant(turn, Signal(event, number, mode) if event.name else None, mode, [])
+
+
+def _mode(turn: Turn, event: Event) -> Mode | None:
+    """What an event of this age may do; None: go to history only."""
+    if event.historical:
+        return Mode.HISTORY
+    age = turn.t - event.occurred_at
+    if age <= turn.plan.act_within_ms:
+        return Mode.ACT
+    return Mode.LATE if age <= turn.plan.allowed_lateness_ms else None
+
+
+def _outcome(turn: Turn, _record: Record, body: Outcome) -> None:
+    woken = runs.take_outcome(turn, body)
+    signal = turn.signals.pop(0) if turn.signals else None
+    _instant(turn, signal, Mode.ACT, woken)
+
+
+def _ledger(turn: Turn, _record: Record, body: LedgerChange) -> None:
+    consent.hear_ledger(turn, body.rows)
+    _instant(turn, None, Mode.ACT, [])
+
+
+def _list(turn: Turn, _record: Record, body: ListChange) -> None:
+    if not turn.state.plan_version:
+        members.baseline(turn)
+    members.change_list(turn, body)
+    _instant(turn, None, Mode.HISTORY, [])
+
+
+def _touch(turn: Turn, _record: Record, _body: Touch) -> None:
+    """Reconciled already, if it had to be."""
+
+
+def _wake(turn: Turn, _record: Record, _body: Wake) -> None:
+    """The timers have fired."""
+
+
+def _link(turn: Turn, _record: Record, body: Link) -> None:
+    people.answer(turn, body)
+
+
+def _unlink(turn: Turn, _record: Record, body: Unlink) -> None:
+    people.unlink(turn, body.source)
+
+
+def _merge_into(turn: Turn, _record: Record, body: MergeInto) -> None:
+    if merge.take_over(turn, body):
+        _instant(turn, None, Mode.ACT, [])
+    if not turn.state.pending:
+        _decide_parked(turn)
+
+
+_HANDLERS: Final[dict[type[Body], Callable[[Turn, Record, Any], None]]] = {
+    EventBody: _event,
+    Wake: _wake,
+    Link: _link,
+    Unlink: _unlink,
+    MergeInto: _merge_into,
+    Outcome: _outcome,
+    LedgerChange: _ledger,
+    Touch: _touch,
+    ListChange: _list,
+}
+
+
+# -- keys that wait, and keys that were merged --
+
+
+def _while_waiting(turn: Turn, record: Record) -> None:
+    """Answers and requests are dealt with at once; everything else waits behind what waits already."""
+    if isinstance(record.body, MergeInto | Link | Unlink):
+        _apply(turn, record)
+    elif not isinstance(record.body, Wake) and not people.park(turn, record):
+        people.give_up(turn)
+        _decide_parked(turn)
+        step_on = _while_waiting if turn.state.pending else _apply
+        step_on(turn, record)
+
+
+def _decide_parked(turn: Turn) -> None:
+    """In order, each at its own time; if one of them has to wait again, so do those behind it."""
+    waiting = people.take_parked(turn.state)
+    for at, record in enumerate(waiting):
+        _apply(turn, record)
+        if turn.state.pending:
+            for behind in waiting[at + 1 :]:
+                _while_waiting(turn, behind)
+            return
+
+
+def _at_stub(turn: Turn, record: Record) -> None:
+    """Hand on what arrives; time, sweeps and news about devices are nothing to a stub."""
+    state = turn.state
+    turn.t = state.last_t = max(state.last_t, record.received_at)
+    if isinstance(record.body, Link):
+        people.answer(turn, record.body)
+    elif not people.forward(turn, record, state.forward):
+        turn.fact("cut", what="hops", limit=8, forward=state.forward)
+        state.forward = ""
+        _apply(turn, record)
