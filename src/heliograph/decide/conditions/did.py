@@ -18,6 +18,9 @@ MAX_VALUE_TEXT = 64
 MAX_VALUES = 64
 """Values that one event may add to ``same`` (a path with ``*``, or a list)."""
 
+_BEGINNING = -(1 << 62)
+"""Ms before every event."""
+
 
 class Count(msgspec.Struct, frozen=True):
     """From ``least`` to ``most`` times, both included; ``most`` None means without end."""
@@ -111,12 +114,9 @@ class Did(Leaf, frozen=True, kw_only=True):
         return _BEGINNING if self.within is None else t - self.within
 
 
-_BEGINNING = -(1 << 62)
-
-
 def _reached(samples: Samples, k: int, since: int) -> bool:
     """At least k samples are later than ``since``."""
-    return k == 0 or (len(samples) >= 2 * k and samples[2 * k - 2] > since)
+    return k == 0 or ((edge := nth(samples, k)) is not None and edge > since)
 
 
 def _value_of(state: Any, samples: Samples) -> str:

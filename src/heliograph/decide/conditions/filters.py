@@ -90,9 +90,8 @@ def read_event_filter(fields: dict[str, Any], path: JsonPath, context: Context) 
 
 
 def make_filter(name: str, where: list[PathChecks]) -> EventFilter:
-    asked = tuple(
-        (event_test(part.path, check.test), not check.negated) for part in where for check in part.checks
-    )  # fmt: skip
+    checks = ((part.path, check) for part in where for check in part.checks)
+    asked = tuple((event_test(path, check.test), not check.negated) for path, check in checks)
     return EventFilter(name, tuple(where), asked)
 
 
@@ -112,9 +111,8 @@ def _read_path_checks(key: Any, value: Any, path: JsonPath, context: Context) ->
     if isinstance(value, list):
         context.problem(path, "a list is no value to be equal to: write `{in: [...]}`")
         return None
-    operators = value if isinstance(value, dict) else {"is": value}
-    inner = path if operators is value else None
-    checks, _ = read_checks(operators, path, context, instants=False, at=inner)
+    bare = not isinstance(value, dict)
+    checks, _ = read_checks({"is": value} if bare else value, path, context, instants=False, bare=bare)
     return None if event_path is None or not checks else PathChecks(event_path, tuple(checks))
 
 
@@ -132,11 +130,11 @@ def read_path(
 
 
 def read_checks(
-    operators: dict[str, Any], path: JsonPath, context: Context, *, instants: bool, at: JsonPath | None = ()
+    operators: dict[str, Any], path: JsonPath, context: Context, *, instants: bool, bare: bool = False
 ) -> tuple[list[Check], list[InstantCheck]]:
     """The operators of one node; empty lists after noting what is wrong with any of them.
 
-    ``at``: where the operators stand; None for a bare scalar, whose ``is`` nobody wrote.
+    ``instants``: whether dates may be compared with now.  ``bare``: nobody wrote the ``is`` of this scalar.
     """
     words = {*OPERATORS, "ignore_case", *(INSTANT_OPERATORS if instants else ())}
     before = len(context.problems)
@@ -146,7 +144,7 @@ def read_checks(
     checks: list[Check] = []
     dates: list[InstantCheck] = []
     for word, operand in operators.items():
-        place = path if at is None else (*path, str(word))
+        place = path if bare else (*path, str(word))
         if word in OPERATORS:
             check = parse_check(word, operand, place, context, ignore_case=ignore_case)
             checks += [check] if check else []

@@ -53,8 +53,6 @@ class LeafIndex:
         self.leaves: Mapping[str, Leaf] = MappingProxyType(by_id)
         self._events = _event_tables(by_id.values())
         self._traits = _trait_tables(by_id.values())
-        self.by_segment = _grouped(by_id.values(), lambda leaf: leaf.segments)
-        self.by_topic = _grouped(by_id.values(), lambda leaf: leaf.topics)
 
     def for_event(self, event: Event) -> Sequence[Leaf]:
         """Leaves whose state this event may change."""
@@ -135,10 +133,8 @@ def _table(leaves: Sequence[Leaf], equalities: Equalities, reader: Callable[[Pat
         path, keys = max(found, key=lambda pair: distinct[pair[0].keys])
         for key in keys:
             tables[path][key].append(leaf)
-    by_value = tuple(
-        (reader(path), {key: tuple(group) for key, group in table.items()}) for path, table in tables.items()
-    )  # fmt: skip
-    return Table(tuple(always), by_value)
+    by_value = ((path, {key: tuple(group) for key, group in table.items()}) for path, table in tables.items())
+    return Table(tuple(always), tuple((reader(path), table) for path, table in by_value))
 
 
 def _few(keys: Keys) -> bool:
