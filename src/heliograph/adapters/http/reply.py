@@ -10,7 +10,8 @@ Scope: TypeAlias = dict[str, Any]
 Message: TypeAlias = dict[str, Any]
 Receive: TypeAlias = Callable[[], Awaitable[Message]]
 Send: TypeAlias = Callable[[Message], Awaitable[None]]
-App: TypeAlias = Callable[[Scope, Receive, Send], Awaitable[None]]
+App: TypeAlias = Callable[[Any, Any, Any], Awaitable[None]]
+"""Any ASGI application; frameworks type its three arguments each in their own way."""
 Headers: TypeAlias = tuple[tuple[bytes, bytes], ...]
 
 CORS: Headers = ((b"access-control-allow-origin", b"*"),)
