@@ -12,11 +12,7 @@ from heliograph.render.links import Claims, LinkKeys, MessageLinks, sign, verify
 from heliograph.render.message import Envelope, Rendered, Template, load, render_message
 
 __all__ = [
-    # at publish
-    "compile_template", "refuse_locales", "Problem", "TemplateError",
-    # at send
-    "load", "render_message", "Envelope", "Rendered", "Template", "Skip",
-    # what travels
-    "Signer", "DkimKeyError", "BadAddress", "split_mailbox",
-    "Claims", "LinkKeys", "MessageLinks", "sign", "verify",
-]  # fmt: skip  # noqa: RUF022
+    "BadAddress", "Claims", "DkimKeyError", "Envelope", "LinkKeys", "MessageLinks", "Problem", "Rendered", "Signer",
+    "Skip", "Template", "TemplateError", "compile_template", "load", "refuse_locales", "render_message", "sign",
+    "split_mailbox", "verify",
+]  # fmt: skip

@@ -4,7 +4,6 @@ MJML becomes HTML, styles go inline, the preheader and our own tags are put in, 
 reads is listed.  Everything that could go wrong for every message is found here, with file and line.
 """
 
-import difflib
 import re
 from collections.abc import Iterable
 from typing import Any, NoReturn
@@ -14,14 +13,14 @@ import mrml
 import msgspec
 from liquid import Environment
 from liquid.exceptions import LiquidError
-from liquid.static_analysis import Segments, TemplateAnalysis
 from liquid.template import BoundTemplate
 
 from heliograph.decide.times import ms
 from heliograph.events.ids import make_id
-from heliograph.render.errors import Problem, TemplateError
+from heliograph.render.errors import Problem, TemplateError, nearest
 from heliograph.render.liquid import environment, line_of, sentence
-from heliograph.render.protect import Protected, protect
+from heliograph.render.protect import DROPPED, Protected, protect
+from heliograph.render.reads import Segments, dotted, reads
 from heliograph.render.text import derive
 
 COMPILER = 1
@@ -129,7 +128,7 @@ class _Compilation:
     def _fields(self) -> dict[str, Any]:
         for key in self.message:
             if key not in KEYS:
-                self._problem(MESSAGE, None, f"unknown key {key!r}{_nearest(str(key), KEYS)}")
+                self._problem(MESSAGE, None, f"unknown key {key!r}{nearest(str(key), KEYS)}")
         values = {key: self._string(key) for key in ("subject", "preheader", "sender", "class", "on_unknown")}
         if not values["subject"].strip():
             self._problem(MESSAGE, None, "subject: a message needs one")
@@ -181,16 +180,14 @@ class _Compilation:
         template = self._parse(file, source, env)
         if template is None:
             return
-        found = template.analyze()
-        self._check_filters(file, source, env, found)
-        for variables in found.globals.values():
-            for variable in variables:
-                self._note(file, source.count("\n", 0, variable.span.index) + 1, variable.segments)
+        self._check_filters(file, source, template)
+        for segments, at in reads(template):
+            self._note(file, source.count("\n", 0, at) + 1, segments)
 
-    def _check_filters(self, file: str, source: str, env: Environment, found: TemplateAnalysis) -> None:
-        for name, spans in found.filters.items():
-            if name not in env.filters:
-                hint = "; write `raw`" if name == "safe" else _nearest(name, env.filters)
+    def _check_filters(self, file: str, source: str, template: BoundTemplate) -> None:
+        for name, spans in template.analyze().filters.items():
+            if name not in template.env.filters:
+                hint = "; write `raw`" if name == "safe" else nearest(name, template.env.filters)
                 line = source.count("\n", 0, spans[0].index) + 1
                 self._problem(file, line, f"Liquid: there is no filter {name!r}{hint}")
 
@@ -200,16 +197,16 @@ class _Compilation:
         if root in LATER:
             self._problem(file, line, f"`{root}` is not in this version")
         elif root not in NAMES:
-            hint = _nearest(str(root), NAMES) or f"; did you mean 'profile.{root}'?"
+            hint = nearest(str(root), NAMES) or f"; did you mean 'profile.{root}'?"
             self._problem(file, line, f"nothing provides `{root}`{hint}")
         elif root == "urls" and first not in URLS:
             self._problem(file, line, _urls_sentence(first))
-        elif root == "last" and not isinstance(first, str):
+        elif root == "last" and first is None:
             self._problem(file, line, '`last` needs the name of an event as it stands: last["Product Viewed"]')
         else:
             if root == "last":
                 self.last[str(first)] = None
-            self.paths[_dotted(segments)] = None
+            self.paths[dotted(segments)] = None
 
     # -- markup --
 
@@ -233,7 +230,12 @@ class _Compilation:
 
     def _mjml_error(self, said: str, protected: Protected) -> NoReturn:
         match = _POSITION.search(said)
-        line = protected.markup.count("\n", 0, int(match[1])) + 1 if match and match[1] else None
+        if match is None or match[1] is None:
+            raise TemplateError([Problem(self.body_file, None, f"MJML: {_POSITION.sub('', said)}")])
+        at = int(match[1])
+        line, piece = protected.line(at), protected.piece_at(at)
+        if piece:
+            raise TemplateError([Problem(self.body_file, line, f"{piece} {DROPPED}")])
         raise TemplateError([Problem(self.body_file, line, f"MJML: {_POSITION.sub('', said)}")])
 
     def _inlined(self, markup: str) -> str:
@@ -267,20 +269,10 @@ def _finish(markup: str, protected: Protected, preheader: str) -> tuple[str, lis
     return protected.restore(html), list(links)
 
 
-def _dotted(segments: Segments) -> str:
-    """A path in the contract's notation: dots, ``\\.`` for a dot in a name, ``*`` for any element."""
-    return ".".join(segment.replace(".", "\\.") if isinstance(segment, str) else "*" for segment in segments)
-
-
 def _urls_sentence(name: object) -> str:
     if name in LATER_URLS:
         return f"`urls.{name}` is not in this version"
     return f"`urls` has unsubscribe and preferences, not `{name}`"
-
-
-def _nearest(word: str, words: Iterable[str]) -> str:
-    near = difflib.get_close_matches(word, list(words), 1)
-    return f"; did you mean {near[0]!r}?" if near else ""
 
 
 def _bracket_hint(error: LiquidError) -> str:

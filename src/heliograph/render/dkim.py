@@ -25,8 +25,6 @@ MIN_RSA_BITS = 1024
 """RFC 8301: shorter keys are not verified by anyone."""
 OVERSIGNED = ("from", "to", "subject", "date", "reply-to")
 SIGNED = frozenset((*OVERSIGNED, "message-id", "mime-version", "content-type", "content-transfer-encoding"))
-_RUNS = re.compile(rb"[ \t]{2,}|\t")
-_TRAILING = re.compile(rb" +\r\n")
 _LINE = 72
 
 
@@ -36,7 +34,11 @@ class DkimKeyError(ValueError):
 
 def canonical_body(body: bytes) -> bytes:
     """RFC 6376, section 3.4.4, of a body with CRLF line ends."""
-    body = _TRAILING.sub(b"\r\n", _RUNS.sub(b" ", body)).rstrip(b"\r\n ")
+    # Plain replacements: a regular expression over 10 KB costs ten times as much (decision 0012).
+    body = body.replace(b"\t", b" ")
+    while b"  " in body:
+        body = body.replace(b"  ", b" ")
+    body = body.replace(b" \r\n", b"\r\n").rstrip(b"\r\n ")
     return body + b"\r\n" if body else b""
 
 

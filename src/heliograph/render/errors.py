@@ -1,5 +1,8 @@
 """The two ways of saying no: to a template when it is published, to a message when it is rendered."""
 
+import difflib
+from collections.abc import Iterable
+
 import msgspec
 
 
@@ -30,3 +33,9 @@ class Skip(Exception):
     def __init__(self, reason: str) -> None:
         super().__init__(reason)
         self.reason = reason
+
+
+def nearest(word: str, words: Iterable[str]) -> str:
+    """``; did you mean 'subject'?``, or nothing."""
+    near = difflib.get_close_matches(word, list(words), 1)
+    return f"; did you mean {near[0]!r}?" if near else ""

@@ -13,6 +13,7 @@ retired (design, section 7).  A click carries its destination under the signatur
 import hmac
 from base64 import b32decode, b32encode, urlsafe_b64decode, urlsafe_b64encode
 from collections.abc import Mapping
+from functools import lru_cache
 from hashlib import sha256
 from typing import Literal
 
@@ -64,6 +65,7 @@ _encoder = msgspec.msgpack.Encoder()
 _decoder = msgspec.msgpack.Decoder(_Packed)
 
 
+@lru_cache(4096)
 def _pack_id(message_id: str) -> bytes:
     """Our ids are 128 bits in 26 base32 characters: 16 bytes behind a 1 here.  Anything else is text behind a 0."""
     try:

@@ -14,7 +14,6 @@ the value of each href, ``closing`` before ``</body>``; they write nothing witho
 from collections.abc import Iterable, Mapping
 from datetime import UTC, tzinfo
 from html import unescape
-from io import StringIO
 from typing import Any, Protocol, TextIO, cast
 
 from liquid import Environment, Markup, escape
@@ -136,8 +135,8 @@ class Context(RenderContext):
             return Missing(path_text(path)) if default is UNDEFINED else default
         return value
 
-    def get_buffer(self, buf: TextIO | None = None) -> StringIO:
-        return cast(StringIO, Buffer())
+    def get_buffer(self, buf: TextIO | None = None) -> Any:
+        return Buffer()
 
 
 def path_text(path: Iterable[object]) -> str:
@@ -197,7 +196,7 @@ class StrictCaptureNode(CaptureNode):
 
     __slots__ = ()
 
-    def _assign(self, context: RenderContext, buf: StringIO) -> None:
+    def _assign(self, context: RenderContext, buf: Any) -> None:
         context.assign(self.name, Markup(buf.getvalue()) if context.env.autoescape else buf.getvalue())
 
 

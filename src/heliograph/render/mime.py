@@ -4,42 +4,50 @@ Our own assembler, because this is the hot path (stdlib ``EmailMessage`` takes 1
 breaks long List-Unsubscribe URLs): decision 0011.
 """
 
-import re
 from binascii import b2a_base64, b2a_qp
 
 from heliograph.events.ids import make_id
 from heliograph.render.headers import HARD
 
-_CONTROLS = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
-_TOO_LONG = re.compile(rb"[^\n]{%d}" % HARD)
-_RISKY_LINE = re.compile(rb"^(?:From |\.)|[ \t]\r?$", re.MULTILINE)
+_CONTROLS = bytes((*range(9), 11, 12, *range(14, 32), 127))
+"""C0 but tab, LF and CR, and DEL: no mail body needs them, and NUL is forbidden (RFC 5322, section 2.1)."""
+_RISKY = (b"\nFrom ", b"\n.", b" \r\n", b"\t\r\n")
+"""What relays and mail boxes have been seen to change in 7bit bodies, though they should not."""
 _BASE64_LINE = 76
 
 
 def normalise(text: str) -> bytes:
     """A body as UTF-8 with CRLF line ends and a last one, without control characters; lone surrogates become U+FFFD."""
-    if "\r" in text:
-        text = text.replace("\r\n", "\n").replace("\r", "\n")
-    if _CONTROLS.search(text):
-        text = _CONTROLS.sub("", text)
-    if not text.endswith("\n"):
-        text += "\n"
-    text = text.replace("\n", "\r\n")
     try:
-        return text.encode()
+        data = text.encode()
     except UnicodeEncodeError:
-        return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace").encode()
+        data = text.encode("utf-16", "surrogatepass").decode("utf-16", "replace").encode()
+    data = data.replace(b"\r\n", b"\n").replace(b"\r", b"\n").translate(None, _CONTROLS).replace(b"\n", b"\r\n")
+    return data if data.endswith(b"\r\n") else data + b"\r\n"
 
 
 def encode_body(data: bytes) -> tuple[bytes, bytes]:
     """(Content-Transfer-Encoding, encoded) of normalised bytes: 7bit when it fits as it is, else the shorter of
     quoted-printable and base64."""
-    if data.isascii() and not _TOO_LONG.search(data) and not _RISKY_LINE.search(data):
+    if data.isascii() and _fits(data):
         return b"7bit", data
     quoted = b2a_qp(data, istext=True)
     if len(quoted) * 3 <= len(data) * 4 + 100:
-        return b"quoted-printable", quoted.replace(b"\nFrom ", b"\n=46rom ")
+        return b"quoted-printable", _without_from(quoted)
     return b"base64", _base64(data)
+
+
+def _fits(data: bytes) -> bool:
+    if data.startswith((b"From ", b".")) or any(sequence in data for sequence in _RISKY):
+        return False
+    return max(map(len, data.split(b"\n"))) <= HARD + 1  # the CR is still there
+
+
+def _without_from(quoted: bytes) -> bytes:
+    """``From `` at the start of a line gets a ``>`` in mbox files, and breaks the signature.  The soft line break
+    keeps what follows within 76 characters."""
+    quoted = b"\n" + quoted
+    return quoted.replace(b"\nFrom ", b"\n=46rom =\r\n")[1:] if b"\nFrom " in quoted else quoted[1:]
 
 
 def _base64(data: bytes) -> bytes:

@@ -16,7 +16,7 @@ become a new attribute) is refused with its line.  A piece that did not come thr
 import re
 from typing import NamedTuple
 
-from heliograph.render.errors import Problem
+from heliograph.render.errors import Problem, nearest
 
 _COMMENTED = re.compile(r"{%-?\s*comment\s*-?%}.*?{%-?\s*endcomment\s*-?%}|{%-?\s*#.*?%}", re.DOTALL)
 _LIQUID = re.compile(r"{{.*?}}|{%.*?%}", re.DOTALL)
@@ -46,6 +46,9 @@ MJML = frozenset((
 ))  # fmt: skip
 
 
+DROPPED = "cannot stand here: the MJML or CSS compiler drops it"
+
+
 class Protected(NamedTuple):
     """``markup`` without Liquid; ``pieces[n]`` is (source, line) of placeholder n."""
 
@@ -61,16 +64,31 @@ class Protected(NamedTuple):
 
     def restore(self, markup: str) -> str:
         """The Liquid back in its places."""
-        return self.pattern().sub(lambda match: self.pieces[int(next(filter(None, match.groups())))][0], markup)
+        return self.pattern().sub(lambda match: self.pieces[_number(match)][0], markup)
+
+    def line(self, at: int) -> int:
+        """The author's line of an offset in the markup; Liquid over several lines is one placeholder there."""
+        before = self.pattern().finditer(self.markup, 0, at)
+        hidden = sum(self.pieces[_number(match)][0].count("\n") for match in before)
+        return self.markup.count("\n", 0, at) + 1 + hidden
+
+    def piece_at(self, at: int) -> str:
+        """The Liquid whose placeholder begins at this offset, or nothing."""
+        match = self.pattern().match(self.markup, at)
+        return self.pieces[_number(match)][0] if match else ""
 
     def lost(self, markup: str, file: str) -> list[Problem]:
         """The pieces that a tool threw away."""
-        present = {int(next(filter(None, groups))) for groups in self.pattern().findall(markup)}
+        present = {_number(match) for match in self.pattern().finditer(markup)}
         return [
-            Problem(file, line, f"{source} cannot stand here: the MJML or CSS compiler drops it")
+            Problem(file, line, f"{source} {DROPPED}")
             for number, (source, line) in enumerate(self.pieces)
             if number not in present
         ]
+
+
+def _number(match: re.Match[str]) -> int:
+    return int(next(filter(None, match.groups())))
 
 
 def protect(source: str, file: str, *, mjml: bool = False) -> Protected:
@@ -136,7 +154,7 @@ class _Scanner:
         name = match["open"].lower()
         self.out.append(match[0])
         if self.mjml and name.startswith("mj") and name not in MJML:
-            self._problem(self._line(match.start()), f"<{name}> is no MJML element")
+            self._problem(self._line(match.start()), f"<{name}> is no MJML element{nearest(name, MJML)}")
         at, closed = self._attributes(match.end(), name)
         if self.mjml and not closed and name not in VOID:
             self.stack.append((name, self._line(match.start())))
