@@ -71,6 +71,7 @@ def build(
             ProblemDetailsPlugin(ProblemDetailsConfig(exception_to_problem_detail_map={HTTPException: as_problem}))
         ],
         exception_handlers={Busy: busy},
+        logging_config=None,
         request_max_body_size=MAX_BODY,
         openapi_config=OpenAPIConfig(
             title="Heliograph",

@@ -19,7 +19,7 @@ KEEP = 500
 """Messages kept in memory and on disk: about 20 MB of 40 KB mails."""
 MAX_SIZE = 10 * 1024 * 1024
 """Bytes of one message, as receivers commonly take."""
-_PARSER: BytesParser[EmailMessage] = BytesParser(policy=policy.default)
+_PARSER: "BytesParser[EmailMessage]" = BytesParser(policy=policy.default)
 
 
 class Received(msgspec.Struct, frozen=True):
