@@ -132,6 +132,7 @@ def test_what_is_read_is_listed() -> None:
     assert template["paths"] == [
         "event.properties.products",
         "event.properties.products.*.name",
+        "last.Cart Viewed",
         "last.Cart Viewed.*.name",
         "last.Product Viewed.first.properties.id",
         "now",

@@ -199,7 +199,7 @@ def test_times_in_the_context_are_instants_for_the_template() -> None:
         "now": 5,
     }
     text = rendered(template, context).text
-    assert text.startswith("2026-09-21T14:13:20.000Z 22:56 Asia/Tokyo 1970-01-01T00:00:00.000Z")
+    assert text.startswith("2026-09-21T14:13:20Z 22:56 Asia/Tokyo 1970-01-01T00:00:00Z")
 
 
 def test_one_template_is_parsed_once() -> None:
