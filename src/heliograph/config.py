@@ -134,6 +134,7 @@ def load(
         raise ConfigError(found.problems)
     settings = with_address(found.settings, host, port)
     refuse_public_demo(settings)
+    refuse_missing_keys(settings)
     return settings
 
 
@@ -170,6 +171,18 @@ def refuse_public_demo(settings: Settings) -> None:
         )
 
 
+def refuse_missing_keys(settings: Settings) -> None:
+    """A server that cannot sign must not start: unsigned mail costs more reputation than a late start."""
+    problems = [
+        Problem(f"sender.{name}.dkim", f"the DKIM key {signer.key_file} of [sender.{name}] cannot be read")
+        for name, sender in settings.sender.items()
+        for signer in sender.dkim
+        if not os.access(signer.key_file, os.R_OK)
+    ]
+    if problems:
+        raise ConfigError(problems)
+
+
 def is_loopback(host: str) -> bool:
     if host == "localhost":
         return True
@@ -182,6 +195,8 @@ def is_loopback(host: str) -> bool:
 def inspect(project: Path, environ: Mapping[str, str] | None = None) -> Inspection:
     """Read and judge everything; never raises for what a user wrote."""
     text, raw, problems = _read_file(project / FILE)
+    if problems:
+        return Inspection(None, raw, problems)
     problems += _apply_environment(raw, os.environ if environ is None else environ)
     problems += _judge(raw)
     problems = [_with_line(problem, text) for problem in problems]
@@ -218,8 +233,9 @@ def _apply_environment(raw: dict[str, Any], environ: Mapping[str, str]) -> list[
             continue
         path = _path_of(variable, raw) or _path_of(variable.removesuffix("_FILE"), raw)
         if path is None:
-            if hint := nearest(variable, known):
-                problems.append(Problem(variable, f"{variable} names no key", hint, source="environment"))
+            if hint := nearest(variable.removeprefix(PREFIX), known):
+                said = f"{variable} names no key"
+                problems.append(Problem(variable, said, PREFIX + hint, source="environment"))
             continue
         if _path_of(variable, raw) is None:
             if variable.removesuffix("_FILE") in environ:
@@ -235,9 +251,10 @@ def _apply_environment(raw: dict[str, Any], environ: Mapping[str, str]) -> list[
 
 
 def _known_variables(raw: dict[str, Any]) -> list[str]:
-    names = [PREFIX + f"{section}_{field}".upper() for section, kind in SECTIONS.items() for field in _fields(kind)]
+    """Without the prefix."""
+    names = [f"{section}_{field}".upper() for section, kind in SECTIONS.items() for field in _fields(kind)]
     senders = {"default", *_table(raw.get("sender"))}
-    return names + [PREFIX + f"SENDER_{name}_{field}".upper() for name in senders for field in _fields(SenderSetting)]
+    return names + [f"SENDER_{name}_{field}".upper() for name in senders for field in _fields(SenderSetting)]
 
 
 def _path_of(variable: str, raw: dict[str, Any]) -> tuple[str, ...] | None:
@@ -303,7 +320,8 @@ def _judge_table(table: Any, kind: type[msgspec.Struct], prefix: str) -> list[Pr
         key = f"{prefix}.{name}"
         if name not in table:
             if field.required:
-                problems.append(Problem(key, f"{key} is missing; set it here or as {variable_of(key)}", missing=True))
+                elsewhere = "" if kind is DkimSetting else f"; set it here or as {variable_of(key)}"
+                problems.append(Problem(key, f"{key} is missing{elsewhere}", missing=True))
             continue
         if name == "dkim":
             problems += _judge_dkim(table[name], key)

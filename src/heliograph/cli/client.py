@@ -110,8 +110,8 @@ class Server:
         """What an error answer means for the user."""
         problem = _problem(error)
         said = problem.get("detail") or problem.get("title") or problem.get("error") or error.reason
-        if error.code in (429, 503):
-            return _Later(str(said), error.headers.get("Retry-After"))
+        if error.code in (429, 503) and (after := error.headers.get("Retry-After")):
+            return _Later(str(said), after)
         if error.code in (401, 403) and path.startswith("/v1/"):
             return ServerError(f"{self.url} does not know this write key; give --write-key", error.code)
         if error.code in (401, 403):
@@ -124,9 +124,9 @@ class Server:
 
 
 class _Later(Exception):
-    def __init__(self, reason: str, retry_after: str | None) -> None:
+    def __init__(self, reason: str, retry_after: str) -> None:
         super().__init__(reason)
-        self.seconds = float(retry_after) if retry_after and retry_after.isdigit() else 1.0
+        self.seconds = float(retry_after) if retry_after.isdigit() else 1.0
 
 
 def _problem(error: urllib.error.HTTPError) -> dict[str, Any]:

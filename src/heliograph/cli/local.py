@@ -1,13 +1,15 @@
 """Commands that need no server: init, check, serve, demo, simulate."""
 
 import asyncio
+import errno
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from heliograph.cli.show import complain, count, fail, say, show_findings
-from heliograph.project import FolderNotEmpty, check_project, init_project
+from heliograph.ports import StoreFull, StoreLocked, StoreTooNew
+from heliograph.project import FolderNotEmpty, ProjectError, check_project, init_project
 
 Folder = Annotated[Path, typer.Argument(metavar="DIR", help="The project folder.")]
 
@@ -48,7 +50,26 @@ def serve(
     from heliograph import bootstrap, config
 
     settings = config.load(project, host=host, port=port)
-    bootstrap.serve(settings, project, data)
+    try:
+        bootstrap.serve(settings, project, data)
+    except ProjectError as error:
+        show_findings(error.findings)
+        fail("a fresh server publishes the project, and this one has errors")
+    except (StoreLocked, StoreTooNew, StoreFull) as error:
+        fail(str(error))
+    except OSError as error:
+        fail(_why_not_started(error, settings.server.host, settings.server.port, data))
+
+
+def _why_not_started(error: OSError, host: str, port: int, data: Path) -> str:
+    """What the operating system refused, and what to do about it."""
+    if error.errno == errno.EADDRINUSE:
+        return f"port {port} of {host} is in use: is a server running already? Choose another one with --port"
+    if error.errno == errno.EADDRNOTAVAIL:
+        return f"this machine has no address {host}; see server.host or --host"
+    if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
+        return f"not allowed: {error.strerror} ({error.filename or data}); choose another folder with --data"
+    return str(error)
 
 
 def demo(

@@ -141,7 +141,8 @@ def _compile_template(folder: Folder, source: TemplateSource) -> dict[str, Any] 
         directory = folder.locate(("templates", source.name))[0].rpartition("/")[0]
         for problem in error.problems:
             line = _message_line(folder, source, problem) if problem.file == "message.yaml" else problem.line
-            folder.report(f"{directory}/{problem.file}", line, problem.sentence)
+            sentence, _, hint = problem.sentence.partition("; did you mean ")
+            folder.report(f"{directory}/{problem.file}", line, sentence, hint.strip("'?"))
     return None
 
 
@@ -166,14 +167,15 @@ def _judge_paths(document: dict[str, Any], folder: Folder) -> None:
 def _first_use(folder: Folder, name: str, path: str) -> tuple[str, int | None]:
     """Where a template reads a variable for the first time."""
     source = folder.templates[name]
-    file, _line = folder.locate(("templates", name))
-    for key in ("subject", "preheader"):
-        if path in str(source.message.get(key, "")):
-            return folder.locate(("templates", name, key))
-    directory = file.rpartition("/")[0]
-    for body, text in ((f"body.{source.kind}", source.body.decode()), ("body.txt", source.text or "")):
-        if (at := text.find(path)) >= 0:
-            return f"{directory}/{body}", text[:at].count("\n") + 1
+    directory = folder.locate(("templates", name))[0].rpartition("/")[0]
+    texts = [(f"body.{source.kind}", source.body.decode()), ("body.txt", source.text or "")]
+    for spelling in paths.spellings(path):
+        for key in ("subject", "preheader"):
+            if spelling in str(source.message.get(key, "")):
+                return folder.locate(("templates", name, key))
+        for body, text in texts:
+            if (at := text.find(spelling)) >= 0:
+                return f"{directory}/{body}", text[:at].count("\n") + 1
     return f"{directory}/body.{source.kind}", None
 
 

@@ -17,7 +17,9 @@ MAX_REFS = 32
 RESERVED = {"id", "email"}
 """Of ``profile``: always there, whatever ``identify.json`` says."""
 LISTS = {"first", "last", "size"}
-"""What Liquid knows of any list or text, besides numbers."""
+"""What Liquid knows of any list or text."""
+ELEMENT = re.compile(r"-?\d+|\*")
+"""An element of a list: its number, or ``*`` for one that is only known at render."""
 
 
 class Declared(IntEnum):
@@ -40,6 +42,13 @@ class PathProblem(NamedTuple):
 def split_path(path: str) -> list[str]:
     """``event.properties.lines[0]["unit price"]`` -> its steps."""
     return [a or b or c for a, b, c in re.findall(r"\[(?:\"([^\"]*)\"|'[^']*'|(-?\w+))\]|([^.\[\]]+)", path)]
+
+
+def spellings(path: str) -> list[str]:
+    """How a template may have written a path, most exact first."""
+    steps = split_path(path)
+    plain = re.sub(r"(\.\*)+$", "", path)
+    return [path, plain, *(f"{steps[0]}[{quote}{steps[1]}{quote}]" for quote in "\"'" if len(steps) > 1)]
 
 
 def declared(schema: Any, steps: list[str]) -> Declared:
@@ -71,7 +80,7 @@ def _here(root: Any, schema: dict[str, Any], steps: list[str], refs: int) -> Dec
     step, rest = steps[0], steps[1:]
     types = schema.get("type")
     types = [types] if isinstance(types, str) else types
-    if (step in LISTS and types and set(types) & {"array", "string"}) or step.lstrip("-").isdigit():
+    if (step in LISTS and types and set(types) & {"array", "string"}) or ELEMENT.fullmatch(step):
         return Declared.DECLARED if not rest or step == "size" else _walk(root, schema.get("items", True), rest, refs)
     if types and "object" not in types:
         return Declared.RULED_OUT
@@ -148,7 +157,7 @@ def _last(path: str, steps: list[str], _events: set[str | None], schemas: dict[s
     """``last["Product Viewed"]`` is a list of events, latest first; a filter or a loop picks one."""
     if len(steps) < 2:
         return
-    inner = steps[2:] if steps[1] in LISTS or steps[1].isdigit() else steps[1:]
+    inner = steps[2:] if steps[1] in LISTS or ELEMENT.fullmatch(steps[1]) else steps[1:]
     if len(inner) > 1 and inner[0] == "properties":
         yield from _against(steps[0], path, inner[1:], schemas)
 

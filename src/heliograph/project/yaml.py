@@ -97,6 +97,8 @@ def parse_yaml(text: str) -> Yaml:
         return _unread(mark.line + 1 if mark else None, f"not YAML: {sentence}")
     except YAMLError as error:
         return _unread(None, "not YAML: " + " ".join(str(error).split()))
+    except RecursionError:  # ruamel.yaml's own recursion
+        return _unread(None, "nested too deep")
     except _Refused as error:
         return Yaml(None, {}, [*builder.mistakes, Mistake(error.line, str(error))])
     return Yaml(value, builder.lines, builder.mistakes)
@@ -188,12 +190,23 @@ class _Builder:
 
     def _scalar(self, event: Any) -> Any:
         self._refuse_tag(event)
-        text = str(event.value)
+        text = self._text(event)
         if event.style is not None or event.tag:  # quoted, a block, or refused
             return text
         if text in _WORDS:
             return _WORDS[text]
         return self._number(text, _line(event))
+
+    def _text(self, event: Any) -> str:
+        """The characters of a scalar; escaped surrogates, JSON's way of writing rarer characters, are joined."""
+        text = str(event.value)
+        try:
+            text.encode()
+        except UnicodeEncodeError:
+            text = text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+            if "\ufffd" in text:
+                self.mistakes.append(Mistake(_line(event), "half a surrogate pair is no character"))
+        return text
 
     def _number(self, text: str, line: int) -> Any:
         if _ZEROS.fullmatch(text):
