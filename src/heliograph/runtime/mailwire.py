@@ -34,6 +34,8 @@ class Job(msgspec.Struct, array_like=True, frozen=True):
     not_after: int
     attempt: int = 1
     topic: str | None = None
+    key: str = ""
+    """The person's key, for the links in the mail."""
 
 
 class DkimKey(msgspec.Struct, frozen=True):
@@ -56,7 +58,8 @@ class MailerSender(msgspec.Struct, frozen=True, rename={"from_": "from"}):
 class MailerSettings(msgspec.Struct, frozen=True):
     """What a mailer needs to know; the engine fills it.
 
-    ``link_keys``: key id -> secret for links in mail (opens, clicks, unsubscribe); ``link_key`` names the signing one.
+    ``link_keys``: key id (a number as text) -> secret for links in mail; the greatest signs.  ``timezone``: the
+    project's, for people without one.
     ``connections``: the bound of this mailer's pool.  ``drain_s``: how long it finishes what is past its commit point.
     """
 
@@ -67,6 +70,7 @@ class MailerSettings(msgspec.Struct, frozen=True):
     link_key: str = ""
     connections: int = 10
     drain_s: float = 30.0
+    timezone: str = "UTC"
 
 
 class Hello(msgspec.Struct, array_like=True, frozen=True, tag="hello"):

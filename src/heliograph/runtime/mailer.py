@@ -1,0 +1,258 @@
+"""A mailer process: ``python -m heliograph.runtime.mailer --socket PATH``.
+
+It connects to the engine's socket, renders and signs what it is offered, sends it, and reports
+(:mod:`heliograph.runtime.mailwire` has the words).  It never opens the store.
+
+Everything happens in one event loop.  Rendering is CPU work of some hundred microseconds, so it is done in small
+slices between the work of the sockets, and only :data:`AHEAD` messages for each connection: what is rendered
+later shows fresher data.  Commit points are asked for by the transport, in batches of what is waiting; outcomes of one
+turn of the loop travel in one report.
+
+The process ends when the socket closes, on ``Drain`` and on SIGTERM: it renders nothing more, finishes what is past its
+commit point within :attr:`MailerSettings.drain_s`, reports if anybody still listens, and exits.
+"""
+
+import argparse
+import asyncio
+import gc
+import os
+import pkgutil
+import signal
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Final
+
+import msgspec
+import structlog
+import uvloop
+
+from heliograph.deliver.replies import condemns_address, parse
+from heliograph.ports import Courier, Parcel, Transport, Verdict
+from heliograph.render import Skip
+from heliograph.runtime import mailwire
+from heliograph.runtime.mailer_press import Press
+from heliograph.runtime.mailwire import (
+    AskCommit,
+    Done,
+    Drain,
+    FromMailer,
+    Hello,
+    Job,
+    Offer,
+    Report,
+    Setup,
+    Templates,
+    Unframer,
+    Verdicts,
+)
+
+CREDIT: Final = 128
+"""Jobs held at once.  At 10 ms from report to next offer that carries 12,800 messages/s; more would only wait here
+while their data grows old."""
+SLICE: Final = 4
+"""Messages rendered before the sockets have their turn: about a millisecond."""
+AHEAD: Final = 2
+"""Rendered messages that may wait, for each connection."""
+CONNECT_S: Final = 10.0
+
+TRANSPORT: Final = "heliograph.adapters.smtp:transport"
+"""Named, not imported: the layers below know no adapter.  Called with (url, courier, connections)."""
+
+OpenTransport = Callable[[str, Courier, int], Transport]
+
+log = structlog.get_logger("heliograph.mailer")
+
+
+def wall_ms() -> int:
+    return time.time_ns() // 1_000_000
+
+
+class Mailer(asyncio.Protocol):
+    """The engine's socket on one side, a transport on the other.  ``ended`` is set when the engine is done with us."""
+
+    def __init__(self, open_transport: OpenTransport, now: Callable[[], int] = wall_ms) -> None:
+        self._open_transport = open_transport
+        self._now = now
+        self._loop = asyncio.get_running_loop()
+        self._unframer = Unframer()
+        self._socket: asyncio.Transport | None = None
+        self._settings: mailwire.MailerSettings | None = None
+        self._press: Press | None = None
+        self._mail: Transport | None = None
+        self._epoch = 0
+        self._jobs: deque[Job] = deque()
+        self._done: list[Done] = []
+        self._reporting = False
+        self._rendering = False
+        self._complaint = ""
+        self.ended = asyncio.Event()
+        self.failure = ""
+
+    # -- the engine's socket --
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._socket = transport  # type: ignore[assignment]  # uvloop's transports are not registered
+        self._say(Hello(os.getpid(), CREDIT))
+
+    def data_received(self, data: bytes) -> None:
+        try:
+            for body in self._unframer.feed(data):
+                self._hear(mailwire.from_engine.decode(body))
+        except (mailwire.BrokenPeer, msgspec.MsgspecError) as error:
+            self._fail(f"the engine speaks nonsense: {error}")
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._socket = None
+        if self._mail is not None:
+            self._mail.decided((), ())  # nobody will answer any more
+        self.ended.set()
+
+    def _hear(self, message: mailwire.FromEngine) -> None:
+        match message:
+            case Offer(jobs):
+                self._jobs.extend(jobs)
+                self._render_soon()
+            case Verdicts(go, stop):
+                self._decided(go, stop)
+            case Templates(templates) if self._press is not None:
+                self._press.learn(templates)
+            case Setup():
+                self._set_up(message)
+            case Drain():
+                self.ended.set()
+
+    def _set_up(self, setup: Setup) -> None:
+        settings = self._settings = setup.settings
+        self._epoch = setup.epoch
+        try:
+            self._press = Press(settings, setup.templates)
+            self._mail = self._open_transport(settings.smtp_url, self, settings.connections)
+        except ValueError as error:
+            self._fail(f"cannot mail with these settings: {error}")
+        gc.freeze()  # templates and settings stay: no collection need look at them again
+
+    def _say(self, message: FromMailer) -> None:
+        if self._socket is not None:
+            self._socket.write(mailwire.frame(message))
+
+    def _fail(self, why: str) -> None:
+        self.failure = self.failure or why
+        self.ended.set()
+
+    # -- rendering --
+
+    def _render_soon(self) -> None:
+        if not self._rendering and self._jobs:
+            self._rendering = True
+            self._loop.call_soon(self._render)
+
+    def _render(self) -> None:
+        """A slice; the next one comes after the sockets had their turn."""
+        self._rendering = False
+        if self._mail is None or self._settings is None or self.ended.is_set():
+            return
+        wanted = AHEAD * self._settings.connections - self._mail.waiting
+        for _ in range(min(SLICE, wanted, len(self._jobs))):
+            self._render_one(self._jobs.popleft(), self._mail)
+        if wanted > SLICE:
+            self._render_soon()
+
+    def _render_one(self, job: Job, mail: Transport) -> None:
+        assert self._press is not None, "jobs come after the set-up"
+        now = self._now()
+        if job.not_after and now >= job.not_after:
+            self._finish(Done(job.message_id, "expired", "stale", now))
+            return
+        try:
+            mail.post(self._press.print(job, now))
+        except Skip as skip:
+            self._finish(Done(job.message_id, "skipped", skip.reason, now))
+        except Exception as error:  # one message must not stop all the others
+            log.exception("a message could not be rendered", message_id=job.message_id, template=job.template)
+            self._finish(Done(job.message_id, "skipped", f"render_failed: {error!r}"[:500], now))
+
+    # -- the courier of the transport --
+
+    def ask(self, message_ids: Sequence[str]) -> None:
+        self._say(AskCommit(self._epoch, list(message_ids)))
+        self._render_soon()
+
+    def delivered(self, parcel: Parcel, verdict: Verdict) -> None:
+        suppress = condemns_address(verdict.stage, verdict.code, verdict.enhanced, parse(verdict.reply).text)
+        size = len(parcel.data)
+        self._finish(Done(parcel.message_id, verdict.kind, verdict.reply, self._now(), size, suppress))
+        self._notice(verdict)
+        self._render_soon()
+
+    def _decided(self, go: list[str], stop: list[tuple[str, str]]) -> None:
+        now = self._now()
+        for message_id, reason in stop:
+            self._finish(Done(message_id, "stopped", reason, now))
+        if self._mail is not None:
+            self._mail.decided(go, [message_id for message_id, _ in stop])
+
+    def _notice(self, verdict: Verdict) -> None:
+        """Trouble with the relay is logged once when it begins and once when it ends."""
+        complaint = verdict.reply if verdict.stage == "connect" else ""
+        if complaint and complaint != self._complaint:
+            log.warning("the relay takes no mail", reason=complaint)
+        elif self._complaint and not complaint:
+            log.info("the relay takes mail again")
+        self._complaint = complaint
+
+    # -- reports --
+
+    def _finish(self, done: Done) -> None:
+        self._done.append(done)
+        if not self._reporting:
+            self._reporting = True
+            self._loop.call_soon(self._report)
+
+    def _report(self) -> None:
+        self._reporting = False
+        if self._done:
+            done, self._done = self._done, []
+            self._say(Report(self._epoch, done))
+
+    async def close(self) -> None:
+        """Finish what is past its commit point, report, hang up."""
+        self.ended.set()
+        self._jobs.clear()
+        if self._mail is not None and self._settings is not None:
+            await self._mail.close(self._settings.drain_s)
+        self._report()
+        if self._socket is not None:
+            self._socket.close()
+
+
+async def run(socket: Path, open_transport: OpenTransport) -> str:
+    """Mail until the engine ends it; the reason when that was a failure, else an empty text."""
+    loop = asyncio.get_running_loop()
+    async with asyncio.timeout(CONNECT_S):
+        _, mailer = await loop.create_unix_connection(lambda: Mailer(open_transport), str(socket))
+    loop.add_signal_handler(signal.SIGTERM, mailer.ended.set)
+    await mailer.ended.wait()
+    await mailer.close()
+    return mailer.failure
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(prog="heliograph-mailer", description="Renders and sends mail for an engine.")
+    parser.add_argument("--socket", type=Path, required=True, help="the engine's local socket")
+    parser.add_argument("--transport", default=TRANSPORT, help="MODULE:FUNCTION that opens the transport")
+    options = parser.parse_args(arguments)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C goes to the whole group: the engine decides when we end
+    try:
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            failure = runner.run(run(options.socket, pkgutil.resolve_name(options.transport)))
+    except (OSError, TimeoutError) as error:
+        failure = f"no engine at {options.socket}: {error}"
+    if failure:
+        log.error("mailer ends", reason=failure)
+    return 1 if failure else 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
