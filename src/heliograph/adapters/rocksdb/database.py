@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import cast
 
-from rocksdict import ColumnFamily, Rdict, ReadOptions, Snapshot, WriteBatch
+from rocksdict import ColumnFamily, Rdict, Snapshot, WriteBatch
 
 from heliograph.adapters.rocksdb import options
 from heliograph.ports import StoreFailed, StoreFull, StoreLocked, StoreTooNew
@@ -16,10 +16,26 @@ Row = tuple[bytes, bytes]
 
 
 def _scan(source: Rdict | Snapshot, start: bytes, end: bytes, backwards: bool) -> Iterator[Row]:
-    bounds = ReadOptions()
-    bounds.set_iterate_lower_bound(start)
-    bounds.set_iterate_upper_bound(end)
-    return cast(Iterator[Row], source.items(backwards=backwards, read_opt=bounds))
+    """The iterator begins here, at the call; bounds are kept by us, because those of ``rocksdict`` 0.3.29 are not safe
+    (a lower bound is taken for an upper one, and a bound is freed with its ReadOptions while iterators use it)."""
+    if backwards:
+        return _down_to(start, end, cast(Iterator[Row], source.items(backwards=True, from_key=end)))
+    return _up_to(end, cast(Iterator[Row], source.items(from_key=start)))
+
+
+def _up_to(end: bytes, rows: Iterator[Row]) -> Iterator[Row]:
+    for row in rows:
+        if row[0] >= end:
+            return
+        yield row
+
+
+def _down_to(start: bytes, end: bytes, rows: Iterator[Row]) -> Iterator[Row]:
+    for row in rows:
+        if row[0] < start:
+            return
+        if row[0] != end:
+            yield row
 
 
 class View:

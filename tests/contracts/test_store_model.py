@@ -1,0 +1,144 @@
+"""Law: after any commits, expiries and restarts, the store in RocksDB answers every question as its twin in memory."""
+
+import shutil
+import tempfile
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
+
+from heliograph.adapters.memory import MemoryStore
+from heliograph.adapters.rocksdb import RocksStore
+from heliograph.events.record import EventBody, LedgerRow, Link, Record
+from heliograph.ports import Commit, PlanRow, Store
+from tests.contracts.samples import dead_letter, event, fact, message, suppression
+
+KEYS = st.sampled_from(["u:1", "u:2", "u:\x00", "u:1\x00", "u:日本", "a:x", "e:y", ""])
+NAMES = st.sampled_from(["buyers", "buyers\x00", "", "ü"])
+IDS = st.sampled_from(["e1", "e2", "\x00", "é"])
+STATUSES = st.sampled_from(["queued", "deferred", "sending", "sent", "skipped"])
+TIMES = st.one_of(st.integers(-3, 40), st.sampled_from([-(1 << 62), 1 << 40]))
+BEFORE = st.integers(-3, 60)
+
+bodies = st.one_of(
+    st.builds(EventBody, st.builds(event, IDS, TIMES, n=st.integers(0, 2)), hops=st.integers(0, 1)),
+    st.builds(Link, KEYS),
+)
+records = st.builds(Record, KEYS, IDS, TIMES, st.just(1), bodies)
+
+
+class Twins(RuleBasedStateMachine):
+    @initialize()
+    def open(self) -> None:
+        self.path = Path(tempfile.mkdtemp(prefix="heliograph-twins-"))
+        self.twin = MemoryStore()
+        self.rocks = RocksStore(self.path)
+        self.positions = count(1)
+        self.pending: dict[str, int] = {}
+        self.owners: dict[str, tuple[int, str]] = {}
+
+    def teardown(self) -> None:
+        if hasattr(self, "rocks"):
+            self.rocks.close()
+            shutil.rmtree(self.path)
+
+    def commit(self, commit: Commit) -> None:
+        self.twin.commit(commit)
+        self.rocks.commit(commit, sync=False)
+
+    @rule(found=st.lists(records, max_size=6))
+    def append(self, found: list[Record]) -> None:
+        self.commit(Commit(log=[(next(self.positions), record) for record in found]))
+
+    @rule(
+        states=st.dictionaries(KEYS, st.binary(max_size=9)),
+        members=st.dictionaries(st.tuples(NAMES, KEYS), st.one_of(st.none(), TIMES), max_size=5),
+        emails=st.dictionaries(st.tuples(NAMES, KEYS), st.booleans(), max_size=4),
+        meta=st.dictionaries(NAMES, st.binary(max_size=3), max_size=2),
+    )
+    def remember(self, **parts: Any) -> None:
+        self.commit(Commit(**parts))
+
+    @rule(moves=st.dictionaries(KEYS, st.one_of(st.none(), TIMES), max_size=4))
+    def set_wakeups(self, moves: dict[str, int | None]) -> None:
+        self.commit(Commit(wakeups={key: (self.pending.get(key), new) for key, new in moves.items()}))
+        self.pending |= {key: new for key, new in moves.items() if new is not None}
+        for key in [key for key, new in moves.items() if new is None]:
+            self.pending.pop(key, None)
+
+    @rule(changes=st.dictionaries(IDS, st.tuples(TIMES, KEYS, STATUSES), max_size=4))
+    def change_messages(self, changes: dict[str, tuple[int, str, str]]) -> None:
+        rows = {}
+        for id, (at, key, status) in changes.items():
+            at, key = self.owners.setdefault(id, (at, key))
+            rows[id] = message(id, at, key, status)
+        self.commit(Commit(messages=rows))
+
+    @rule(facts=st.lists(st.tuples(KEYS, st.builds(fact, TIMES, n=st.integers())), max_size=4))
+    def journal(self, facts: list[Any]) -> None:
+        self.commit(Commit(journal=facts))
+
+    @rule(
+        rows=st.lists(st.builds(suppression, NAMES, st.sampled_from(["!manual", "!bounce", "offers"]), st.booleans()))
+    )
+    def change_ledger(self, rows: list[LedgerRow]) -> None:
+        self.commit(Commit(ledger={(row.address, row.topic): row for row in rows}))
+
+    @rule(id=IDS, at=TIMES, version=st.integers(1, 4))
+    def refuse_and_publish(self, id: str, at: int, version: int) -> None:
+        self.commit(Commit(dead_letters={id: dead_letter(id, at)}, plan=PlanRow(version, b"{}", at)))
+
+    @rule(log_before=BEFORE, history_before=BEFORE, dead_letters_before=BEFORE)
+    def expire(self, **before: int) -> None:
+        assert self.twin.expire(**before) == self.rocks.expire(**before)
+
+    @rule()
+    def reopen(self) -> None:
+        self.rocks.close()
+        self.rocks = RocksStore(self.path)
+
+    @precondition(lambda self: hasattr(self, "rocks"))
+    @rule(key=KEYS, name=NAMES, status=STATUSES, at=TIMES, other=TIMES, limit=st.integers(1, 3))
+    def ask(self, **question: Any) -> None:
+        twin, rocks = _answers(self.twin, **question), _answers(self.rocks, **question)
+        assert {name: value for name, value in rocks.items() if twin[name] != value} == {}
+
+
+def _answers(store: Store, key: str, name: str, status: str, at: int, other: int, limit: int) -> dict[str, Any]:
+    return {
+        "states": store.states([key, "u:1"]),
+        "keys": (store.keys(limit=limit), store.keys(after=key)),
+        "log": (store.log(), store.log(3, limit), store.last_position(), store.last_received_at()),
+        "history": (list(store.history(key)), list(store.history(key, at, other)), store.recent_history(key, limit)),
+        "due": (store.due(at), store.due(1 << 50, limit), store.next_due()),
+        "messages": [
+            _pages(lambda cursor, wanted=wanted: store.messages(limit=limit, cursor=cursor, **wanted))
+            for wanted in ({}, {"key": key}, {"status": status}, {"key": key, "status": status})
+        ],
+        "unfinished": sorted(row.message_id for row in store.unfinished_messages()),
+        "ledger": (store.ledger(name), _pages(lambda cursor: store.suppressions(limit, cursor))),
+        "emails": store.keys_of_email(name),
+        "members": (store.member_count(name), _pages(lambda cursor: store.members(name, limit, cursor))),
+        "journal": (store.journal(key), store.journal(key, limit, at)),
+        "dead_letters": (_pages(lambda cursor: store.dead_letters(limit, cursor)), store.dead_letter("e1")),
+        "plans": (store.plan(), store.plan(2), store.plans(), store.meta(name)),
+    }
+
+
+def _pages(page: Any) -> list[Any]:
+    """Everything, page by page; the cursors themselves must be equal too."""
+    rows, cursor = page(None)
+    found = [rows, cursor]
+    while cursor is not None:
+        rows, cursor = page(cursor)
+        found += [rows, cursor]
+    return found
+
+
+TestTwins = Twins.TestCase
+TestTwins.settings = settings(
+    max_examples=60, stateful_step_count=30, deadline=None, suppress_health_check=list(HealthCheck)
+)
