@@ -19,6 +19,7 @@ from typing import Any, Protocol, TextIO, cast
 from liquid import Environment, Markup, escape
 from liquid.ast import BlockNode, Node
 from liquid.builtin.content import ContentNode
+from liquid.builtin.expressions import Path
 from liquid.builtin.expressions.primitive import Blank
 from liquid.builtin.output import Output, OutputNode
 from liquid.builtin.tags.capture_tag import CaptureNode, CaptureTag
@@ -112,6 +113,16 @@ class Buffer:
         return "".join(self._parts)
 
 
+class Scope(ReadOnlyChainMap):
+    """The library's chain of names, without an exception for each link that lacks one."""
+
+    def __getitem__(self, key: str) -> object:
+        for names in self._maps:
+            if key in names:
+                return names[key]
+        raise KeyError(key)
+
+
 class Context(RenderContext):
     """Names, and the message they are for.  ``zone`` is the person's."""
 
@@ -119,7 +130,7 @@ class Context(RenderContext):
 
     def __init__(self, template: BoundTemplate, *, globals: Mapping[str, object] | None = None, **kwargs: Any) -> None:
         super().__init__(template, globals=globals, **kwargs)
-        self.scope = ReadOnlyChainMap(self.locals, self.globals, self.counters)  # without the library's clock
+        self.scope = Scope(self.locals, self.globals, self.counters)  # without the library's clock
         self.autoescape = False  # ours happens at output; here it would exempt literals
         self.mail: Mail | None = None
         self.zone: tzinfo = UTC
@@ -156,6 +167,8 @@ def path_text(path: Iterable[object]) -> str:
 
 
 def _written(value: object, what: object, html: bool) -> str:
+    if type(value) is str:  # nearly always; the checks below ask abstract classes, which is slow
+        return escape(value) if html else value
     if value is None or isinstance(value, Missing | Undefined):
         raise Skip(f"missing: {value.path if isinstance(value, Missing) else what}")
     text = value if isinstance(value, str) else to_liquid_string(value, autoescape=False)
@@ -310,22 +323,34 @@ class MailTemplate(BoundTemplate):
         super().__init__(env, nodes, *args, **kwargs)
         static = RenderContext(self)
         for node in nodes:
-            _make_nil_blank(node, static)
+            _adapt_node(node, static)
 
 
-def _make_nil_blank(node: Node, static: RenderContext) -> None:
+class NamedPath(Path):
+    """A path of names only: nothing in it to evaluate."""
+
+    __slots__ = ()
+
+    def evaluate(self, context: RenderContext) -> object:
+        return context.get(cast(list[object], self.path), token=self.token)
+
+
+def _adapt_node(node: Node, static: RenderContext) -> None:
+    """Our classes in the place of the parser's, where it takes no others."""
     for expression in node.expressions():
-        _replace_blank(expression)
+        _adapt(expression)
     for child in node.children(static):
-        _make_nil_blank(child, static)
+        _adapt_node(child, static)
 
 
-def _replace_blank(expression: Any) -> None:
+def _adapt(expression: Any) -> None:
+    if type(expression) is Path and all(isinstance(segment, str | int) for segment in expression.path):
+        expression.__class__ = NamedPath
     for side in ("left", "right"):
         if type(getattr(expression, side, None)) is Blank:
             setattr(expression, side, BlankOrNil(expression.token))
     for child in expression.children():
-        _replace_blank(child)
+        _adapt(child)
 
 
 class MailEnvironment(Environment):

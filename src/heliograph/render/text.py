@@ -18,14 +18,17 @@ _PARAGRAPHS = frozenset(("p", "h1", "h2", "h3", "h4", "h5", "h6", "pre", "blockq
 _SILENT = frozenset(("head", "style", "script", "title", "noscript", "svg"))
 _HIDDEN = re.compile(r"display\s*:\s*none|mso-hide\s*:\s*all", re.IGNORECASE)
 _SPACE = re.compile(r"[ \t\r\n\f\u200c\u00ad]+")
-_TRAILING = re.compile(r"[ \t]+(?=\n)")
 _GAPS = re.compile(r"\n{3,}")
 RULE = "-" * 20
 
 
 def tidy(text: str) -> str:
     """Lines without trailing blanks, at most one empty line in a row, none at the ends."""
-    return _GAPS.sub("\n\n", _TRAILING.sub("", text)).strip("\n ") + "\n"
+    if " \n" in text or "\t\n" in text:
+        text = "\n".join([line.rstrip(" \t") for line in text.split("\n")])
+    if "\n\n\n" in text:
+        text = _GAPS.sub("\n\n", text)
+    return text.strip("\n ") + "\n"
 
 
 def derive(markup: str, protected: Protected) -> str:
