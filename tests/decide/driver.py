@@ -8,8 +8,17 @@ from collections import deque
 from typing import Any
 
 from heliograph import decide
-from heliograph.decide.effects import CancelMessage, ChangeLedger, DecideMessage, Duplicate, Effect, Fact, Hop
-from heliograph.decide.effects import IndexEmail, SetMembership
+from heliograph.decide.effects import (
+    CancelMessage,
+    ChangeLedger,
+    DecideMessage,
+    Duplicate,
+    Effect,
+    Fact,
+    Hop,
+    IndexEmail,
+    SetMembership,
+)
 from heliograph.events.event import EVENT_NAMES, Event
 from heliograph.events.identity import email_of, key_of
 from heliograph.events.record import Body, EventBody, LedgerChange, LedgerRow, ListChange, Outcome, Record, Touch, Wake

@@ -12,7 +12,7 @@ from typing import Any, Final
 from heliograph.decide.effects import ChangeLedger, IndexEmail
 from heliograph.decide.members import topic_changed
 from heliograph.decide.state import MAX_TOPICS, State, Word
-from heliograph.decide.turn import Turn
+from heliograph.decide.turn import Person, Turn
 from heliograph.events.event import Event
 from heliograph.events.record import LedgerRow
 
@@ -117,13 +117,13 @@ def row_of(address: str, topic: str, word: Word) -> LedgerRow:
     return LedgerRow(address, topic, word.given, word.at, word.source, word.text_version, word.proof)
 
 
-def refusal(turn: Turn, topic: str, *, transactional: bool) -> str:
+def refusal(person: Person, topic: str, *, transactional: bool) -> str:
     """Why no mail may go to this person on this topic; ``""`` when it may."""
-    if not turn.state.address:
+    if not person.state.address:
         return "no_address"
-    if stop := suppressed(turn.state, transactional=transactional):
+    if stop := suppressed(person.state, transactional=transactional):
         return f"suppressed: {stop}"
-    if not transactional and not turn.person.consent(topic):
+    if not transactional and not person.consent(topic):
         return f"no_consent: {topic}"
     return ""
 

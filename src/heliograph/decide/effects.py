@@ -93,6 +93,7 @@ FACTS = {
     "run_step": "journey, run_id, step_id, what (waiting, resumed, timed_out, branched, sent, ...), until",
     "run_ended": "journey, run_id, entry_key, reason (finished, exited, restarted, merged, ...), step_id",
     "goal": "journey, run_id, value, held_out",
+    "message_decided": "message_id, journey, run_id, step_id, template",
     "message_skipped": "journey, run_id, step_id, template, message_id, reason",
     "message_outcome": "message_id, kind, reason, journey, run_id, step_id, template",
     "merged": "source key, moved (whether history came along)",

@@ -36,7 +36,7 @@ def _candidates(turn: Turn, signal: Signal | None, turned: list[str]) -> list[Jo
     plan = turn.plan
     found: list[Journey] = []
     if signal is not None:
-        by_event = plan.entries_by_event.get(runs.canonical_name(signal.event), ())
+        by_event = plan.entries_by_event.get(signal.name, ())
         found += [one for one in by_event if one.entry.filter is not None and one.entry.filter.matches(signal.event)]
     found += [journey for name in turned for journey in plan.entries_by_segment.get(name, ())]
     return sorted(found, key=lambda one: (-one.priority, one.name)) if len(found) > 1 else found

@@ -1,17 +1,312 @@
-"""Why something did or did not happen."""
+"""Why something did or did not happen, for any person and any journey or template.
 
-from collections.abc import Sequence
-from typing import Any
+Three sources, asked in this order: the state (where a run is now), the journal (what was decided, and why not), and the
+conditions as they stand (the first one that fails, the value seen, when time alone could turn it).  The answer is
+JSON-able; ``sentence`` says it in plain English.
+"""
 
-from heliograph.decide.plan import Plan
-from heliograph.decide.state import State
+from collections.abc import Iterable, Sequence
+from typing import Any, TypeAlias
 
-Journal = Sequence[tuple[int, str, dict[str, Any]]]
+import msgspec
+
+from heliograph.decide import consent
+from heliograph.decide.conditions import Condition, Explanation, first_failing
+from heliograph.decide.context import latest_events
+from heliograph.decide.plan import Plan, templates_of
+from heliograph.decide.program import EventPath, Journey, Send, Step, Wait, WaitClock, WaitUntil
+from heliograph.decide.state import Run, State
+from heliograph.decide.times import iso
+from heliograph.decide.turn import Person
+
+Journal: TypeAlias = Sequence[tuple[int, str, dict[str, Any]]]
+"""(at, kind of fact, data), newest first."""
+
+Answer: TypeAlias = dict[str, Any]
+"""``status`` (a word), ``sentence``, and what goes with them."""
+
+NOBODY = "Nothing is known of this person: no event has arrived."
 
 
-def explain_journey(state: State | None, plan: Plan, journey: str, now: int, journal: Journal = ()) -> dict[str, Any]:
-    return {"journey": journey, "sentence": ""}
+# -- journeys --
 
 
-def explain_template(state: State | None, plan: Plan, template: str, now: int, journal: Journal = ()) -> dict[str, Any]:
-    return {"template": template, "sentence": ""}
+def explain_journey(state: State | None, plan: Plan, journey: str, now: int, journal: Journal = ()) -> Answer:
+    """Where the person is in a journey, or why not in it.
+
+    ``status``: unknown_journey, unknown_person, active, holdout, ended, refused, not_entered.  ``condition``: the tree
+    of the condition that decides entry, ``failing`` its first failing leaf with ``seen`` and ``could_turn_true_at``.
+    ``facts``: what was decided for this journey, newest first.
+    """
+    compiled = plan.journeys.get(journey)
+    if compiled is None:
+        return {"journey": journey, "status": "unknown_journey", "sentence": f"There is no journey {journey!r}."}
+    facts = [fact for fact in journal if fact[2].get("journey") == journey]
+    answer = {"journey": journey, "version": compiled.version, **_journey(state, plan, compiled, now, facts)}
+    answer["facts"] = [{"at": at, "kind": kind, **data} for at, kind, data in facts[:20]]
+    return answer
+
+
+def _journey(state: State | None, plan: Plan, journey: Journey, now: int, facts: Journal) -> Answer:
+    if state is None or not state.plan_version:
+        return {"status": "unknown_person", "sentence": NOBODY}
+    active = [run for run in state.runs.values() if run.journey == journey.name]
+    if active:
+        run = max(active, key=lambda one: one.entered_at)
+        return _active(state, plan, run)
+    decided = next((fact for fact in facts if fact[1] in ("run_refused", "run_ended")), None)
+    if decided is None:
+        return _not_entered(state, plan, journey, now)
+    at, kind, data = decided
+    if kind == "run_ended":
+        return {"status": "ended", "sentence": _ended(at, data, facts), "run": data}
+    tree = _tree(journey.entry.condition, state, plan, now) if data.get("reason") == "if_false" else {}
+    return {"status": "refused", "reason": data.get("reason"), "sentence": _refused(journey, at, data), **tree}
+
+
+def _active(state: State, plan: Plan, run: Run) -> Answer:
+    journey = plan.all_journeys.get((run.journey, run.version))
+    step = journey.step(run.step) if journey is not None else None
+    until = state.timers.get("r:" + run.run_id)
+    view = {"run_id": run.run_id, "key": run.entry_key, "entered_at": run.entered_at, "step": run.step, "until": until}
+    since = f"since {iso(run.entered_at)}"
+    if run.held_out:
+        said = f"Held out {since}: gets no mail and is only watched for the goal, until {iso(until or 0)}."
+        return {"status": "holdout", "sentence": said, "run": view}
+    return {"status": "active", "sentence": f"In the journey {since}, {_doing(run, step, until)}.", "run": view}
+
+
+def _doing(run: Run, step: Step | None, until: int | None) -> str:
+    at = f"at the step {run.step!r}"
+    match step:
+        case Send():
+            return f"{at}: the message {run.message_id} is decided and its delivery is not finished"
+        case WaitUntil():
+            paths = [path.filter.text if isinstance(path, EventPath) else path.condition.text for path in step.paths]
+            return f"{at}: waits for {' or '.join(paths)}, at most until {iso(until or 0)}"
+        case Wait() | WaitClock():
+            return f"{at}: waits until {iso(until or 0)}"
+    return at
+
+
+def _ended(at: int, data: dict[str, Any], facts: Journal) -> str:
+    step = f" at the step {data['step_id']!r}" if data.get("step_id") else ""
+    said = f"The last run ended at {iso(at)}{step}: {_end_reason(data)}."
+    mails = [mail for mail in map(_mail_fact, facts) if mail and mail["run_id"] == data.get("run_id")]
+    latest = {mail["message_id"]: mail for mail in reversed(mails)}
+    return " ".join([said, *(f"The mail {mail['template']!r} {_mail_words(mail)}." for mail in latest.values())])
+
+
+def _end_reason(data: dict[str, Any]) -> str:
+    by = data.get("by") or {}
+    match data.get("reason"):
+        case "exited" if "event" in by:
+            match_text = f" with the same {by['match']}" if "match" in by else ""
+            return f"{by['event']} came{match_text}, which is an exit"
+        case "exited" if "if" in by:
+            return f"the exit condition held: {by['if']}"
+        case "exited":
+            return "an `exit` step was reached"
+        case "finished":
+            return "its last step was done"
+        case "restarted":
+            return "the entry event came again and began it anew"
+        case "merged":
+            return "the person turned out to be somebody whose earlier run went on"
+        case "held_out":
+            return "it was held out of all mail"
+        case "journey_removed":
+            return "this version of the journey was removed"
+    return str(data.get("reason"))
+
+
+def _refused(journey: Journey, at: int, data: dict[str, Any]) -> str:
+    what = f'"{journey.entry.filter.event}"' if journey.entry.filter is not None else f"{journey.entry.segment!r}"
+    return f"The latest {what} started no run (at {iso(at)}): {_refusal(journey, data)}."
+
+
+def _refusal(journey: Journey, data: dict[str, Any]) -> str:
+    key = f" for {data['entry_key']!r}" if data.get("entry_key") else ""
+    match data.get("reason"):
+        case "no_key":
+            return f"the event had no value at {data.get('path')}, which is the journey's key"
+        case "too_late":
+            return f"it arrived more than {data.get('limit')} after it occurred"
+        case "already_active":
+            return f"a run{key} was active already"
+        case "if_false":
+            return f"`if` was false: {data.get('condition')}; seen: {data.get('seen') or 'nothing'}"
+        case "reentry" if "until" in data:
+            return f"the last entry{key} was at {iso(data['entered_at'])}, the next may be from {iso(data['until'])}"
+        case "reentry":
+            return f"entered{key} at {iso(data['entered_at'])}, and the journey takes everybody once"
+        case "state_full":
+            return "the person has as many active runs as there may be"
+    return str(data.get("reason"))
+
+
+def _not_entered(state: State, plan: Plan, journey: Journey, now: int) -> Answer:
+    entry = journey.entry
+    if entry.filter is None:
+        return _not_by_segment(state, plan, entry.segment, now)
+    seen = latest_events(state).get(entry.filter.event, [])
+    if not seen:
+        said = f'The entry event "{entry.filter.event}" was never seen for this person.'
+        return {"status": "not_entered", "reason": "no_event", "sentence": said}
+    explanation = entry.filter.explain(seen[0])
+    if (failing := first_failing(explanation)) is not None:
+        said = f'The latest "{entry.filter.event}" ({iso(seen[0].occurred_at)}) is not meant: {_wanted(failing)}.'
+        tree = {"condition": _json(explanation), "failing": _leaf(failing)}
+        return {"status": "not_entered", "reason": "where", "sentence": said, **tree}
+    why = "was imported" if seen[0].historical else "came before this journey was published"
+    said = f'The latest "{entry.filter.event}" ({iso(seen[0].occurred_at)}) {why}.'
+    return {"status": "not_entered", "reason": "before", "sentence": said}
+
+
+def _not_by_segment(state: State, plan: Plan, name: str, now: int) -> Answer:
+    since = state.members.get(name)
+    if since is not None:
+        said = (
+            f"In the segment {name!r} since {iso(since)}, and nothing starts for who was in it when it or the journey"
+            " was published, or came in by an import."
+        )
+        return {"status": "not_entered", "reason": "member_before", "sentence": said}
+    segment = plan.segments.by_name.get(name)
+    tree = _tree(segment.condition if segment is not None else None, state, plan, now)
+    said = f"Not in the segment {name!r}"
+    if failing := tree.get("failing"):
+        said += f": {_wanted_words(failing)}"
+    if tree.get("could_turn_true_at"):
+        said += f"; by time alone it turns true at {iso(tree['could_turn_true_at'])}"
+    return {"status": "not_entered", "reason": "segment", "sentence": said + ".", **tree}
+
+
+# -- conditions --
+
+
+def _tree(condition: Condition | None, state: State, plan: Plan, now: int) -> Answer:
+    """The condition as it stands now."""
+    if condition is None:
+        return {}
+    explanation = condition.explain(Person(state, plan), now)
+    failing = first_failing(explanation)
+    return {
+        "condition": _json(explanation),
+        "failing": _leaf(failing) if failing is not None else None,
+        "could_turn_true_at": explanation.turns_at if not explanation.truth else None,
+    }
+
+
+def _json(explanation: Explanation) -> dict[str, Any]:
+    tree: dict[str, Any] = msgspec.to_builtins(explanation)
+    return tree
+
+
+def _leaf(failing: Explanation) -> dict[str, Any]:
+    return {"text": failing.text, "is": failing.truth, "seen": failing.seen, "could_turn_true_at": failing.turns_at}
+
+
+def _wanted(failing: Explanation) -> str:
+    return _wanted_words(_leaf(failing))
+
+
+def _wanted_words(failing: dict[str, Any]) -> str:
+    seen = f" (seen: {failing['seen']})" if failing["seen"] else ""
+    return f"{failing['text']} is {'true' if failing['is'] else 'false'}{seen}"
+
+
+# -- templates --
+
+
+def explain_template(state: State | None, plan: Plan, template: str, now: int, journal: Journal = ()) -> Answer:
+    """What became of this template for the person, or what stands before it.
+
+    ``status``: unknown_template, unknown_person, unused, decided (there is a message), or that of the journey that is
+    nearest.  ``messages``: newest first.  ``refusal``: why no such mail would be sent right now, if it would not.
+    """
+    if template not in plan.templates:
+        said = f"There is no template {template!r}."
+        return {"template": template, "status": "unknown_template", "sentence": said}
+    if state is None or not state.plan_version:
+        return {"template": template, "status": "unknown_person", "sentence": NOBODY}
+    mails = [mail for mail in map(_mail_fact, journal) if mail and mail["template"] == template]
+    journeys = [one for one in plan.journeys.values() if template in templates_of(one)]
+    refusal = _refusal_now(state, plan, template, journeys)
+    answer: Answer = {"template": template, "messages": mails, "refusal": refusal}
+    if mails:
+        latest = mails[0]
+        said = f"The latest mail {latest['message_id']} (journey {latest['journey']!r}) {_mail_words(latest)}."
+        return {**answer, "status": "decided", "sentence": said}
+    if not journeys:
+        return {**answer, "status": "unused", "sentence": f"No journey sends the template {template!r}."}
+    told = [explain_journey(state, plan, one.name, now, journal) for one in journeys]
+    nearest = min(told, key=lambda one: _NEARNESS.index(one["status"]))
+    said = " ".join(f"{one['journey']}: {one['sentence']}" for one in told)
+    if refusal:
+        said += f" Even then there would be no mail now: {_reason_words(refusal)}."
+    return {**answer, **{k: v for k, v in nearest.items() if k != "sentence"}, "sentence": said, "journeys": told}
+
+
+_NEARNESS = ("active", "holdout", "refused", "ended", "not_entered", "unknown_person", "unknown_journey")
+
+
+def _refusal_now(state: State, plan: Plan, template: str, journeys: Iterable[Journey]) -> str:
+    transactional = plan.templates[template].get("class") == "transactional"
+    topics = [journey.topic for journey in journeys] or ["marketing"]
+    person = Person(state, plan)
+    reasons = [consent.refusal(person, topic, transactional=transactional) for topic in topics]
+    return reasons[0] if all(reasons) else ""
+
+
+def _mail_fact(fact: tuple[int, str, dict[str, Any]]) -> dict[str, Any] | None:
+    """A fact about a message as (at, message_id, run_id, journey, template, kind, reason)."""
+    at, kind, data = fact
+    if (
+        kind not in ("message_skipped", "message_outcome", "message_decided")
+        or "template" not in data
+        or data.get("machine")
+    ):
+        return None
+    word = {"message_skipped": "skipped", "message_decided": "queued"}.get(kind, data.get("kind", ""))
+    names = {name: data.get(name, "") for name in ("message_id", "run_id", "journey", "step_id", "template", "reason")}
+    return {"at": at, "kind": word, **names}
+
+
+def _mail_words(mail: dict[str, Any]) -> str:
+    why = f": {_reason_words(mail['reason'])}" if mail["reason"] else ""
+    return f"{_KINDS.get(mail['kind'], mail['kind'])} at {iso(mail['at'])}{why}"
+
+
+_KINDS = {
+    "queued": "was decided",
+    "sent": "was sent",
+    "delivered": "was delivered",
+    "opened": "was opened",
+    "clicked": "was clicked",
+    "skipped": "was skipped",
+    "bounced": "bounced",
+    "expired": "expired",
+    "cancelled": "was cancelled",
+    "unknown": "may or may not have been sent (the connection broke)",
+    "complained": "brought a complaint",
+    "unsubscribed": "brought an unsubscribe",
+}
+
+
+def _reason_words(reason: str) -> str:
+    """A reason of a skip in plain English, the reason itself where there is nothing to add."""
+    kind, _, what = reason.partition(": ")
+    match kind:
+        case "no_address":
+            return "no email address is known"
+        case "no_consent":
+            return f"no consent for the topic {what!r}"
+        case "suppressed":
+            return f"the address is suppressed ({what})"
+        case "missing":
+            return f"the template needs {what}, which has no value"
+        case "no_template":
+            return f"the template {what!r} is not in the plan any more"
+        case "stale":
+            return "it was older than its freshness"
+    return reason

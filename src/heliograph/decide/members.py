@@ -2,7 +2,6 @@
 
 from typing import Any
 
-from heliograph.decide.conditions.operators import fold
 from heliograph.decide.effects import SetMembership
 from heliograph.decide.plan import segment_timer
 from heliograph.decide.state import MAX_LAST, MAX_LAST_BYTES, ORPHAN_MS, clear_timer, pack, set_timer
@@ -85,7 +84,7 @@ def product_event(
         return None
     event_id = make_id("product", name, turn.state.key, at, *parts)
     event = Event(event_id, "track", name, at, properties=properties)
-    signal = Signal(event, int.from_bytes(digest(event_id)[:8], "big"), mode, turn.next_order())
+    signal = Signal(event, name, int.from_bytes(digest(event_id)[:8], "big"), mode, turn.next_order())
     turn.signals.append(signal)
     return signal
 
@@ -133,11 +132,8 @@ def _keep_orphans(turn: Turn) -> None:
 # -- the latest events --
 
 
-def remember(turn: Turn, event: Event) -> None:
+def remember(turn: Turn, name: str, event: Event) -> None:
     """Keep the latest events of the names that templates show and entries wait for."""
-    name = event.name if event.name.isascii() else fold(event.name)
-    if name not in turn.plan.remembered:
-        return
     kept = turn.state.last.setdefault(name, [])
     row = (event.occurred_at, event.event_id, pack(event))
     if row[:2] in (old[:2] for old in kept):

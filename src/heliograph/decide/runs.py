@@ -17,7 +17,7 @@ from typing import Any, Final
 
 from heliograph.decide import consent, members
 from heliograph.decide.conditions import Condition
-from heliograph.decide.conditions.operators import fold, index_keys
+from heliograph.decide.conditions.operators import index_keys
 from heliograph.decide.effects import CancelMessage, DecideMessage
 from heliograph.decide.program import (
     ANY,
@@ -109,7 +109,7 @@ def leave(turn: Turn, signal: Signal | None) -> None:
         journey = turn.journey(run)
         if journey is None:
             continue
-        if signal is not None and _concerns(turn, run, signal) and (exit := _exit_event(journey, run, signal.event)):
+        if signal is not None and _concerns(turn, run, signal) and (exit := _exit_event(journey, run, signal)):
             by = {"event": exit.filter.text, "event_id": signal.event.event_id}
             end(turn, run, "exited", by | ({"match": exit.match.text} if exit.match else {}))
         elif turn.began.get(run.run_id, (-1, -1))[0] < 0:
@@ -118,16 +118,12 @@ def leave(turn: Turn, signal: Signal | None) -> None:
                 end(turn, run, "exited", {"if": met.text})
 
 
-def _exit_event(journey: Journey, run: Run, event: Event) -> ExitEvent | None:
-    for exit in journey.exit_events.get(canonical_name(event), ()):
+def _exit_event(journey: Journey, run: Run, signal: Signal) -> ExitEvent | None:
+    event = signal.event
+    for exit in journey.exit_events.get(signal.name, ()):
         if exit.filter.matches(event) and (exit.match is None or _matches(exit, run, event)):
             return exit
     return None
-
-
-def canonical_name(event: Event) -> str:
-    """The name as filters have it."""
-    return event.name if event.name.isascii() else fold(event.name)
 
 
 def _matches(exit: ExitEvent, run: Run, event: Event) -> bool:
@@ -303,7 +299,7 @@ def _enter_exit(_turn: Turn, _run: Run, _journey: Journey, _step: Exit) -> int |
 def _enter_send(turn: Turn, run: Run, journey: Journey, step: Send) -> int | None:
     template = turn.plan.templates.get(step.template)
     transactional = template is not None and template.get("class") == "transactional"
-    reason = consent.refusal(turn, journey.topic, transactional=transactional)
+    reason = consent.refusal(turn.person, journey.topic, transactional=transactional)
     if template is None:
         reason = f"no_template: {step.template}"
     run.message_id = make_id("message", run.run_id, step.id, FIRST_VISIT)
@@ -329,17 +325,26 @@ def _enter_send(turn: Turn, run: Run, journey: Journey, step: Send) -> int | Non
     if reason:
         return _skip(turn, run, step, reason)
     run.sending = True
-    _step_fact(turn, run, "sending", message_id=run.message_id)
+    turn.fact("message_decided", **_mail(run, step))
     return None
 
 
 def _skip(turn: Turn, run: Run, step: Send, reason: str) -> int:
     """No mail, decided here: an outcome at once."""
-    names = {"journey": run.journey, "run_id": run.run_id, "step_id": step.id, "template": step.template}
-    turn.fact("message_skipped", **names, message_id=run.message_id, reason=reason)
-    properties = {**names, "message_id": run.message_id, "reason": reason}
-    members.product_event(turn, "Email Skipped", properties, turn.t, Mode.ACT, run.message_id)
+    about = {**_mail(run, step), "reason": reason}
+    turn.fact("message_skipped", **about)
+    members.product_event(turn, "Email Skipped", about, turn.t, Mode.ACT, run.message_id)
     return step.on_failure
+
+
+def _mail(run: Run, step: Send) -> dict[str, Any]:
+    return {
+        "message_id": run.message_id,
+        "journey": run.journey,
+        "run_id": run.run_id,
+        "step_id": step.id,
+        "template": step.template,
+    }
 
 
 _ENTER: Final[dict[type[Step], Callable[[Turn, Run, Journey, Any], int | None]]] = {

@@ -16,6 +16,7 @@ from hashlib import blake2b
 from typing import Any, Final
 
 from heliograph.decide import consent, entries, members, merge, people, runs
+from heliograph.decide.conditions.operators import fold
 from heliograph.decide.effects import Duplicate, Effect
 from heliograph.decide.plan import Plan
 from heliograph.decide.state import Run, State, clear_timer, due_timer, seen_before
@@ -34,9 +35,6 @@ from heliograph.events.record import (
     Unlink,
     Wake,
 )
-
-SILENT: Final = frozenset({"group", "alias"})
-"""Calls that no condition sees."""
 
 Woken = list[tuple[Run, int]]
 
@@ -118,11 +116,13 @@ def _settle(turn: Turn, signal: Signal | None, mode: Mode, woken: Woken) -> None
     if signal is not None:
         members.observe(turn, signal.event, signal.mark)
     turned = members.update(turn, mode) if turn.touched else []
-    if signal is not None:
-        members.remember(turn, signal.event)
+    if signal is not None and signal.name in turn.plan.remembered:
+        members.remember(turn, signal.name, signal.event)
     if turn.state.runs or turn.state.ended:
         woken = _move(turn, signal, mode, woken)
-    started = entries.enter(turn, signal, turned, mode) if signal is not None or turned else []
+    started: Woken = []
+    if turned or (signal is not None and signal.name in turn.plan.entries_by_event):
+        started = entries.enter(turn, signal, turned, mode)
     if woken or started:
         for run, place in (*woken, *started):
             if run.run_id in turn.state.runs:
@@ -175,7 +175,8 @@ def _decide(turn: Turn, body: EventBody) -> None:
         people.learn(turn, event, number, body.rows)
     if event.type == "identify" and "consent" in event.context:
         consent.hear_person(turn, event)
-    _instant(turn, Signal(event, number, mode) if event.name else None, mode, [])
+    name = event.name if event.name.isascii() else fold(event.name)
+    _instant(turn, Signal(event, name, number, mode) if name else None, mode, [])
 
 
 def _mode(turn: Turn, event: Event) -> Mode | None:

@@ -34,10 +34,11 @@ class Mode(IntEnum):
 
 
 class Signal(msgspec.Struct, frozen=True):
-    """An event to decide.  ``mark`` is its 64-bit hash.  ``order``: when within this instant it came up; a run or a
-    step that began later is not concerned."""
+    """An event to decide.  ``name`` is its name as filters have it, ``mark`` its 64-bit hash.  ``order``: when within
+    this instant it came up; a run or a step that began later is not concerned."""
 
     event: Event
+    name: str
     mark: int
     mode: Mode = Mode.ACT
     order: int = 0
