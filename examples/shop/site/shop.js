@@ -77,7 +77,7 @@ byId("sign-up").addEventListener("submit", (event) => {
   event.preventDefault();
   const email = byId("email").value.trim(), firstName = byId("name").value.trim();
   tell("identify", "shop-" + email.toLowerCase(), { email, firstName, timezone: Intl.DateTimeFormat().resolvedOptions().timeZone },
-    { context: { consent: { categoryPreferences: { offers: byId("offers").checked, news: false } } } });
+    { context: { consent: { categoryPreferences: { offers: byId("offers").checked, news: byId("offers").checked } } } });
   tell("track", "Signed Up", { method: "form" });
   byId("sign-up").hidden = true;
   byId("hello").hidden = false;

@@ -62,13 +62,13 @@ def published(report: PublishReport) -> shapes.Published:
 def segments_router(engine: Engine) -> Router:
     @get("/", summary="Segments and how many people are in each")
     async def segments() -> shapes.Segments:
-        counts = [(name, engine.store.member_count(name)) for name in sorted(engine.plan.segments.names)]
+        counts = [(name, engine.store.member_count(name)) for name in sorted(engine.plan.segments.by_name)]
         return shapes.Segments([shapes.SegmentOverview(name, count) for name, count in counts])
 
     @get("/{name:str}/members", summary="Who is in a segment or on a list, and since when")
     async def members(name: str, limit: Limit = 100, cursor: str | None = None) -> shapes.Members:
         count = engine.store.member_count(name)
-        names = list(engine.plan.segments.names)
+        names = list(engine.plan.segments.by_name)
         if not count and name not in names:
             raise NotFoundException(f"no segment or list is called {name!r}{near_word(name, names)}")
         rows, following = engine.store.members(name, limit, cursor)
@@ -116,7 +116,7 @@ def lists_router(engine: Engine) -> Router:
             raise HTTPException(
                 f"at most {MAX_LIST_PART} people a call; send the rest in further calls", status_code=413
             )
-        if name in engine.plan.segments.names:
+        if name in engine.plan.segments.by_name:
             raise HTTPException(f"{name!r} is a segment; choose another name for the list", status_code=409)
         at = engine.clock.now()
         keys = [(person, key_of_person(engine, person)) for person in data.people]

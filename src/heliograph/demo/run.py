@@ -26,6 +26,8 @@ RATE = 20.0
 """Events a second of the simulated visitors."""
 LAPSES_S = (8.0, 40.0, 90.0, 180.0, 300.0)
 IDLE_VISITORS = 5
+CART_WAIT_S = 1800
+"""The first wait of examples/shop/journeys/cart-recovery.yaml."""
 RETURN_EVERY_S = 30.0
 
 CURL = """curl -u {key}: {url}/v1/batch -H 'content-type: application/json' -d '{{"batch": [
@@ -153,7 +155,8 @@ class Demo:
         show(f"  inbox     {url}/inbox")
         show(f"  overview  {url}/")
         show(f"  shop      {url}/shop/\n")
-        show("  An abandoned cart of your own (the reminder comes in five seconds):\n", style="dim")
+        seconds = CART_WAIT_S / settings.project.time_scale
+        show(f"  An abandoned cart of your own (the reminder comes after {seconds:.3g} seconds):\n", style="dim")
         show(CURL.format(key=settings.collect.write_key, url=url) + "\n", markup=False, soft_wrap=True)
         show("  Ctrl-C stops it.\n", style="dim")
 

@@ -5,10 +5,16 @@ const LIVE_ROWS = 60, REFRESH_MS = 2000;
 
 async function api(path) {
   const response = await fetch("/api/" + path, { headers: { accept: "application/json", "x-heliograph": "1" } });
-  if (response.status === 401) { location.reload(); throw new Error("logged out"); }
+  if (response.status === 401) { loggedOut(); throw new Error("logged out"); }
   const body = await response.json();
   if (!response.ok) throw new Error(body.detail || body.title || response.statusText);
   return body;
+}
+
+function loggedOut() {
+  if (Date.now() - Number(sessionStorage.getItem("logged_out")) < 10000) return;
+  sessionStorage.setItem("logged_out", Date.now());
+  location.reload();
 }
 
 function element(tag, className, text) {
@@ -105,6 +111,6 @@ byId("find").addEventListener("submit", async (event) => {
   }
 });
 
-fetch("/inbox", { method: "HEAD" }).then((response) => { byId("inbox").hidden = !response.ok; }).catch(() => {});
+fetch("/inbox/messages").then((response) => { byId("inbox").hidden = !response.ok; }).catch(() => {});
 listen();
 refresh();
