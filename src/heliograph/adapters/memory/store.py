@@ -198,10 +198,9 @@ class MemoryStore:
     ) -> tuple[list[MessageRow], str | None]:
         rows = sorted(map(_message, self._messages.values()), key=_newest_message)
         if cursor is not None:
-            place = decode_cursor(cursor, (int, str))
-            rows = [row for row in rows if _newest_message(row) > place]
+            rows = [row for row in rows if _newest_message(row) > _newest(cursor)]
         chosen = (row for row in rows if key in (None, row.key) and status in (None, row.status))
-        return _page(chosen, limit, _newest_message)
+        return _page(chosen, limit, lambda row: (row.created_at, row.message_id))
 
     @_atomic
     def unfinished_messages(self) -> Iterator[MessageRow]:
@@ -248,9 +247,8 @@ class MemoryStore:
     def dead_letters(self, limit: int = 100, cursor: str | None = None) -> tuple[list[DeadLetter], str | None]:
         rows = sorted(map(_dead_letter, self._dead_letters.values()), key=_newest_letter)
         if cursor is not None:
-            place = decode_cursor(cursor, (int, str))
-            rows = [row for row in rows if _newest_letter(row) > place]
-        return _page(rows, limit, _newest_letter)
+            rows = [row for row in rows if _newest_letter(row) > _newest(cursor)]
+        return _page(rows, limit, lambda row: (row.at, row.id))
 
     @_atomic
     def dead_letter(self, id: str) -> DeadLetter | None:
@@ -313,6 +311,11 @@ class MemoryStore:
 
     def close(self) -> None:
         """Nothing to let go of; a closed twin can be read on, which tests of a restart make use of."""
+
+
+def _newest(cursor: str) -> tuple[int, str]:
+    at, id = decode_cursor(cursor, (int, str))
+    return -int(at), str(id)
 
 
 def _newest_message(row: MessageRow) -> tuple[int, str]:

@@ -118,17 +118,16 @@ class Database:
     def family(self, name: str) -> Family:
         return self._families[name]
 
-    def write(self, batch: Batch, *, sync: bool) -> None:
-        """All of the batch, or an exception.  Two calls instead of one synced write, because ``rocksdict`` keeps the
-        interpreter lock while it writes and gives it up while it syncs: the next chunk is decided meanwhile."""
+    def write(self, batch: Batch) -> None:
+        """All of the batch or, with an exception, nothing; a crash of the process keeps it, a power loss may not."""
         try:
             self._db.write(batch.batch)
         except Exception as error:
             raise _write_error(self.path, str(error)) from error
-        if sync:
-            self.sync()
 
     def sync(self) -> None:
+        """Make what was written survive power loss.  A call of its own rather than a synced write, because
+        ``rocksdict`` keeps the interpreter lock while it writes and gives it up here: others work meanwhile."""
         try:
             self._db.flush_wal(True)
         except Exception as error:

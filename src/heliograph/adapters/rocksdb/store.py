@@ -51,7 +51,8 @@ class RocksStore:
         if found is None:
             batch = Batch()
             batch.put(meta, _FORMAT, spell.u32(FORMAT))
-            self._db.write(batch, sync=True)
+            self._db.write(batch)
+            self._db.sync()
         elif int.from_bytes(found, "big") > FORMAT:
             raise StoreTooNew(
                 f"The data folder {path} has format {int.from_bytes(found, 'big')}, this version of Heliograph knows "
@@ -76,7 +77,7 @@ class RocksStore:
         with self._writing:
             writer = Writer(self._db, self._tally, self._counts)
             writer.fill(commit)
-            self._db.write(writer.batch, sync=False)
+            self._db.write(writer.batch)
             self._tally = writer.tally
             self._counts.update(writer.counts)
             self._note_wakeups(commit)
@@ -92,7 +93,7 @@ class RocksStore:
             retention.messages(history_before)
             retention.dead_letters(dead_letters_before)
             if retention.changed:
-                self._db.write(retention.batch, sync=False)
+                self._db.write(retention.batch)
             return retention.gone
 
     # -- states --
