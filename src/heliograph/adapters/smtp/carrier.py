@@ -14,7 +14,7 @@ answer and nothing goes behind.
 
 Replies are matched to what was asked strictly in order (:attr:`Carrier._expected`).  A parcel ends in exactly one of:
 a verdict; ``returned`` to the pool, when a connection that had served before turns out to be closed and nothing of the
-parcel can have been accepted.  ``unknown`` is said only when the final dot was handed to the kernel.
+parcel can have been accepted; ``untouched``, when nothing of it was written.  ``unknown`` is said only when the final dot was handed to the kernel.
 """
 
 import asyncio
@@ -43,6 +43,10 @@ class Owner(Protocol):
         """Try another connection, or give this verdict."""
         ...
 
+    def untouched(self, parcel: Parcel) -> None:
+        """Not a byte of it was written: take another connection."""
+        ...
+
     def freed(self, carrier: "Carrier") -> None:
         """There may be room on it now."""
         ...
@@ -55,7 +59,7 @@ class Owner(Protocol):
 class Load:
     """A parcel on a connection, as bytes."""
 
-    __slots__ = ("body", "dotted", "mail", "parcel", "rcpt", "refusal")
+    __slots__ = ("begun", "body", "dotted", "mail", "parcel", "rcpt", "refusal")
 
     def __init__(self, parcel: Parcel, session: Session) -> None:
         """:class:`Refused` when it cannot go over this connection."""
@@ -63,6 +67,7 @@ class Load:
         self.body = stuffed(parcel.data)
         self.mail, self.rcpt = envelope(parcel.sender, parcel.recipient, parcel.data, session.offer)
         self.refusal: Verdict | None = None
+        self.begun = False
         self.dotted = False
 
 
@@ -176,10 +181,12 @@ class Carrier(asyncio.Protocol):
         if self._pipelining:
             self._transport.write(self._group(load))
         else:
+            load.begun = True
             self._expect(MAIL, load)
             self._transport.write(load.mail)
 
     def _group(self, load: Load) -> bytes:
+        load.begun = True
         self._expected += ((MAIL, load), (RCPT, load), (DATA, load))
         return load.mail + load.rcpt + b"DATA\r\n"
 
@@ -243,6 +250,8 @@ class Carrier(asyncio.Protocol):
         elif reply.code >= 400:
             load.refusal = load.refusal or _verdict(reply, DATA)
             self._back_out(load)
+        elif load.refusal is not None and load.refusal.stage == MAIL:  # a dot now might mail nothing to somebody
+            self._lose(f"out of turn: {reply}")
         elif load.refusal is not None:  # it refused the envelope and wants the data all the same (RFC 2920, 3.1)
             self._expect(VOID, load)
             self._transport.write(END)
@@ -306,7 +315,8 @@ class Carrier(asyncio.Protocol):
         """The connection is of no more use: judge what is on it, by what the server can have seen."""
         if self._over:
             return
-        loads = [load for load in (self._current, self._behind) if load is not None]
+        # What is behind is judged first, so that what goes back to the pool stands there in its old order.
+        loads = [load for load in (self._behind, self._current) if load is not None]
         self._end()
         self._transport.abort()
         for load in loads:
@@ -318,6 +328,8 @@ class Carrier(asyncio.Protocol):
             self._owner.delivered(load.parcel, load.refusal)
         elif load.dotted and not self._dot_held_back():
             self._owner.delivered(load.parcel, Verdict("unknown", 0, "", why, DOT))
+        elif not load.begun:
+            self._owner.untouched(load.parcel)
         elif self._served:
             self._owner.returned(load.parcel, Verdict("retry", code, enhanced, why, stage))
         else:

@@ -101,6 +101,10 @@ class Pool:
         self._cleared.appendleft(parcel)
         self._soon()
 
+    def untouched(self, parcel: Parcel) -> None:
+        self._cleared.appendleft(parcel)
+        self._soon()
+
     def freed(self, carrier: Carrier) -> None:
         self._place(carrier)
         self._dispatch()
