@@ -24,7 +24,7 @@ from heliograph.events.identity import email_of, key_of
 from heliograph.events.record import Body, EventBody, LedgerChange, LedgerRow, ListChange, Outcome, Record, Touch, Wake
 
 T0 = 1_790_000_000_000
-"""Some Monday of 2026, 13:33:20 UTC."""
+"""Monday 21 September 2026, 14:13:20 UTC."""
 SECOND, MINUTE, HOUR, DAY = 1000, 60_000, 3_600_000, 86_400_000
 
 TEMPLATE = {"version": "v1", "class": "marketing", "freshness_ms": None, "last": []}
@@ -129,8 +129,9 @@ class World:
     def append(self, key: str, body: Body, id: str | None = None) -> None:
         self.feed(Record(key, id or f"r{len(self.log)}", self.now, self.plan.version, body))
 
-    def feed(self, record: Record) -> None:
-        self._hops.append(record)
+    def feed(self, *records: Record) -> None:
+        """Decide records and what follows from them; several stand in the log before the hops of the first."""
+        self._hops.extend(records)
         while self._hops:
             self._decide(self._hops.popleft())
 
