@@ -15,7 +15,7 @@ import secrets
 import signal
 import sys
 import tempfile
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -28,11 +28,12 @@ from heliograph.adapters.http import Door, HttpServer, parse_rate
 from heliograph.adapters.memory import MemoryStore
 from heliograph.adapters.rocksdb import RocksStore
 from heliograph.adapters.schema import JsonSchema
-from heliograph.config import Settings
+from heliograph.config import SenderSetting, Settings
 from heliograph.ports import Clock, Commit, Store
 from heliograph.project import ProjectError, plan_document
 from heliograph.render.links import LinkKeys
 from heliograph.runtime.engine import EmbeddedEngine
+from heliograph.runtime.mailwire import DkimKey, MailerSender, MailerSettings
 from heliograph.runtime.supervisor import Supervisor
 
 LINK_KEYS = "link_keys"
@@ -70,6 +71,12 @@ def serve(settings: Settings, project: Path, data: Path, *, mailers: int = 1) ->
         runner.run(_serve(settings, project, data, mailers))
 
 
+async def _first(*happenings: Awaitable[Any]) -> None:
+    """Wait for one of them; the others are given up."""
+    tasks = [asyncio.ensure_future(happening) for happening in happenings]
+    await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+
+
 async def _serve(settings: Settings, project: Path, data: Path, mailers: int) -> None:
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -77,9 +84,7 @@ async def _serve(settings: Settings, project: Path, data: Path, mailers: int) ->
     document = lambda: document_of(project)  # noqa: E731
     async with running(settings, data=data, document=document, mailers=mailers) as server:
         log.info("serving", url=server.url, plan=server.engine.plan.version, pid=os.getpid())
-        stopping = asyncio.create_task(stop.wait())
-        await asyncio.wait({stopping, server.engine.failed}, return_when=asyncio.FIRST_COMPLETED)
-        stopping.cancel()
+        await _first(stop.wait(), server.engine.failed)
         log.info("stopping")
         failure = server.engine.failed.result() if server.engine.failed.done() else None
     if failure is not None:
@@ -89,7 +94,7 @@ async def _serve(settings: Settings, project: Path, data: Path, mailers: int) ->
 def document_of(project: Path) -> dict[str, Any]:
     """The plan document of a project folder; :class:`ProjectError` when it has mistakes."""
     document, findings = plan_document(project)
-    if errors := [finding for finding in findings if finding.error]:
+    if errors := [finding for finding in findings if not finding.warning]:
         raise ProjectError(errors)
     return document
 
@@ -101,13 +106,14 @@ async def running(
     data: Path | None,
     document: dict[str, Any] | Callable[[], dict[str, Any]],
     mailers: int = 1,
-    extra: Sequence[Any] = (),
+    extra: Callable[[EmbeddedEngine], Sequence[Any]] = lambda _: (),
     open_pages: bool = False,
     follow_port: bool = False,
     clock: Clock | None = None,
 ) -> AsyncIterator[Server]:
     """A whole server.  ``data`` None keeps everything in memory.  ``document``: published when there is no plan yet.
-    ``extra``: Litestar handlers of a demo.  ``follow_port``: links in mails lead to the port that was really taken."""
+    ``extra``: Litestar handlers of a demo, made for this engine.  ``follow_port``: links in mails lead to the port that
+    was really taken."""
     async with contextlib.AsyncExitStack() as stack:
         store: Store = MemoryStore() if data is None else RocksStore(data)
         stack.callback(store.close)
@@ -116,27 +122,21 @@ async def running(
             store, compile_schema=JsonSchema, load_template=render.load, mail_settings=mail_settings(settings, keys),
             clock=clock,
         )  # fmt: skip
-        http = HttpServer(
-            door(settings, engine, LinkKeys(keys), extra, open_pages), settings.server.host, settings.server.port
-        )
+        front = door(settings, engine, LinkKeys(keys), extra(engine), open_pages)
+        http = HttpServer(front, settings.server.host, settings.server.port)
         await http.start()
         stack.push_async_callback(http.stop)
         base_url = f"http://{http.host}:{http.port}" if follow_port else settings.project.base_url
-        engine.dispatcher.settings["base_url"] = base_url
+        engine.dispatcher.settings = msgspec.structs.replace(engine.dispatcher.settings, base_url=base_url)
         socket = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="heliograph-"))) / "mail.sock"
         supervisor = Supervisor(socket, mailers)
         stack.push_async_callback(supervisor.stop)
-        await engine.start(
-            document() if callable(document) and store.plan() is None else _or_none(document), socket=socket
-        )
         stack.push_async_callback(engine.stop, DRAIN_S)
+        first = None if store.plan() is not None else document() if callable(document) else document
+        await engine.start(first, socket=socket)
         supervisor.start()
         gc.freeze()
         yield Server(engine, http, supervisor, base_url)
-
-
-def _or_none(document: Any) -> dict[str, Any] | None:
-    return document if isinstance(document, dict) else None
 
 
 def door(settings: Settings, engine: EmbeddedEngine, keys: LinkKeys, extra: Sequence[Any], open_pages: bool) -> Door:
@@ -162,25 +162,20 @@ def link_keys(store: Store) -> dict[int, bytes]:
     return keys
 
 
-def mail_settings(settings: Settings, keys: dict[int, bytes]) -> dict[str, Any]:
+def mail_settings(settings: Settings, keys: dict[int, bytes]) -> MailerSettings:
     """What a mailer process is told at its start; private keys travel over the local socket only."""
-    return {
-        "smtp_url": settings.smtp.url,
-        "base_url": settings.project.base_url,
-        "link_keys": keys,
-        "senders": {
-            name: {
-                "from": sender.from_,
-                "reply_to": sender.reply_to,
-                "postal_address": sender.postal_address,
-                "dkim": [
-                    {"domain": one.domain, "selector": one.selector, "key": Path(one.key_file).read_text()}
-                    for one in sender.dkim
-                ],
-            }
-            for name, sender in settings.sender.items()
-        },
-    }
+    return MailerSettings(
+        smtp_url=settings.smtp.url,
+        senders={name: mailer_sender(sender) for name, sender in settings.sender.items()},
+        base_url=settings.project.base_url,
+        link_keys={str(number): secret for number, secret in keys.items()},
+        link_key=str(max(keys)),
+    )
+
+
+def mailer_sender(sender: SenderSetting) -> MailerSender:
+    keys = tuple(DkimKey(one.domain, one.selector, Path(one.key_file).read_text()) for one in sender.dkim)
+    return MailerSender(from_=sender.from_, reply_to=sender.reply_to, postal_address=sender.postal_address, dkim=keys)
 
 
 def configure_logs() -> None:

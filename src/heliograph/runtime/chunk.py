@@ -38,7 +38,7 @@ class Chunk:
     earliest deadline set) and ``news`` (for the live feed, when ``watched``).
     """
 
-    def __init__(self, desk: Desk, clock: Clock, *, watched: bool = False) -> None:
+    def __init__(self, desk: Desk, clock: Clock) -> None:
         self.desk = desk
         self.commit = Commit(log=[], states={}, wakeups={}, messages={}, ledger={}, members={}, journal=[], emails={},
                              dead_letters={}, meta={})  # fmt: skip
@@ -46,8 +46,8 @@ class Chunk:
         self.news: list[dict[str, Any]] = []
         self.facts: dict[str, int] = {}
         self.duplicate = False
+        self.watched = False
         self._clock = clock
-        self._watched = watched
         self._deadlines: dict[str, int | None] = {}
         self._hops: deque[Record] = deque()
         self._derived = 0
@@ -72,7 +72,7 @@ class Chunk:
         flags = HISTORICAL if event.historical else 0
         self.duplicate = False
         self._append(Record(key, event.event_id, at, self.desk.plan.version, EventBody(event, rows), flags))
-        if self._watched:
+        if self.watched:
             self._tell(at, "event", key, name=event.name or event.type, event_id=event.event_id)
         return self.duplicate
 
@@ -159,7 +159,7 @@ class Chunk:
 
     def _member(self, record: Record, effect: fx.SetMembership) -> None:
         self.commit.members[effect.segment, record.key] = effect.at if effect.on else None
-        if self._watched:
+        if self.watched:
             self._tell(effect.at, "segment", record.key, segment=effect.segment, on=effect.on)
 
     def _consent(self, record: Record, effect: fx.ChangeLedger) -> None:
@@ -182,19 +182,19 @@ class Chunk:
     # -- ledger --
 
     def say(self, row: LedgerRow, *, imported: bool = False, asker: str | None = None) -> None:
-        """Write one word of consent or suppression, unless a later one stands; every key that holds the address hears
-        the word that stands.  ``asker``: the key whose record said it, which hears also a refusal."""
+        """Write one word of consent or suppression, unless a later one stands, and tell it to every key that holds the
+        address.  ``asker``: the key whose record said it; it has taken its own word and hears only a refusal."""
         old = self.desk.words(row.address).get(row.topic)
-        stands = old is None or overrides(row, old, imported=imported)
-        if stands:
-            self.desk.write_word(row)
-            self.commit.ledger[row.address, row.topic] = row
-        told = set(self.desk.holders(row.address)) if stands else set()
-        if asker is not None:
-            told.add(asker)
-        change = LedgerChange([row if stands or old is None else old])
-        for key in sorted(told):
-            self._hop_of(key, change)
+        if old == row:
+            return
+        if old is not None and not overrides(row, old, imported=imported):
+            if asker is not None:
+                self._hop_of(asker, LedgerChange([old]))
+            return
+        self.desk.write_word(row)
+        self.commit.ledger[row.address, row.topic] = row
+        for key in sorted(self.desk.holders(row.address) - {asker}):
+            self._hop_of(key, LedgerChange([row]))
 
     def drop_stopped(self, row: LedgerRow) -> None:
         """Cancel at once what is queued to an address that has just been stopped (the commit point would, too)."""
@@ -206,7 +206,7 @@ class Chunk:
     def stopped(self, row: MessageRow) -> Stop | None:
         """The decision at the commit point, on the ledger as it is now; None is go."""
         words = self.desk.words(row.address).values() if row.address else ()
-        return commit_point(row, words, self.desk.consent_rules, self.now())
+        return commit_point(row, words, self.desk.plan.topics, self.now())
 
     # -- messages --
 
@@ -214,7 +214,7 @@ class Chunk:
         """The row as it is from now on."""
         self.desk.messages.write(row.message_id, row)
         self.commit.messages[row.message_id] = row
-        if self._watched:
+        if self.watched:
             self._tell(self.desk.last_at, "message", row.key, message_id=row.message_id, status=row.status,
                        journey=row.journey, template=row.template, address=row.address, reason=row.reason)  # fmt: skip
 

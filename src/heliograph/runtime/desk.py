@@ -26,14 +26,12 @@ CompileSchema = Callable[[dict[str, Any]], SchemaCheck]
 class Published:
     """A plan in force, with the checks that its schemas became."""
 
-    __slots__ = ("checks", "consent_rules", "plan")
+    __slots__ = ("checks", "plan")
 
     def __init__(self, plan: decide.Plan, compile_schema: CompileSchema) -> None:
         self.plan = plan
         schemas = plan.document.get("schemas", {})
         self.checks: dict[str, SchemaCheck] = {name: compile_schema(schema) for name, schema in schemas.items()}
-        topics = plan.document.get("policies", {}).get("topics", {})
-        self.consent_rules: dict[str, str] = {name: topic["consent"] for name, topic in topics.items()}
 
 
 class Desk:
@@ -89,11 +87,6 @@ class Desk:
     @property
     def plan(self) -> decide.Plan:
         return self.in_force.plan
-
-    @property
-    def consent_rules(self) -> dict[str, str]:
-        """Topic -> required or assumed."""
-        return self.in_force.consent_rules
 
     # -- states --
 

@@ -59,7 +59,7 @@ class Dispatcher:
         current: Callable[[str], MessageRow | None],
         render_context: RenderContext,
         templates: Callable[[], Mapping[str, Any]],
-        settings: dict[str, Any],
+        settings: mailwire.MailerSettings,
     ) -> None:
         self._clock, self._meter, self._put, self._current = clock, meter, put, current
         self._render_context, self._templates, self.settings = render_context, templates, settings
@@ -109,9 +109,10 @@ class Dispatcher:
         """Offer, until cancelled."""
         while True:
             self._stirred.clear()
-            while not self._draining and self._offer_slice():
+            if not self._draining and self._offer_slice():
                 await asyncio.sleep(0)
-            await self._sleep()
+            else:
+                await self._sleep()
 
     async def drain(self, patience_s: float) -> None:
         """Offer no more; let mailers finish what they hold, then close."""

@@ -24,6 +24,7 @@ from heliograph.ports import (
     Result,
     Store,
 )
+from heliograph.runtime import mailwire
 from heliograph.runtime.chunk import Chunk
 from heliograph.runtime.clock import SystemClock
 from heliograph.runtime.desk import CompileSchema, Desk
@@ -50,13 +51,14 @@ from heliograph.runtime.work import ChangeLists, ChangeWords, Collect, Feedback,
 MAX_FORWARDS = 8
 """Merged keys followed to the survivor (:data:`heliograph.events.record.MAX_HOPS`)."""
 
+NO_MAIL = mailwire.MailerSettings(smtp_url="", senders={}, base_url="", link_keys={})
 CALL_OF_NAME = {name: call for call, name in EVENT_NAMES.items()}
 
 log = structlog.get_logger("heliograph.engine")
 
 
 class EmbeddedEngine:
-    """One process, one store.  ``mail_settings``: what mailer processes get in ``Setup`` (smtp url, senders, link keys).
+    """One process, one store.  ``mail_settings``: what mailer processes get in ``Setup``.
 
     Life: :meth:`start` (with the document to publish when the store has no plan) .. :meth:`stop`.  ``failed`` resolves
     with the error when something happened that only a new process can mend.
@@ -68,7 +70,7 @@ class EmbeddedEngine:
         *,
         compile_schema: CompileSchema,
         load_template: LoadTemplate,
-        mail_settings: dict[str, Any] | None = None,
+        mail_settings: mailwire.MailerSettings | None = None,
         clock: Clock | None = None,
         meter: Meter | None = None,
         waiting: Waiting | None = None,
@@ -103,7 +105,7 @@ class EmbeddedEngine:
             current=self._desk.message,
             render_context=self.render_context,
             templates=self._templates,
-            settings=mail_settings or {},
+            settings=mail_settings or NO_MAIL,
         )
         self._sweeper = Sweeper(
             store, self.meter, put, live=lambda: self._processor.waiting.records, now=self.clock.now
@@ -116,7 +118,7 @@ class EmbeddedEngine:
     # -- life --
 
     async def start(self, document: dict[str, Any] | None = None, *, socket: Path | None = None) -> None:
-        """Recover, publish ``document`` if there is no plan yet, and begin to accept.  ``socket``: where mailers call."""
+        """Recover, publish ``document`` if there is no plan yet, begin to accept.  ``socket``: where mailers call."""
         self._processor.start()
         if self._desk.published is None:
             if document is None:
@@ -175,7 +177,7 @@ class EmbeddedEngine:
 
     def _accept(self) -> None:
         if not self._accepting:
-            raise Busy("stopping", 2)
+            raise Busy("starting or stopping", 2)
 
     # -- changes --
 

@@ -40,8 +40,8 @@ log = structlog.get_logger("heliograph.processor")
 
 
 class Processor:
-    """``settled`` is called with every chunk that is on disk, ``undone`` when one was given up.  ``fatal`` is called with an error that no retry heals:
-    the process must end, because what it remembers and what the disk holds may differ."""
+    """Callbacks: ``settled`` with every chunk on disk; ``undone`` when one was given up; ``fatal`` with an error
+    that no retry heals: the process must end, because what it remembers and what the disk holds may differ."""
 
     def __init__(
         self,
@@ -58,7 +58,7 @@ class Processor:
         full_pause_s: float = FULL_PAUSE_S,
     ) -> None:
         self.desk = desk
-        self.waiting = waiting or Waiting()
+        self.waiting = Waiting() if waiting is None else waiting
         self.full = False
         """The disk refuses writes."""
         self._store, self._clock, self._meter = store, clock, meter
@@ -134,7 +134,7 @@ class Processor:
         return self._ending and (idle or self.full)
 
     def _begin(self) -> None:
-        self._chunk = Chunk(self.desk, self._clock, watched=self._watched())
+        self._chunk = Chunk(self.desk, self._clock)
         self._open: list[Work] = []
 
     async def _fill(self) -> None:
@@ -142,6 +142,7 @@ class Processor:
         records = MAX_RECORDS - sum(work.records for work in self._open)
         size = MAX_BYTES - sum(work.size for work in self._open)
         taken = self.waiting.take(records, size)
+        self._chunk.watched = self._watched()
         started = slice_from = time.perf_counter()
         for index, work in enumerate(taken):
             try:

@@ -6,7 +6,6 @@ from typing import Any, Final
 import msgspec
 
 from heliograph import decide
-from heliograph.events.ids import make_id
 from heliograph.ports import PlanRefused, PublishReport, Store
 from heliograph.runtime.desk import CompileSchema, Published
 
@@ -26,10 +25,6 @@ Change = tuple[str, str, str]
 
 def canonical(value: Any) -> bytes:
     return msgspec.json.encode(value, order="deterministic")
-
-
-def journey_version(definition: Any) -> str:
-    return make_id(canonical(definition))[:8]
 
 
 class Prepared(msgspec.Struct, frozen=True):
@@ -76,8 +71,8 @@ def hint(word: str) -> str:
 def pinned(document: Document, old: Document, active: set[tuple[str, str]]) -> dict[str, Any]:
     """Journeys by ``NAME@VERSION`` that may still have runs: the ones that this document replaces (a run may start
     until the switch), and older ones with runs under way."""
-    present = {(name, journey_version(text)) for name, text in document.get("journeys", {}).items()}
-    replaced = {(name, journey_version(text)): text for name, text in old.get("journeys", {}).items()}
+    present = {(name, decide.journey_version(text)) for name, text in document.get("journeys", {}).items()}
+    replaced = {(name, decide.journey_version(text)): text for name, text in old.get("journeys", {}).items()}
     older = {}
     for label, text in old.get("pinned", {}).items():
         name, _, version = label.rpartition("@")

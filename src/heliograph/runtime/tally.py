@@ -93,11 +93,19 @@ def _outcome(tally: JourneyTally, data: dict[str, Any]) -> None:
     tally.add("skipped", int(data.get("kind") == "skipped"))
 
 
+def _skipped(tally: JourneyTally, _data: dict[str, Any]) -> None:
+    tally.add("skipped")
+
+
+def _goal(tally: JourneyTally, _data: dict[str, Any]) -> None:
+    tally.add("goals")
+
+
 _COUNTS = {
     "run_started": _started,
     "run_ended": _ended,
     "message_outcome": _outcome,
-    "message_skipped": lambda tally, _data: tally.add("skipped"),
-    "goal": lambda tally, _data: tally.add("goals"),
+    "message_skipped": _skipped,
+    "goal": _goal,
 }
 """Which facts count, and how."""

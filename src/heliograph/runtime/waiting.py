@@ -1,4 +1,4 @@
-"""The bounded queue in front of the processor: one order for everything, and back-pressure for what comes from outside."""
+"""The bounded queue in front of the processor: one order for everything, back-pressure for what comes from outside."""
 
 from collections import deque
 from collections.abc import Iterable

@@ -264,11 +264,12 @@ class Wakes(Work):
         desk.fetch(key for _, key in self.due)
 
     def decide(self, chunk: Chunk) -> None:
-        for _, self._at in self.due:
-            deadline = chunk.deadline_of(self._at)
-            if deadline is None or deadline > (now := chunk.now()) or self._at in self.broken:
+        for _, key in self.due:
+            self._at = key
+            deadline, now = chunk.deadline_of(key), chunk.now()
+            if deadline is None or deadline > now or key in self.broken:
                 continue
-            chunk.append(self._at, Wake())
+            chunk.append(key, Wake())
             self._meter.observe("timer_lateness_seconds", (now - deadline) / 1000)
 
     def isolate(self) -> bool:

@@ -1,0 +1,62 @@
+"""What a publish keeps beside the new plan, and what it says has changed."""
+
+from heliograph.decide import journey_version
+from heliograph.runtime.publishing import changes, complete_since, orphaned, pinned, same_document
+from tests.runtime.harness import T0, shop, template
+
+
+def with_journey(**changed: object) -> dict:
+    document = shop()
+    document["journeys"]["cart"] = {**document["journeys"]["cart"], **changed}
+    return document
+
+
+def test_a_replaced_journey_is_pinned_even_before_anybody_runs_in_it() -> None:
+    old, new = shop(), with_journey(priority=9)
+    version = journey_version(old["journeys"]["cart"])
+    assert pinned(new, old, set()) == {f"cart@{version}": old["journeys"]["cart"]}
+
+
+def test_an_older_version_stays_only_while_it_has_runs() -> None:
+    first, second, third = shop(), with_journey(priority=2), with_journey(priority=3)
+    version = journey_version(first["journeys"]["cart"])
+    second["pinned"] = pinned(second, first, set())
+    assert f"cart@{version}" in pinned(third, second, {("cart", version)})
+    assert f"cart@{version}" not in pinned(third, second, set())
+
+
+def test_going_back_to_a_version_unpins_it() -> None:
+    first, second = shop(), with_journey(priority=2)
+    second["pinned"] = pinned(second, first, set())
+    version = journey_version(first["journeys"]["cart"])
+    assert f"cart@{version}" not in pinned(first, second, {("cart", version)})
+
+
+def test_templates_of_pinned_journeys_stay() -> None:
+    old, new = shop(), shop()
+    del new["journeys"]["cart"], new["templates"]["cart-reminder"]
+    new["pinned"] = pinned(new, old, set())
+    assert list(orphaned(new, old)) == ["cart-reminder"]
+
+
+def test_changes_name_what_is_added_changed_removed_and_the_same() -> None:
+    old, new = shop(), with_journey(priority=9)
+    del new["segments"]["buyers"]
+    new["templates"]["extra"] = template("extra")
+    found = {(kind, name): what for kind, name, what in changes(new, old)}
+    assert found["journey", "cart"] == "changed"
+    assert found["journey", "welcome"] == "same"
+    assert found["segment", "buyers"] == "removed"
+    assert found["template", "extra"] == "added"
+    assert same_document(shop(), shop()) and not same_document(new, old)
+
+
+class Meta:
+    def meta(self, _name: str) -> None:
+        return None
+
+
+def test_only_new_segments_begin_at_the_publish() -> None:
+    old, new = shop(), shop()
+    new["segments"]["fresh"] = {"name": "fresh", "if": {"everyone": True}}
+    assert complete_since(new, old, Meta(), T0) == {"viewers": 0, "buyers": 0, "fresh": T0}  # type: ignore[arg-type]
