@@ -1,7 +1,7 @@
 """Golden outputs of ``check``: each file of ``broken/`` is a small project with mistakes and what is said about them.
 
-A case is a text of sections: ``=== PATH`` begins a file that is added to (or replaces a file of) the base project below,
-``=== check`` the expected output.  With ``GOLDEN=write`` in the environment the outputs are written anew: read the diff.
+A case is a text of sections: ``=== PATH`` begins a file that joins (or replaces one of) the base project below,
+``=== check`` the expected output.  ``GOLDEN=write`` in the environment writes the outputs anew: read the diff.
 """
 
 import os

@@ -116,6 +116,8 @@ class Server:
             return ServerError(f"{self.url} does not know this write key; give --write-key", error.code)
         if error.code in (401, 403):
             return ServerError(f"{self.url} does not know this token; give --token or HELIOGRAPH_API_TOKEN", error.code)
+        if error.code >= 500:
+            return ServerError(f"{self.url} failed on {path} ({error.code} {said}); its log says more", error.code)
         if error.code == 404 and not problem:
             return ServerError(f"{self.url}{path} is not there; is --url a Heliograph server?", 404)
         problems = problem.get("problems")

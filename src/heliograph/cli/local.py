@@ -1,7 +1,6 @@
 """Commands that need no server: init, check, serve, demo, simulate."""
 
 import asyncio
-import errno
 from pathlib import Path
 from typing import Annotated
 
@@ -48,6 +47,7 @@ def serve(
 ) -> None:
     """Run a server: collect, decide, send."""
     from heliograph import bootstrap, config
+    from heliograph.adapters.http import CannotListen
 
     settings = config.load(project, host=host, port=port)
     try:
@@ -55,21 +55,10 @@ def serve(
     except ProjectError as error:
         show_findings(error.findings)
         fail("a fresh server publishes the project, and this one has errors")
-    except (StoreLocked, StoreTooNew, StoreFull) as error:
+    except (CannotListen, StoreLocked, StoreTooNew, StoreFull) as error:
         fail(str(error))
     except OSError as error:
-        fail(_why_not_started(error, settings.server.host, settings.server.port, data))
-
-
-def _why_not_started(error: OSError, host: str, port: int, data: Path) -> str:
-    """What the operating system refused, and what to do about it."""
-    if error.errno == errno.EADDRINUSE:
-        return f"port {port} of {host} is in use: is a server running already? Choose another one with --port"
-    if error.errno == errno.EADDRNOTAVAIL:
-        return f"this machine has no address {host}; see server.host or --host"
-    if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
-        return f"not allowed: {error.strerror} ({error.filename or data}); choose another folder with --data"
-    return str(error)
+        fail(f"{error.strerror or error} ({error.filename or data}); choose another folder with --data")
 
 
 def demo(

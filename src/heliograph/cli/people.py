@@ -5,7 +5,6 @@ from typing import Annotated, Any
 
 import typer
 
-from heliograph.cli import importing
 from heliograph.cli.client import (
     ProjectOption,
     Server,
@@ -15,6 +14,7 @@ from heliograph.cli.client import (
     segment,
     server_for,
 )
+from heliograph.cli.importing import KINDS, Options, file_time, instant, run
 from heliograph.cli.rows import BadRow, Columns, MapError, read_rows
 from heliograph.cli.show import complain, count, fail, say, when
 
@@ -99,7 +99,7 @@ def import_(
     good = [row for row in rows if not isinstance(row, BadRow)]
     bad = [row for row in rows if isinstance(row, BadRow)]
     server = server_for(project, url, token, write_key)
-    tally = importing.run(server, options, good, importing.file_time(file))
+    tally = run(server, options, good, file_time(file))
     bad = sorted([*bad, *tally.bad])
     for row in bad[:SHOWN_BAD_ROWS]:
         complain(f"{file}:{row.line}: {row.reason}")
@@ -107,7 +107,7 @@ def import_(
         complain(f"... and {len(bad) - SHOWN_BAD_ROWS:,} more")
     parts = [f"{tally.new:,} imported"]
     if tally.known:
-        parts.append(f"{tally.known:,} were there already")
+        parts.append(f"{tally.known:,} {'was' if tally.known == 1 else 'were'} there already")
     if bad:
         parts.append(f"{count(len(bad), 'bad row')}, not imported")
     say(", ".join(parts), "yellow" if bad else "green")
@@ -115,11 +115,9 @@ def import_(
         raise typer.Exit(1)
 
 
-def _import_options(
-    kind: str, list_name: str | None, topic: str | None, source: str | None, at: str | None
-) -> importing.Options:
-    if kind not in importing.KINDS:
-        fail(f"--kind is one of {', '.join(importing.KINDS)}, not {kind}")
+def _import_options(kind: str, list_name: str | None, topic: str | None, source: str | None, at: str | None) -> Options:
+    if kind not in KINDS:
+        fail(f"--kind is one of {', '.join(KINDS)}, not {kind}")
     if (kind == "list") != (list_name is not None):
         fail("--kind list needs --list NAME" if kind == "list" else "--list goes with --kind list")
     if topic and kind != "people":
@@ -128,9 +126,9 @@ def _import_options(
         fail("--topic needs --consent-source TEXT: where did these people say yes? (it is kept as proof)")
     if source and not topic and kind != "people":
         fail("--consent-source goes with --kind people")
-    if at is not None and importing.instant(at) is None:
+    if at is not None and instant(at) is None:
         fail(f"--consent-at {at} is no RFC 3339 instant like 2024-05-01T12:00:00Z")
-    return importing.Options(kind, list_name or "", topic or "", source or "", at or "")
+    return Options(kind, list_name or "", topic or "", source or "", at or "")
 
 
 COMMANDS = (why, import_)

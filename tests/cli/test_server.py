@@ -1,0 +1,195 @@
+"""Commands against a running server."""
+
+import json
+import shutil
+import subprocess
+import sys
+import urllib.request
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from .conftest import SHOP, Run
+
+
+def api(server: str, path: str) -> Any:
+    request = urllib.request.Request(f"{server}/api{path}", headers={"Authorization": "Bearer demo-token"})
+    with urllib.request.urlopen(request) as answer:
+        return json.load(answer)
+
+
+def unsubscribe(server: str, person: str, topic: str) -> None:
+    body = json.dumps(
+        {
+            "userId": person,
+            "context": {"consent": {"categoryPreferences": {topic: False}}},
+            "writeKey": "demo-write-key",
+        }
+    )
+    request = urllib.request.Request(f"{server}/v1/identify", body.encode(), {"Content-Type": "application/json"})
+    urllib.request.urlopen(request).close()
+
+
+PEOPLE = """\
+user_id,email,firstName,score,consent.news
+i1,ada@people.example,Ada,5,true
+i2,not-an-address,Bob,6,false
+i3,cyd@people.example,Cyd,007,false
+,,Nobody,1,true
+i4
+"""
+
+
+@pytest.fixture
+def people(tmp_path: Path) -> Path:
+    file = tmp_path / "people.csv"
+    file.write_text(PEOPLE)
+    return file
+
+
+def test_people_come_in_once_with_consent_and_bad_rows_are_named(run: Run, server: str, people: Path) -> None:
+    words = ("import", people, "--url", server, "--topic", "offers", "--consent-source", "checkout 2024")
+    said = run(*words)
+    assert (said.code, said.out) == (0, "2 imported, 3 bad rows, not imported\n")
+    assert said.err.splitlines() == [
+        f"{people}:3: 'not-an-address' is not an email address",
+        f"{people}:5: no user_id, anonymous_id or email: whose is it?",
+        f"{people}:6: 1 values for 5 columns",
+    ]
+    profile = api(server, "/profiles/i1")
+    assert profile["traits"] == {"email": "ada@people.example", "firstName": "Ada", "score": 5}
+    assert api(server, "/profiles/cyd@people.example")["traits"]["score"] == "007"
+    timeline = api(server, "/profiles/i1/timeline")
+    assert run(*words).out == "0 imported, 2 were there already, 3 bad rows, not imported\n"
+    assert api(server, "/profiles/i1") == profile
+    assert api(server, "/profiles/i1/timeline") == timeline
+    assert not profile["runs"]
+
+
+def test_strict_makes_a_bad_row_a_failure(run: Run, server: str, people: Path) -> None:
+    assert run("import", people, "--url", server, "--strict").code == 1
+
+
+def test_an_imported_grant_does_not_override_a_withdrawal(run: Run, server: str, tmp_path: Path) -> None:
+    unsubscribe(server, "w1", "offers")
+    file = tmp_path / "grants.csv"
+    for round in ("first", "second"):
+        file.write_text(f"user_id,email,round\nw1,w1@people.example,{round}\n")
+        run("import", file, "--url", server, "--topic", "offers", "--consent-source", "old list")
+        assert api(server, "/profiles/w1")["consent"]["topics"]["offers"]["given"] is False
+        said = run("why", "w1", "--url", server, "--template", "cart-reminder")
+        assert "no consent for the topic 'offers'" in said.out
+
+
+def test_lists_count_each_person_once(run: Run, server: str, tmp_path: Path) -> None:
+    file = tmp_path / "list.csv"
+    file.write_text("email\na@list.example\nnobody\nb@list.example\na@list.example\n")
+    words = ("import", file, "--kind", "list", "--list", "beta", "--url", server)
+    assert run(*words).out == "2 imported, 1 was there already, 1 bad row, not imported\n"
+    assert run(*words).out == "0 imported, 3 were there already, 1 bad row, not imported\n"
+    assert api(server, "/segments/beta/members")["count"] == 2
+
+
+def test_suppressions_are_normalised_and_known_the_second_time(run: Run, server: str, tmp_path: Path) -> None:
+    file = tmp_path / "stop.csv"
+    file.write_text("email,reason\nStop@Example.COM ,asked by phone\nbad,\n")
+    words = ("import", file, "--kind", "suppressions", "--url", server)
+    assert run(*words).out == "1 imported, 1 bad row, not imported\n"
+    assert run(*words).out == "0 imported, 1 was there already, 1 bad row, not imported\n"
+    [row] = [one for one in api(server, "/suppressions")["suppressions"] if one["address"] == "stop@example.com"]
+    assert (row["kind"], row["source"]) == ("manual", "asked by phone")
+
+
+def test_past_events_update_segments_and_start_nothing(run: Run, server: str, tmp_path: Path) -> None:
+    file = tmp_path / "events.jsonl"
+    order = {"order_id": "o1", "total": 5, "products": []}
+    call = {"type": "track", "userId": "past", "event": "Order Completed", "properties": order}
+    file.write_text(json.dumps({**call, "timestamp": "2026-09-01T10:00:00Z"}) + "\n" + json.dumps(call) + "\n")
+    said = run("import", file, "--kind", "events", "--url", server)
+    assert said.out == "1 imported, 1 bad row, not imported\n"
+    assert "no timestamp: when was it?" in said.err
+    profile = api(server, "/profiles/past")
+    assert "buyers" in json.dumps(profile["segments"])
+    assert profile["runs"] == []
+    assert api(server, "/messages?profile=past")["messages"] == []
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--topic", "offers"], "--topic needs --consent-source"),
+        (["--kind", "list"], "--kind list needs --list NAME"),
+        (["--kind", "persons"], "--kind is one of people, list, suppressions, events"),
+        (["--consent-at", "yesterday"], "no RFC 3339 instant"),
+        (["--map", "nope=email"], "there is no column nope"),
+    ],
+)
+def test_import_says_what_it_needs(run: Run, server: str, people: Path, words: list[str], said: str) -> None:
+    result = run("import", people, "--url", server, *words)
+    assert result.code == 1
+    assert said in result.err
+
+
+def test_why_is_prose_and_names_near_misses(run: Run, server: str, people: Path) -> None:
+    run("import", people, "--url", server)
+    said = run("why", "ada@people.example", "--journey", "win-back", "--url", server)
+    assert said.code == 0
+    assert "lapsed-buyers" in said.out
+    assert "✗" in said.out
+    assert run("why", "i1", "--journey", "winback", "--url", server).err.rstrip().endswith("did you mean win-back?")
+    assert "nobody is known as 'i99'" in run("why", "i99", "--url", server).err
+    everything = run("why", "i1", "--url", server)
+    assert "i1 (ada@people.example)" in everything.out
+    assert "cart-recovery" in everything.out
+
+
+def test_a_wrong_token_or_key_is_said_plainly(run: Run, server: str, people: Path) -> None:
+    assert "does not know this token" in run("messages", "--url", server, "--token", "wrong").err
+    said = run("import", people, "--url", server, "--write-key", "wrong")
+    assert (said.code, "does not know this write key" in said.err) == (1, True)
+
+
+def test_plan_shows_apply_publishes_and_version_goes_back(run: Run, server: str, tmp_path: Path) -> None:
+    project = tmp_path / "shop"
+    shutil.copytree(SHOP, project)
+    options = ("--project", project, "--url", server)
+    assert run("plan", *options).out == "the server has exactly this plan\n"
+    (project / "segments" / "dach.yaml").write_text("name: dach\nif: {trait: {path: country, in: [DE, AT, CH]}}\n")
+    assert "+ segment dach\n" in run("plan", *options).out
+    assert api(server, "/plan")["version"] == 1
+    assert run("apply", *options).out.endswith("plan 2 is live\n")
+    (project / "segments" / "dach.yaml").write_text("name: dach\nif: {trait: {path: country, within: soon}}\n")
+    broken = run("apply", *options)
+    assert broken.code == 1
+    assert "segments/dach.yaml:2" in broken.out
+    assert "nothing was sent" in broken.err
+    back = run("apply", "--version", 1, *options)
+    assert "- segment dach\n" in back.out
+    assert back.out.endswith("plan 3 is live\n")
+    assert "no plan has the version 77" in run("apply", "--version", 77, *options).err
+
+
+def test_dead_letters_are_listed_repaired_and_replayed(run: Run, server: str, tmp_path: Path) -> None:
+    call = {"type": "track", "userId": "dl", "event": "Order Shipped", "properties": {"order_id": "o1"}}
+    body = json.dumps({"batch": [call], "writeKey": "demo-write-key"}).encode()
+    request = urllib.request.Request(f"{server}/v1/batch", body, {"Content-Type": "application/json"})
+    with urllib.request.urlopen(request) as answer:
+        assert json.load(answer)["results"][0]["status"] == "dead_letter"
+    listed = run("replay", "--url", server)
+    [line] = [one for one in listed.out.splitlines() if "Order Shipped" in one]
+    name = line.split()[0]
+    assert run("replay", name, "--url", server).code == 1
+    repaired = tmp_path / "repaired.json"
+    repaired.write_text(json.dumps({name: {**call, "properties": {"order_id": "o1", "shipment_id": "s1"}}}))
+    said = run("replay", "--repaired", repaired, "--url", server)
+    assert said == (0, f"{name}  accepted\n", "")
+
+
+def test_a_second_server_on_the_same_data_or_port_says_so(server: str, tmp_path: Path) -> None:
+    port = server.rpartition(":")[2]
+    command = [sys.executable, "-m", "heliograph.cli", "serve", "--project", SHOP, "--data", tmp_path, "--port", port]
+    done = subprocess.run(command, check=False, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 1
+    assert f"port {port}" in done.stderr
+    assert "Traceback" not in done.stderr
