@@ -17,7 +17,7 @@ import sys
 import tempfile
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import msgspec
 import structlog
@@ -25,17 +25,23 @@ import uvloop
 
 from heliograph import console, render
 from heliograph.adapters.http import Door, HttpServer, parse_rate
+from heliograph.adapters.http.reply import App
 from heliograph.adapters.memory import MemoryStore
 from heliograph.adapters.rocksdb import RocksStore
 from heliograph.adapters.schema import JsonSchema
+from heliograph.adapters.smtp import parse_url, probe, sentence
 from heliograph.config import SenderSetting, Settings
+from heliograph.console.mail import SendTest
 from heliograph.ports import Clock, Commit, Store
 from heliograph.project import ProjectError, plan_document
 from heliograph.render.links import LinkKeys
 from heliograph.runtime.engine import EmbeddedEngine
-from heliograph.runtime.mailwire import DkimKey, MailerSender, MailerSettings
+from heliograph.runtime.mailer_press import Press
+from heliograph.runtime.mailwire import DkimKey, Job, MailerSender, MailerSettings
 from heliograph.runtime.supervisor import Supervisor
 
+NOBODY: dict[str, Any] = {"profile": {}, "event": None, "trigger": None, "run": {}, "last": {}}
+"""What Liquid sees in a trial without a profile."""
 LINK_KEYS = "link_keys"
 """Meta value: {key id: secret} for the links in mails; keys are added, never taken away."""
 SWITCH_INTERVAL_S = 0.0005
@@ -122,7 +128,7 @@ async def running(
             store, compile_schema=JsonSchema, load_template=render.load, mail_settings=mail_settings(settings, keys),
             clock=clock,
         )  # fmt: skip
-        front = door(settings, engine, LinkKeys(keys), extra(engine), open_pages)
+        front = door(settings, engine, LinkKeys(keys), fallback(settings, engine, extra(engine), open_pages))
         http = HttpServer(front, settings.server.host, settings.server.port)
         await http.start()
         stack.push_async_callback(http.stop)
@@ -139,10 +145,8 @@ async def running(
         yield Server(engine, http, supervisor, base_url)
 
 
-def door(settings: Settings, engine: EmbeddedEngine, keys: LinkKeys, extra: Sequence[Any], open_pages: bool) -> Door:
+def door(settings: Settings, engine: EmbeddedEngine, keys: LinkKeys, pages: App) -> Door:
     """The one ASGI application."""
-    access = console.Access(settings.api.token, open_pages=open_pages)
-    pages = console.build(engine, access, registry=engine.meter.registry, extra=extra)
     return Door(
         engine,
         write_keys=(settings.collect.write_key,),
@@ -151,6 +155,35 @@ def door(settings: Settings, engine: EmbeddedEngine, keys: LinkKeys, extra: Sequ
         brand=settings.project.name,
         fallback=pages,
     )
+
+
+def fallback(settings: Settings, engine: EmbeddedEngine, extra: Sequence[Any], open_pages: bool) -> App:
+    """The API and the pages: everything that is neither collected nor linked from a mail."""
+    access = console.Access(settings.api.token, open_pages=open_pages)
+    pages: Any = console.build(
+        engine, access, registry=engine.meter.registry, send_test=send_test(settings, engine), extra=extra
+    )
+    return cast(App, pages)
+
+
+def send_test(settings: Settings, engine: EmbeddedEngine) -> SendTest:
+    """A trial: rendered with the plan in force and sent at once, beside the ledger."""
+
+    async def send(name: str, address: str, context: dict[str, Any] | None) -> tuple[bool, str]:
+        now, template = engine.clock.now(), engine.plan.templates[name]
+        job = Job(
+            message_id=secrets.token_hex(13), template=name, template_version=template["version"], address=address,
+            context=context or NOBODY | {"now": now}, created_at=now, not_after=0,
+        )  # fmt: skip
+        try:
+            parcel = Press(engine.dispatcher.settings, [template]).print(job, now)
+        except render.Skip as skip:
+            return False, f"this profile would be skipped: {skip.reason}"
+        relay = parse_url(settings.smtp.url)
+        verdict = await probe(relay, parcel)
+        return verdict.kind == "sent", sentence(relay, parcel, verdict)
+
+    return send
 
 
 def link_keys(store: Store) -> dict[int, bytes]:
@@ -169,7 +202,8 @@ def mail_settings(settings: Settings, keys: dict[int, bytes]) -> MailerSettings:
         senders={name: mailer_sender(sender) for name, sender in settings.sender.items()},
         base_url=settings.project.base_url,
         link_keys={str(number): secret for number, secret in keys.items()},
-        link_key=str(max(keys)),
+        timezone=settings.project.timezone,
+        timezone=settings.project.timezone,
     )
 
 

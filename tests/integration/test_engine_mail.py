@@ -158,7 +158,7 @@ async def test_a_dead_mailbox_is_suppressed_and_a_policy_refusal_is_not(store: S
         await order(engine, "ann")
         job = await mailer.job()
         await mailer.ask(job.message_id)
-        mailer.report(job.message_id, "bounced", "550 5.1.1 user unknown")
+        mailer.report(job.message_id, "bounced", "550 5.1.1 user unknown", suppress=True)
         await order(engine, "bob")
         job = await mailer.job()
         await mailer.ask(job.message_id)

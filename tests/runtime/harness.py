@@ -179,8 +179,9 @@ class PuppetMailer:
         verdicts: mailwire.Verdicts = await self.hear(mailwire.Verdicts)
         return verdicts
 
-    def report(self, message_id: str, kind: str, reason: str = "", at: int = T0) -> None:
-        self._say(mailwire.Report(self.epoch, [mailwire.Done(message_id, kind, reason, at)]))
+    def report(self, message_id: str, kind: str, reason: str = "", at: int = T0, *, suppress: bool = False) -> None:
+        done = mailwire.Done(message_id, kind, reason, at, suppress=suppress)
+        self._say(mailwire.Report(self.epoch, [done]))
 
     async def close(self) -> None:
         self._writer.close()

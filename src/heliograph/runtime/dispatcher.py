@@ -179,6 +179,7 @@ class Dispatcher:
             not_after=row.not_after,
             attempt=row.attempt + 1,
             topic=row.topic,
+            key=row.key,
         )
 
     async def _sleep(self) -> None:

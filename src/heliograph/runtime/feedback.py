@@ -5,7 +5,6 @@ from typing import Final
 from msgspec.structs import replace
 
 from heliograph.deliver.lifecycle import SIGNALS, advance
-from heliograph.deliver.replies import condemns_address, parse
 from heliograph.deliver.retry import next_attempt, spent
 from heliograph.events.record import LedgerRow, Outcome
 from heliograph.ports import MessageRow
@@ -53,16 +52,11 @@ def take_report(chunk: Chunk, done: Done) -> MessageRow | None:
         return None
     if status == "queued":
         return _again(chunk, row, done)
-    if status == "bounced" and _condemned(done):
+    if status == "bounced" and done.suppress:
         suppress(chunk, row, "!bounce", done.at, done.reason)
     chunk.end_message(row, status, done.reason, done.at)
     chunk.drain()
     return None
-
-
-def _condemned(done: Done) -> bool:
-    reply = parse(done.reason)
-    return condemns_address(getattr(done, "stage", "rcpt"), reply.code, reply.enhanced, reply.text)
 
 
 def suppress(chunk: Chunk, row: MessageRow, topic: str, at: int, proof: str) -> None:
