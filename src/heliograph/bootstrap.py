@@ -203,7 +203,6 @@ def mail_settings(settings: Settings, keys: dict[int, bytes]) -> MailerSettings:
         base_url=settings.project.base_url,
         link_keys={str(number): secret for number, secret in keys.items()},
         timezone=settings.project.timezone,
-        timezone=settings.project.timezone,
     )
 
 
