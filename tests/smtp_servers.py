@@ -85,6 +85,12 @@ class Receiver:
             await _Talk(self, reader, writer).run()
         writer.transport.abort()
 
+    async def until(self, happened: Callable[[], object], timeout_s: float = 5.0) -> None:
+        """Wait for something here to be so."""
+        async with asyncio.timeout(timeout_s):
+            while not happened():  # noqa: ASYNC110 (many places change it)
+                await asyncio.sleep(0.005)
+
     def rule(self, step: str) -> Rule | None:
         count, rule = self.counts[step], self.rules.get(step)
         self.counts[step] += 1

@@ -161,8 +161,7 @@ async def test_closing_cuts_off_after_its_grace_and_says_unknown() -> None:
         pool = pool_to(receiver, ledger, replace(LIMITS, connections=1))
         for number in range(3):
             pool.post(parcel(number))
-        while not receiver.mails:
-            await asyncio.sleep(0.01)
+        await receiver.until(lambda: receiver.mails)
         await pool.close(0.1)
     assert sorted(verdict.kind for verdict in ledger.verdicts.values()) == ["retry", "unknown"]
 

@@ -67,7 +67,6 @@ class MailerSettings(msgspec.Struct, frozen=True):
     senders: dict[str, MailerSender]
     base_url: str
     link_keys: dict[str, bytes]
-    link_key: str = ""
     connections: int = 10
     drain_s: float = 30.0
     timezone: str = "UTC"
