@@ -3,6 +3,8 @@
 import contextlib
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from heliograph.decide.times import zone
 from heliograph.render import Skip
@@ -167,12 +169,44 @@ def test_money() -> None:
         "{{ 'a' | slice: 'b' }}",
         "{% if profile.n > 'a' %}{% endif %}",
         "{{ profile.n | date: 5, 6 }}",
+        "{{ now | date: '%999999999d' }}",
     ],
 )
 def test_what_is_too_much_or_makes_no_sense_skips_in_a_sentence(source: str) -> None:
     said = reason(source)
     assert said.startswith("liquid: ")
     assert "\n" not in said
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers(-(2**63), 2**63 - 1) | st.floats(allow_nan=False) | st.text(max_size=8),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=4), inner, max_size=3),
+    max_leaves=6,
+)
+
+
+@given(st.sampled_from(sorted(HTML.filters)), JSON, st.lists(JSON, max_size=2))
+@settings(deadline=None, max_examples=400)
+def test_every_filter_takes_every_value_or_skips(name: str, value: object, arguments: list[object]) -> None:
+    """Whatever a person's data holds, the outcome is text or a skip: never another error."""
+    call = f"{name}: {', '.join('xyz'[: len(arguments)])}" if arguments else name
+    names = {"value": value, **dict(zip("xyz", arguments, strict=False))}
+    for env in (HTML, TEXT):
+        with contextlib.suppress(Skip):
+            assert isinstance(render(env.from_string(f"{{{{ value | {call} }}}}"), names), str)
+
+
+@given(JSON, JSON)
+@settings(deadline=None, max_examples=200)
+def test_every_condition_and_loop_takes_every_value_or_skips(a: object, b: object) -> None:
+    source = "{% if a OP b %}1{% endif %}{% for i in a limit: b %}{% if i.x == b %}{{ i }}{% endif %}{% endfor %}"
+    for operator in ("==", "!=", "<", ">=", "contains"):
+        with contextlib.suppress(Skip):
+            assert isinstance(text_of(source.replace("OP", operator), {"a": a, "b": b}), str)
+
+
+def text_of(source: str, names: dict[str, object]) -> str:
+    return render(TEXT.from_string(source), names)
 
 
 def test_latest_events_are_read_by_name() -> None:

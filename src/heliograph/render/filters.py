@@ -29,6 +29,8 @@ REMOVED = ("safe",)
 """Names of python-liquid that say what ``raw`` says."""
 _MS_FROM = 100_000_000_000
 """Numbers from here on are ms since 1970 (as seconds they would be the year 5138)."""
+_WIDE = re.compile(r"%[-_0^#+]*\d{3}")
+"""The C library pads to any width that it is told, up to all memory."""
 _MARKUP = re.compile(r"<[^>]*>")
 
 
@@ -72,6 +74,8 @@ def _date(value: object, fmt: object = None, zone_name: object = None, *, contex
     at = _instant(value, where)
     if at is None or fmt is None:
         return value
+    if _WIDE.search(str(fmt)):
+        raise FilterArgumentError("a date field is at most 99 characters wide", token=None)
     return at.strftime(str(fmt))
 
 
