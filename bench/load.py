@@ -23,7 +23,7 @@ ANSWER_S = 10.0
 
 
 class Plan(msgspec.Struct, frozen=True):
-    """``sends`` and ``others``: events a second.  ``first``: how many orders earlier plans made."""
+    """``sends`` and ``others``: events a second."""
 
     url: str
     sends: float
@@ -31,15 +31,15 @@ class Plan(msgspec.Struct, frozen=True):
     seconds: float
     seed: int = 1
     buyers: int = 10_000
-    first: int = 0
     connections: int = 64
 
 
 class Outcome(msgspec.Struct, frozen=True):
-    """``due_ns``: when each order was due (CLOCK_MONOTONIC), in order.  ``late_ms``: by how much requests left late
+    """``due_ns``: when each order was due (CLOCK_MONOTONIC), in order; ``orders`` their ids.  ``late_ms``: by how much requests left late
     because this process was busy, the 99th of a hundred.  ``answered_ms``: due to 200, sorted, of all requests."""
 
     due_ns: list[int]
+    orders: list[str]
     statuses: dict[str, int]
     late_ms: float
     answered_ms: list[float]
@@ -63,7 +63,7 @@ def known(url: str, buyers: int) -> None:
 
 
 async def run(plan: Plan) -> Outcome:
-    jobs = traffic.mixed(plan.sends, plan.others, plan.seconds, plan.seed, plan.buyers, plan.first)
+    jobs = traffic.mixed(plan.sends, plan.others, plan.seconds, plan.seed, plan.buyers)
     gc.collect()
     gc.freeze()
     gc.disable()
@@ -85,11 +85,17 @@ async def run(plan: Plan) -> Outcome:
     late.sort()
     return Outcome(
         due_ns=[int(job.due * 1e9) for job in jobs if job.events == 1],
+        orders=[order_id(job.body) for job in jobs if job.events == 1],
         statuses={str(status): count for status, count in pool.statuses.items()},
         late_ms=max(late[int(len(late) * 0.99)], 0.0) * 1e3 if late else 0.0,
         answered_ms=sorted(latency * 1e3 for latency in pool.latencies),
         cpu_s=time.process_time() - cpu,
     )
+
+
+def order_id(body: bytes) -> str:
+    at = body.index(b'"order_id":"') + 12
+    return body[at : body.index(b'"', at)].decode()
 
 
 class Load:

@@ -8,7 +8,6 @@ import argparse
 import os
 import random
 import resource
-import shutil
 import statistics
 import tempfile
 import time
@@ -120,51 +119,57 @@ def syncs(store: RocksStore) -> None:
     say("smallest synced commit, p99", sorted(waits)[495] * 1e3, "ms")
 
 
-def idle_profiles(store: RocksStore, count: int) -> None:
-    """Profiles that did something once: state, wake-up, address."""
-    before, began = store.counts()["bytes"], time.perf_counter()
+def idle_profiles(folder: Path, count: int) -> None:
+    """Profiles that did something once: state, wake-up, address.  In a store of their own."""
+    store = RocksStore(folder)
+    began = time.perf_counter()
     for start in range(0, count, 2_000):
-        commit = Commit()
-        for n in range(start, min(start + 2_000, count)):
-            commit.states[f"u:idle{n}"] = os.urandom(150) + bytes(150)
-            commit.wakeups[f"u:idle{n}"] = (None, START + n)
-            commit.emails[(f"person{n}@example.com", f"u:idle{n}")] = True
-        store.commit(commit, sync=False)
+        store.commit(_idle(range(start, min(start + 2_000, count))), sync=False)
     say(f"{count:,} idle profiles written", count / (time.perf_counter() - began), "profiles/s")
-    say("bytes on disk for each", (store.counts()["bytes"] - before) / count, "bytes")
+    store.close()
+    began = time.perf_counter()
+    store = RocksStore(folder)
+    say("open", (time.perf_counter() - began) * 1e3, "ms")
+    say("bytes on disk for each (150 of them random)", store.counts()["bytes"] / count, "bytes")
     per_call("state among them, one key", (store.states([f"u:idle{n * 7919 % count}"]) for n in range(20_000)))
     seen, after = 0, None
     began = time.perf_counter()
     while page := store.keys(after, 1_000):
         seen, after = seen + len(page), page[-1]
     say("all keys read", seen / (time.perf_counter() - began), "keys/s")
+    store.close()
+
+
+def _idle(numbers: range) -> Commit:
+    commit = Commit()
+    for n in numbers:
+        commit.states[f"u:idle{n}"] = os.urandom(150) + bytes(150)
+        commit.wakeups[f"u:idle{n}"] = (None, START + n)
+        commit.emails[(f"person{n}@example.com", f"u:idle{n}")] = True
+    return commit
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--profiles", type=int, default=1_000_000)
     parser.add_argument("--seconds", type=float, default=5)
-    parser.add_argument("--data", type=Path, default=None)
+    parser.add_argument("--data", type=Path, default=None, help="a folder on the disk to measure")
     options = parser.parse_args()
-    folder = Path(tempfile.mkdtemp(prefix="heliograph-bench-", dir=options.data))
-    store = RocksStore(folder)
-    try:
-        traffic = Traffic()
-        syncs(store)
-        for full in (False, True):
-            for size in (1, 200, 2_000):
-                commits(store, traffic, size, full, options.seconds)
-        reads(store)
+    with tempfile.TemporaryDirectory(prefix="heliograph-bench-", dir=options.data) as folder:
+        live_traffic(Path(folder) / "live", options.seconds)
         if options.profiles:
-            idle_profiles(store, options.profiles)
-        began = time.perf_counter()
-        store.close()
-        store = RocksStore(folder)
-        say("close and open", (time.perf_counter() - began) * 1e3, "ms")
-        say("peak memory of the process", resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, "MB")
-    finally:
-        store.close()
-        shutil.rmtree(folder)
+            idle_profiles(Path(folder) / "idle", options.profiles)
+    say("peak memory of the process", resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, "MB")
+
+
+def live_traffic(folder: Path, seconds: float) -> None:
+    store, traffic = RocksStore(folder), Traffic()
+    syncs(store)
+    for full in (False, True):
+        for size in (1, 200, 2_000):
+            commits(store, traffic, size, full, seconds)
+    reads(store)
+    store.close()
 
 
 if __name__ == "__main__":

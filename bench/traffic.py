@@ -54,10 +54,10 @@ def poisson(rate: float, seconds: float, seed: int) -> Iterator[float]:
         yield at
 
 
-def mixed(sends: float, others: float, seconds: float, seed: int, buyers: int, first: int) -> list[Job]:
+def mixed(sends: float, others: float, seconds: float, seed: int, buyers: int) -> list[Job]:
     """Orders as single requests and shop traffic in batches, each a Poisson process of its own, in order of time; an
-    order's ``events`` is 1.  The ``first`` says how many orders there were before."""
-    turns = enumerate(poisson(sends, seconds, seed), first)
+    order's ``events`` is 1."""
+    turns = enumerate(poisson(sends, seconds, seed))
     singles = [Job(at, 1, b"/v1/track", encode(order(n % buyers, n // buyers))) for n, at in turns]
     instants = list(poisson(others / BATCH, seconds, seed + 1))
     bodies = shop_batches(len(instants), seed, profiles=20_000)

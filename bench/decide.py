@@ -1,0 +1,110 @@
+"""The brain alone: ``step`` over events that touch a few of 1,000 segments and 100 journeys, all live."""
+
+import gc
+import time
+from collections import deque
+from collections.abc import Callable
+from pathlib import Path
+
+import msgspec
+
+from bench import plans
+from bench.figures import Report, amount
+from heliograph import decide
+from heliograph.decide.effects import Hop
+from heliograph.events.record import Record
+
+
+class Cost(msgspec.Struct, frozen=True):
+    """CPU us for each event.  ``whole``: decode the state, step, encode it."""
+
+    step: float
+    whole: float
+    decode: float
+    encode: float
+    effects: float
+    blob_bytes: float
+
+
+class People:
+    """States by key, and what follows from each record."""
+
+    def __init__(self, plan: decide.Plan) -> None:
+        self.plan = plan
+        self.states: dict[str, decide.State] = {}
+        self.blobs: dict[str, bytes] = {}
+        self.effects = 0
+
+    def play(self, records: list[Record]) -> None:
+        """States at hand, as the runtime has those of busy people."""
+        states, plan, effects = self.states, self.plan, 0
+        waiting = deque(records)
+        while waiting:
+            record = waiting.popleft()
+            key = record.key
+            states[key], found = decide.step(states.get(key) or decide.new_state(key), record, plan)
+            effects += len(found)
+            for effect in reversed(found):
+                if type(effect) is Hop:
+                    waiting.appendleft(effect.record)
+        self.effects += effects
+
+    def play_from_blobs(self, records: list[Record]) -> None:
+        blobs, plan = self.blobs, self.plan
+        for record in records:
+            state, _found = decide.step(decide.decode_state(blobs[record.key]), record, plan)
+            blobs[record.key] = decide.encode_state(state)
+
+    def write(self) -> None:
+        self.blobs = {key: decide.encode_state(state) for key, state in self.states.items()}
+
+    def read(self) -> None:
+        self.states = {key: decide.decode_state(blob) for key, blob in self.blobs.items()}
+
+
+def cost(plan: decide.Plan, count: int, people: int) -> Cost:
+    """The first half warms up: people have a past when it counts."""
+    records = list(plans.records(count, people, plan))
+    third = (count - people) // 3
+    here = People(plan)
+    here.play(records[:-2 * third])
+    gc.collect()
+    gc.freeze()
+    here.effects = 0
+    step = cpu_us(lambda: here.play(records[-2 * third : -third]), third)
+    encode = cpu_us(here.write, len(here.states))
+    whole = cpu_us(lambda: here.play_from_blobs(records[-third:]), third)
+    decode = cpu_us(here.read, len(here.states))
+    gc.unfreeze()
+    size = sum(map(len, here.blobs.values())) / len(here.blobs)
+    return Cost(
+        step=step, whole=whole, decode=decode, encode=encode, effects=here.effects / third, blob_bytes=size
+    )
+
+
+def cpu_us(work: Callable[[], None], count: int) -> float:
+    started = time.thread_time()
+    work()
+    return (time.thread_time() - started) / count * 1e6
+
+
+def run(report: Report, folder: Path, quick: bool) -> None:
+    segments, journeys, count, people = (100, 10, 1_000, 50) if quick else (1_000, 100, 60_000, 1_000)
+    costs = {}
+    for idle in (0, 10 * segments):
+        started = time.perf_counter()
+        plan = decide.compile_plan(plans.document(segments, journeys, idle), 1)
+        compiled = time.perf_counter() - started
+        ours = costs[idle] = cost(plan, count, people)
+        name = f"{segments:,} segments + {journeys} journeys" + (f", {idle:,} more that it cannot touch" if idle else "")
+        report.add(
+            "decide", f"step alone, {name}", 1e6 / ours.step, "events/s a core", target="60,000", cpu_us=ours.step,
+            processes=1, note=f"{ours.effects:.1f} effects an event; plan compiled in {compiled:.1f} s",
+        )  # fmt: skip
+        report.add(
+            "decide", "with decoding and encoding the state", 1e6 / ours.whole, "events/s a core", cpu_us=ours.whole,
+            beside=f"decode {amount(ours.decode)} us, encode {amount(ours.encode)} us",
+            processes=1, note=f"a blob of {amount(ours.blob_bytes)} bytes; live, the state is usually decoded already",
+        )  # fmt: skip
+    few, many = costs.values()
+    report.add("decide", "cost when 10x more segments are defined", many.step / few.step, "ratio", target="1")
