@@ -86,7 +86,7 @@ class Receiver:
         return f"smtp://127.0.0.1:{self._controller.port}"
 
     def mails(self) -> list[EmailMessage]:
-        parser: "BytesParser[EmailMessage]" = BytesParser(policy=policy.default)
+        parser: BytesParser[EmailMessage] = BytesParser(policy=policy.default)
         return [parser.parsebytes(raw) for raw in list(self.raw)]
 
     def to(self, address: str) -> list[EmailMessage]:

@@ -140,7 +140,7 @@ def dead_letters_router(engine: Engine) -> Router:
         unknown = [name for name in data.ids if engine.store.dead_letter(name) is None]
         if unknown:
             raise NotFoundException(f"no dead letter has the id {unknown[0]!r}")
-        repaired = {name: bytes(raw) for name, raw in data.repaired.items()}
+        repaired = {name: msgspec.json.encode(call) for name, call in data.repaired.items()}
         results = await engine.replay_dead_letters(data.ids, repaired)
         return shapes.Replayed([shapes.ReplayResult(r.message_id, r.status, r.reason) for r in results])
 

@@ -119,7 +119,7 @@ class ReplayRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """``ids``: at most 1,000.  ``repaired``: id -> the corrected call, as JSON, in place of the original."""
 
     ids: list[str]
-    repaired: dict[str, msgspec.Raw] = {}
+    repaired: dict[str, dict[str, Any]] = {}
 
 
 class ReplayResult(msgspec.Struct, frozen=True):
