@@ -341,7 +341,7 @@ class TestExpiry:
         people = [f"u:{n}" for n in range(1500)]
         facts = [(key, fact(at)) for key in people for at in (1, 2, 100)]
         store.commit(Commit(journal=facts))
-        gone = sum(_expire(store, history_before=50) for _ in range(10))
+        gone = sum(_expire(store, history_before=50) for _ in range(30))
         assert gone == 2 * len(people)
         assert all(store.journal(key) == [fact(100)] for key in people)
 

@@ -141,5 +141,5 @@ def _pages(page: Any) -> list[Any]:
 
 TestTwins = Twins.TestCase
 TestTwins.settings = settings(
-    max_examples=60, stateful_step_count=30, deadline=None, suppress_health_check=list(HealthCheck)
+    max_examples=40, stateful_step_count=25, deadline=None, suppress_health_check=list(HealthCheck)
 )

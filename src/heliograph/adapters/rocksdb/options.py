@@ -31,6 +31,9 @@ WRITE_BUFFERS = {
 POINT_READ = frozenset({"state", "history", "messages", "members"})
 """Families in which a key that is not there is asked for all the time: they get bloom filters (10 bits a key, 1 %)."""
 
+SELDOM_READ = frozenset({"history", "log", "journal", "dead_letters"})
+"""Families whose old rows are packed tightly (zstd, large blocks); the others are unpacked for single rows (lz4)."""
+
 
 def _base() -> Options:
     options = Options(raw_mode=True)
@@ -66,10 +69,11 @@ def _family(name: str, write_buffer: int, cache: Cache) -> Options:
     options.set_write_buffer_size(write_buffer)
     options.set_level_compaction_dynamic_level_bytes(True)
     options.set_compression_type(DBCompressionType.lz4())
-    options.set_bottommost_compression_type(DBCompressionType.zstd())
+    if name in SELDOM_READ:
+        options.set_bottommost_compression_type(DBCompressionType.zstd())
     table = BlockBasedOptions()
     table.set_block_cache(cache)
-    table.set_block_size(8 * 1024)
+    table.set_block_size(16 * 1024 if name in SELDOM_READ else 4 * 1024)
     table.set_format_version(5)
     table.set_cache_index_and_filter_blocks(True)
     table.set_pin_l0_filter_and_index_blocks_in_cache(True)

@@ -33,6 +33,7 @@ meta            NAMED, name                                                    t
 """
 
 import struct
+from functools import lru_cache
 
 from heliograph.events.ids import WORKSPACE, bucket
 
@@ -43,6 +44,9 @@ _U16 = struct.Struct(">H")
 _U32 = struct.Struct(">I")
 _U64 = struct.Struct(">Q")
 _FLIP = 1 << 63
+
+BUCKETED = len(SPACE) + _U16.size
+"""Where the person's key begins in per-person families."""
 
 INSTANT = _U64.size
 """Bytes of a number in a key."""
@@ -94,14 +98,20 @@ def end_of_text(data: bytes, at: int) -> int:
     return data.index(b"\x00\x01", at) + 2
 
 
+@lru_cache(maxsize=2048)
+def _bucket(key: str) -> bytes:
+    """Remembered, because one event asks for its person's bucket three times; few, because a key may be long."""
+    return _U16.pack(bucket(key))
+
+
 def in_bucket(key: str) -> bytes:
     """A person's key in storage order, bare: only at the end of a stored key."""
-    return _U16.pack(bucket(key)) + key.encode()
+    return _bucket(key) + key.encode()
 
 
 def person(key: str) -> bytes:
     """The beginning of everything stored under this person in a per-person family."""
-    return SPACE + _U16.pack(bucket(key)) + text(key)
+    return SPACE + _bucket(key) + text(key)
 
 
 def state(key: str) -> bytes:
@@ -109,7 +119,7 @@ def state(key: str) -> bytes:
 
 
 def state_owner(stored: bytes) -> str:
-    return stored[4:].decode()
+    return stored[BUCKETED:].decode()
 
 
 def event(key: str, occurred_at: int, event_id: str) -> bytes:
@@ -130,7 +140,7 @@ def read_wakeup(stored: bytes) -> tuple[int, str]:
 
 def message_of(key: str) -> bytes:
     """The beginning of a person's messages in their index."""
-    return Tag.BY_PERSON + _U16.pack(bucket(key)) + text(key)
+    return Tag.BY_PERSON + _bucket(key) + text(key)
 
 
 def after(prefix: bytes) -> bytes:
