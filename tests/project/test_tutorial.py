@@ -1,0 +1,59 @@
+"""What the tutorial tells people to write is true."""
+
+import re
+from pathlib import Path
+
+from heliograph.project import check_project, init_project
+
+DOCS = Path(__file__).parents[2] / "docs"
+TUTORIAL = (DOCS / "tutorial.md").read_text()
+
+
+def files() -> dict[str, str]:
+    """Path -> text of the files that the tutorial shows, in order."""
+    shown = re.findall(r"`my-shop/([^`]+\.\w+)`[^`]*?```\w*\n(.*?)```", TUTORIAL, re.DOTALL)
+    return dict(shown)
+
+
+def test_every_stage_of_the_tutorial_checks_as_it_says(tmp_path: Path) -> None:
+    init_project(tmp_path / "my-shop")
+    stages = []
+    for name, text in files().items():
+        path = tmp_path / "my-shop" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+        stages.append([str(finding) for finding in check_project(tmp_path / "my-shop", {}).findings])
+    assert list(files()) == [
+        "segments/lookers.yaml",
+        "journeys/still-looking.yaml",
+        "templates/still-looking/message.yaml",
+        "templates/still-looking/body.html",
+        "schemas/Product Viewed.json",
+    ]
+    assert stages[0] == []
+    assert stages[1] == ["journeys/still-looking.yaml:7: there is no template 'still-looking'"]
+    assert stages[1][0] in TUTORIAL
+    assert len(stages[3]) == 1
+    assert "warning: nothing declares" in stages[3][0]
+    assert stages[4] == []
+
+
+def test_the_reference_links_to_pages_that_exist() -> None:
+    for page in [DOCS / "tutorial.md", *(DOCS / "reference").glob("*.md")]:
+        for target in re.findall(r"\]\(([\w./-]+\.md)\)", page.read_text()):
+            assert (page.parent / target).is_file(), f"{page.name} -> {target}"
+
+
+def test_every_command_and_setting_is_documented() -> None:
+    from heliograph import config
+    from heliograph.cli import later, local, mail, people, publish
+
+    commands = (DOCS / "reference" / "commands.md").read_text()
+    for group in (local, publish, people, mail, later):
+        for command in group.COMMANDS:
+            name = command.__name__.removesuffix("_").replace("_", "-")
+            assert re.search(rf"`(heliograph )?{name}\b", commands), name
+    page = (DOCS / "reference" / "project.md").read_text()
+    for section, kind in config.SECTIONS.items():
+        for key in kind.__struct_fields__:
+            assert f"`{section}.{key}`" in page
