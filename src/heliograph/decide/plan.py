@@ -138,7 +138,7 @@ class _Parts:
         keys = self.context.mapping(known, ("policies",), "`policies`", POLICIES) or {}
         self.act_within_ms = self._policy(keys, "act_within", ACT_WITHIN)
         self.allowed_lateness_ms = self._policy(keys, "allowed_lateness", ALLOWED_LATENESS)
-        topics = keys.get("topics") or {}
+        topics = keys.get("topics", {})
         if not isinstance(topics, dict) or len(topics) > MAX_TOPICS:
             self.context.problem(("policies", "topics"), f"`topics` is a mapping of at most {MAX_TOPICS} topics")
             return
