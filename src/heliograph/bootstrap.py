@@ -47,6 +47,8 @@ LINK_KEYS = "link_keys"
 SWITCH_INTERVAL_S = 0.0005
 """How long the thread that syncs may have to wait for the interpreter when it is done (Python's default: 5 ms)."""
 DRAIN_S = 10.0
+HTTP_DRAIN_S = 2.0
+"""For answers under way; a page that watches the live feed would hold on for ever."""
 
 log = structlog.get_logger("heliograph")
 
@@ -128,19 +130,21 @@ async def running(
             store, compile_schema=JsonSchema, load_template=render.load, mail_settings=mail_settings(settings, keys),
             clock=clock,
         )  # fmt: skip
-        front = door(settings, engine, LinkKeys(keys), fallback(settings, engine, extra(engine), open_pages))
-        http = HttpServer(front, settings.server.host, settings.server.port)
-        await http.start()
-        stack.push_async_callback(http.stop)
-        base_url = f"http://{http.host}:{http.port}" if follow_port else settings.project.base_url
-        engine.dispatcher.settings = msgspec.structs.replace(engine.dispatcher.settings, base_url=base_url)
         socket = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="heliograph-"))) / "mail.sock"
         supervisor = Supervisor(socket, mailers)
         stack.push_async_callback(supervisor.stop)
         stack.push_async_callback(engine.stop, DRAIN_S)
+        await engine.dispatcher.listen(socket)
+        supervisor.start()  # they load while we recover
+        front = door(settings, engine, LinkKeys(keys), fallback(settings, engine, extra(engine), open_pages))
+        http = HttpServer(front, settings.server.host, settings.server.port)
+        await http.start()
+        stack.push_async_callback(http.stop, HTTP_DRAIN_S)
+        stack.push_async_callback(engine.stop, DRAIN_S)  # before the door closes: who still calls hears 503
+        base_url = f"http://{http.host}:{http.port}" if follow_port else settings.project.base_url
+        engine.dispatcher.settings = msgspec.structs.replace(engine.dispatcher.settings, base_url=base_url)
         first = None if store.plan() is not None else document() if callable(document) else document
-        await engine.start(first, socket=socket)
-        supervisor.start()
+        await engine.start(first)
         gc.freeze()
         yield Server(engine, http, supervisor, base_url)
 

@@ -77,6 +77,7 @@ _numbers = itertools.count()
 def call(
     name: str,
     user: str | None = "ann",
+    /,
     *,
     at: int = 10**15,
     id: str = "",

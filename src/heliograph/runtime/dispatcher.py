@@ -68,6 +68,7 @@ class Dispatcher:
         self.mailers: dict[int, Mailer] = {}
         self._epochs = 0
         self._stirred = asyncio.Event()
+        self._opened = asyncio.Event()
         self._draining = False
         self._server: asyncio.Server | None = None
         self._handlers: set[asyncio.Task[None]] = set()
@@ -103,10 +104,12 @@ class Dispatcher:
             mailer.send(mailwire.Templates(templates))
 
     async def listen(self, path: Path) -> None:
+        """Let mailers connect; they are welcomed once :meth:`run` has begun."""
         self._server = await asyncio.start_unix_server(self._serve, str(path))
 
     async def run(self) -> None:
         """Offer, until cancelled."""
+        self._opened.set()
         while True:
             self._stirred.clear()
             if not self._draining and self._offer_slice():
@@ -201,6 +204,7 @@ class Dispatcher:
         self._epochs += 1
         mailer = Mailer(self._epochs, writer)
         try:
+            await self._opened.wait()
             await self._listen_to(mailer, reader)
         except (asyncio.IncompleteReadError, ConnectionError):
             pass

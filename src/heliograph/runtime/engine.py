@@ -112,7 +112,7 @@ class EmbeddedEngine:
         )
         self._publishing = asyncio.Lock()
         self._tasks: list[asyncio.Task[None]] = []
-        self._accepting = False
+        self._accepting = self._stopped = False
         self._watch_gauges()
 
     # -- life --
@@ -140,7 +140,9 @@ class EmbeddedEngine:
 
     async def stop(self, patience_s: float = 10.0) -> None:
         """Take no more, let mailers finish, decide and write what is queued.  The store stays open: its owner's."""
-        self._accepting = False
+        if self._stopped:
+            return
+        self._accepting, self._stopped = False, True
         await self.dispatcher.drain(patience_s)
         for task in self._tasks:
             task.cancel()

@@ -37,8 +37,11 @@ class Supervisor:
         self._tasks = [asyncio.create_task(self._keep(), name=f"mailer-{n}") for n in range(self._count)]
 
     async def stop(self, patience_s: float = 5.0) -> None:
-        """They were told to drain; wait for them, then make sure."""
+        """End them: they finish what is past its commit point, for at most ``patience_s``."""
         self._ending = True
+        for process in self._processes:
+            with contextlib.suppress(ProcessLookupError):
+                process.terminate()
         waiting = [asyncio.ensure_future(process.wait()) for process in self._processes]
         if waiting:
             await asyncio.wait(waiting, timeout=patience_s)
