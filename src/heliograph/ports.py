@@ -130,9 +130,9 @@ class Store(Protocol):
     """Everything one machine remembers.  One process owns it; reads see the last finished commit.
 
     Each read answers from one instant: never half of a commit; it may see a commit a moment before that is durable.
-    Rows handed out are copies.  *Storage order* of keys
-    is (bucket, key).  Cursors are opaque, URL-safe and name a place, not a page: rows that appear or vanish elsewhere
-    neither repeat nor skip others.  A cursor that this store did not make raises ValueError.
+    Rows handed out are copies.  *Storage order* of keys is (bucket, key).  Cursors are opaque, URL-safe and name a
+    place, not a page: rows that appear or vanish elsewhere neither repeat nor skip others.  A cursor that this store
+    did not make raises ValueError.
     """
 
     def commit(self, commit: Commit, *, sync: bool = True) -> None:
