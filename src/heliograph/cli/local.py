@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from heliograph.cli.show import complain, count, fail, say, show_findings
-from heliograph.ports import StoreFull, StoreLocked, StoreTooNew
+from heliograph.ports import StoreFailed, StoreFull, StoreLocked, StoreTooNew
 from heliograph.project import FolderNotEmpty, ProjectError, check_project, init_project
 
 Folder = Annotated[Path, typer.Argument(metavar="DIR", help="The project folder.")]
@@ -55,7 +55,7 @@ def serve(
     except ProjectError as error:
         show_findings(error.findings)
         fail("a fresh server publishes the project, and this one has errors")
-    except (CannotListen, StoreLocked, StoreTooNew, StoreFull) as error:
+    except (CannotListen, StoreFailed, StoreFull, StoreLocked, StoreTooNew) as error:
         fail(str(error))
     except OSError as error:
         fail(f"{error.strerror or error} ({error.filename or data}); choose another folder with --data")
