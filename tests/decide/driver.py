@@ -84,6 +84,7 @@ class World:
         self.holders: dict[str, set[str]] = {}
         self.count = 0
         self._hops: deque[Record] = deque()
+        self._deciding = False
 
     # -- the world acts --
 
@@ -127,13 +128,15 @@ class World:
         self.append(key, EventBody(event, rows), event.event_id)
 
     def append(self, key: str, body: Body, id: str | None = None) -> None:
-        self.feed(Record(key, id or f"r{len(self.log)}", self.now, self.plan.version, body))
+        self.feed(Record(key, id or f"r{len(self.log)}.{len(self._hops)}", self.now, self.plan.version, body))
 
     def feed(self, *records: Record) -> None:
         """Decide records and what follows from them; several stand in the log before the hops of the first."""
         self._hops.extend(records)
-        while self._hops:
+        while self._hops and not self._deciding:
+            self._deciding = True
             self._decide(self._hops.popleft())
+            self._deciding = False
 
     def advance(self, ms: int) -> None:
         """Let time pass, firing every deadline at its instant."""
@@ -212,9 +215,10 @@ class World:
                 self.messages[effect.message_id] = effect
                 self.status[effect.message_id] = effect.status
                 self.owner[effect.message_id] = key
-            case CancelMessage(message_id):
+            case CancelMessage(message_id, reason):
                 if self.status[message_id] == "queued":
                     self.status[message_id] = "cancelled"
+                    self.append(self.owner[message_id], Outcome(message_id, "cancelled", self.now, reason))
             case SetMembership(name, True, at):
                 self.members[name, key] = at
             case SetMembership(name):

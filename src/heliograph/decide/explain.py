@@ -11,13 +11,14 @@ from typing import Any, TypeAlias
 import msgspec
 
 from heliograph.decide import consent
-from heliograph.decide.conditions import Condition, Explanation, first_failing
+from heliograph.decide.conditions import Condition, EventFilter, Explanation, first_failing
 from heliograph.decide.context import latest_events
 from heliograph.decide.plan import Plan, templates_of
 from heliograph.decide.program import EventPath, Journey, Send, Step, Wait, WaitClock, WaitUntil
 from heliograph.decide.state import Run, State
 from heliograph.decide.times import iso
 from heliograph.decide.turn import Person
+from heliograph.events.event import Event
 
 Journal: TypeAlias = Sequence[tuple[int, str, dict[str, Any]]]
 """(at, kind of fact, data), newest first."""
@@ -54,14 +55,37 @@ def _journey(state: State | None, plan: Plan, journey: Journey, now: int, facts:
     if active:
         run = max(active, key=lambda one: one.entered_at)
         return _active(state, plan, run)
-    decided = next((fact for fact in facts if fact[1] in ("run_refused", "run_ended")), None)
+    decided = _last_decision(state, journey.name, facts)
     if decided is None:
         return _not_entered(state, plan, journey, now)
     at, kind, data = decided
     if kind == "run_ended":
-        return {"status": "ended", "sentence": _ended(at, data, facts), "run": data}
-    tree = _tree(journey.entry.condition, state, plan, now) if data.get("reason") == "if_false" else {}
-    return {"status": "refused", "reason": data.get("reason"), "sentence": _refused(journey, at, data), **tree}
+        answer = {"status": "ended", "since": at, "sentence": _ended(at, data, facts), "run": data}
+    else:
+        tree = _tree(journey.entry.condition, state, plan, now) if data.get("reason") == "if_false" else {}
+        said = _refused(journey, at, data)
+        answer = {"status": "refused", "since": at, "reason": data.get("reason"), "sentence": said, **tree}
+    return _later_event(state, journey, at, answer)
+
+
+def _last_decision(state: State, journey: str, facts: Journal) -> tuple[int, str, dict[str, Any]] | None:
+    """The newest refusal or end: from the journal, or, for runs that came along with a merge, from the state."""
+    found = [fact for fact in facts if fact[1] in ("run_refused", "run_ended")]
+    for run in state.ended:
+        if run.journey == journey:
+            data = {"run_id": run.run_id, "entry_key": run.entry_key, "reason": run.reason, "step_id": run.step}
+            found.append((run.ended_at, "run_ended", {"journey": journey, **data, "by": run.by}))
+    return max(found, key=lambda fact: fact[0], default=None)
+
+
+def _later_event(state: State, journey: Journey, at: int, answer: Answer) -> Answer:
+    """When an entry event came after that decision and was not meant, that is the news."""
+    filter = journey.entry.filter
+    latest = next(iter(latest_events(state).get(filter.event, [])), None) if filter is not None else None
+    if filter is None or latest is None or latest.occurred_at <= at or filter.matches(latest):
+        return answer
+    news = _not_meant(filter, latest)
+    return {**news, "since": latest.occurred_at, "sentence": f"{news['sentence']} Before that: {answer['sentence']}"}
 
 
 def _active(state: State, plan: Plan, run: Run) -> Answer:
@@ -72,8 +96,9 @@ def _active(state: State, plan: Plan, run: Run) -> Answer:
     since = f"since {iso(run.entered_at)}"
     if run.held_out:
         said = f"Held out {since}: gets no mail and is only watched for the goal, until {iso(until or 0)}."
-        return {"status": "holdout", "sentence": said, "run": view}
-    return {"status": "active", "sentence": f"In the journey {since}, {_doing(run, step, until)}.", "run": view}
+        return {"status": "holdout", "since": run.entered_at, "sentence": said, "run": view}
+    said = f"In the journey {since}, {_doing(run, step, until)}."
+    return {"status": "active", "since": run.entered_at, "sentence": said, "run": view}
 
 
 def _doing(run: Run, step: Step | None, until: int | None) -> str:
@@ -153,14 +178,20 @@ def _not_entered(state: State, plan: Plan, journey: Journey, now: int) -> Answer
     if not seen:
         said = f'The entry event "{entry.filter.event}" was never seen for this person.'
         return {"status": "not_entered", "reason": "no_event", "sentence": said}
-    explanation = entry.filter.explain(seen[0])
-    if (failing := first_failing(explanation)) is not None:
-        said = f'The latest "{entry.filter.event}" ({iso(seen[0].occurred_at)}) is not meant: {_wanted(failing)}.'
-        tree = {"condition": _json(explanation), "failing": _leaf(failing)}
-        return {"status": "not_entered", "reason": "where", "sentence": said, **tree}
+    if not entry.filter.matches(seen[0]):
+        return _not_meant(entry.filter, seen[0])
     why = "was imported" if seen[0].historical else "came before this journey was published"
     said = f'The latest "{entry.filter.event}" ({iso(seen[0].occurred_at)}) {why}.'
     return {"status": "not_entered", "reason": "before", "sentence": said}
+
+
+def _not_meant(filter: EventFilter, event: Event) -> Answer:
+    """The ``where`` of the entry failed on this event."""
+    explanation = filter.explain(event)
+    failing = _leaf(first_failing(explanation) or explanation)
+    said = f'The latest "{filter.event}" ({iso(event.occurred_at)}) is not meant: {_wanted(failing)}.'
+    tree = {"condition": _json(explanation), "failing": failing}
+    return {"status": "not_entered", "reason": "where", "sentence": said, **tree}
 
 
 def _not_by_segment(state: State, plan: Plan, name: str, now: int) -> Answer:
@@ -175,7 +206,7 @@ def _not_by_segment(state: State, plan: Plan, name: str, now: int) -> Answer:
     tree = _tree(segment.condition if segment is not None else None, state, plan, now)
     said = f"Not in the segment {name!r}"
     if failing := tree.get("failing"):
-        said += f": {_wanted_words(failing)}"
+        said += f": {_wanted(failing)}"
     if tree.get("could_turn_true_at"):
         said += f"; by time alone it turns true at {iso(tree['could_turn_true_at'])}"
     return {"status": "not_entered", "reason": "segment", "sentence": said + ".", **tree}
@@ -206,11 +237,7 @@ def _leaf(failing: Explanation) -> dict[str, Any]:
     return {"text": failing.text, "is": failing.truth, "seen": failing.seen, "could_turn_true_at": failing.turns_at}
 
 
-def _wanted(failing: Explanation) -> str:
-    return _wanted_words(_leaf(failing))
-
-
-def _wanted_words(failing: dict[str, Any]) -> str:
+def _wanted(failing: dict[str, Any]) -> str:
     seen = f" (seen: {failing['seen']})" if failing["seen"] else ""
     return f"{failing['text']} is {'true' if failing['is'] else 'false'}{seen}"
 
@@ -233,18 +260,23 @@ def explain_template(state: State | None, plan: Plan, template: str, now: int, j
     journeys = [one for one in plan.journeys.values() if template in templates_of(one)]
     refusal = _refusal_now(state, plan, template, journeys)
     answer: Answer = {"template": template, "messages": mails, "refusal": refusal}
+    told = [explain_journey(state, plan, one.name, now, journal) for one in journeys]
     if mails:
-        latest = mails[0]
-        said = f"The latest mail {latest['message_id']} (journey {latest['journey']!r}) {_mail_words(latest)}."
-        return {**answer, "status": "decided", "sentence": said}
+        return {**answer, "status": "decided", "sentence": _mail_sentence(mails[0], told), "journeys": told}
     if not journeys:
         return {**answer, "status": "unused", "sentence": f"No journey sends the template {template!r}."}
-    told = [explain_journey(state, plan, one.name, now, journal) for one in journeys]
     nearest = min(told, key=lambda one: _NEARNESS.index(one["status"]))
     said = " ".join(f"{one['journey']}: {one['sentence']}" for one in told)
     if refusal:
         said += f" Even then there would be no mail now: {_reason_words(refusal)}."
     return {**answer, **{k: v for k, v in nearest.items() if k != "sentence"}, "sentence": said, "journeys": told}
+
+
+def _mail_sentence(latest: dict[str, Any], told: list[Answer]) -> str:
+    """What became of the latest mail, and what happened in its journeys after it was decided."""
+    said = f"The latest mail {latest['message_id']} (journey {latest['journey']!r}) {_mail_words(latest)}."
+    since = [one for one in told if one.get("since", 0) > latest["at"] and one["status"] != "ended"]
+    return " ".join([said, *(f"Since then: {one['journey']}: {one['sentence']}" for one in since)])
 
 
 _NEARNESS = ("active", "holdout", "refused", "ended", "not_entered", "unknown_person", "unknown_journey")

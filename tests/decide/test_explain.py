@@ -1,0 +1,221 @@
+"""``why``: an answer for any person and any journey or template, also where nothing happened."""
+
+import json
+
+import pytest
+
+from heliograph.decide import explain_journey, explain_template, profile_view, render_context
+from tests.decide.driver import DAY, HOUR, MINUTE, T0, World, journey, plan_document
+
+CART = {
+    "name": "cart",
+    "topic": "offers",
+    "entry": {
+        "event": "Product Added",
+        "where": {"properties.price": {"gt": 0}},
+        "key": "properties.cart_id",
+        "if": {"not": {"in_segment": "staff"}},
+        "reentry": {"after": "P1D"},
+    },
+    "exit": [{"event": "Order Completed"}],
+    "steps": [{"wait": "PT30M"}, {"send": "reminder"}],
+}
+BACK = {"name": "back", "entry": {"segment": "lapsed"}, "steps": [{"send": "come-back"}]}
+SEGMENTS = {
+    "staff": {"trait": {"path": "email", "ends_with": "@shop.example"}},
+    "lapsed": {
+        "all": [
+            {"did": {"event": "Order Completed"}},
+            {"not": {"did": {"event": "Order Completed", "within": "P30D"}}},
+        ]
+    },
+}
+
+
+@pytest.fixture
+def world():
+    world = World(plan_document([CART, BACK], SEGMENTS, topics={"offers": "assumed"}, templates={"unused": {}}))
+    world.identify(traits={"email": "ann@home.example"})
+    return world
+
+
+def why(world, journey="cart", key="u:1"):
+    state = world.state(key) if key in world.blobs else None
+    return checked(explain_journey(state, world.plan, journey, world.now, journal(world, key)))
+
+
+def why_mail(world, template="reminder", key="u:1"):
+    return checked(explain_template(world.state(key), world.plan, template, world.now, journal(world, key)))
+
+
+def journal(world, key):
+    return list(reversed(world.journal.get(key, [])))
+
+
+def checked(answer):
+    assert answer["sentence"].endswith(".")
+    return json.loads(json.dumps(answer))
+
+
+def test_nobody_and_nothing_have_answers_too(world):
+    assert why(world, key="u:9")["status"] == "unknown_person"
+    assert why(world, "crat")["status"] == "unknown_journey"
+    assert why_mail(world, "remindr")["status"] == "unknown_template"
+    assert why_mail(world, "unused")["status"] == "unused"
+
+
+def test_the_entry_event_was_never_seen(world):
+    assert why(world)["sentence"] == 'The entry event "Product Added" was never seen for this person.'
+
+
+def test_the_entry_event_was_not_meant(world):
+    world.track("Product Added", price=0, cart_id="c1")
+    answer = why(world)
+    assert answer["failing"]["text"] == "properties.price is greater than 0"
+    assert answer["failing"]["seen"] == "0"
+    assert "(seen: 0)" in answer["sentence"]
+
+
+@pytest.mark.parametrize(("events", "reason", "words"), [
+    ([{"price": 5}], "no_key", "no value at properties.cart_id"),
+    ([{"price": 5, "cart_id": "c", "at": T0 - 2 * HOUR}], "too_late", "more than 1 hour after"),
+])  # fmt: skip
+def test_a_refused_entry_says_why(world, events, reason, words):
+    for event in events:
+        world.track("Product Added", **event)
+    answer = why(world)
+    assert (answer["status"], answer["reason"]) == ("refused", reason)
+    assert words in answer["sentence"]
+
+
+def test_the_condition_of_the_entry_failed(world):
+    world.identify(traits={"email": "ann@shop.example"})
+    world.track("Product Added", price=5, cart_id="c1")
+    answer = why(world)
+    assert answer["reason"] == "if_false"
+    assert answer["failing"]["text"] == 'is in "staff"'
+    assert 'is in "staff"' in answer["sentence"]
+
+
+def test_reentry_says_from_when(world):
+    world.track("Product Added", price=5, cart_id="c1")
+    world.track("Order Completed")
+    world.track("Product Added", price=5, cart_id="c1")
+    assert "the next may be from 2026-09-22T14:13:20Z" in why(world)["sentence"]
+
+
+def test_a_waiting_run_says_where_and_until_when(world):
+    world.track("Product Added", price=5, cart_id="c1")
+    answer = why(world)
+    assert answer["status"] == "active"
+    assert answer["run"]["until"] == T0 + 30 * MINUTE
+    assert "waits until 2026-09-21T14:43:20Z" in answer["sentence"]
+    assert why_mail(world)["status"] == "active"
+
+
+def test_a_run_that_was_exited_says_by_what_and_what_became_of_its_mail(world):
+    world.track("Product Added", price=5, cart_id="c1")
+    world.advance(HOUR)
+    world.track("Order Completed")
+    said = why(world)["sentence"]
+    assert '"Order Completed" came, which is an exit' in said
+    assert "The mail 'reminder' was cancelled" in said
+
+
+def test_what_happened_before_a_merge_is_explained_after_it(world):
+    world.track("Product Added", None, anon="x", price=5, cart_id="c1")
+    world.track("Order Completed", None, anon="x")
+    world.identify("2", anon="x")
+    assert "Order Completed" in why(world, key="u:2")["sentence"]
+
+
+def test_the_latest_event_is_the_news_when_it_was_not_meant(world):
+    world.track("Product Added", price=5, cart_id="c1")
+    world.track("Order Completed")
+    world.advance(HOUR)
+    world.track("Product Added", price=0, cart_id="c1")
+    assert why(world)["sentence"].startswith('The latest "Product Added" (2026-09-21T15:13:20Z) is not meant')
+
+
+def test_a_segment_that_is_not_entered_yet_says_when_time_alone_will_do_it(world):
+    assert why(world, "back")["failing"]["seen"] == "never"
+    world.track("Order Completed")
+    answer = why(world, "back")
+    assert answer["could_turn_true_at"] == T0 + 30 * DAY
+    assert "2026-10-21T14:13:20Z" in answer["sentence"]
+
+
+def test_a_member_since_before_the_publish_is_told_so(world):
+    world.publish(plan_document([{**BACK, "entry": {"segment": "everybody"}}], {"everybody": {"everyone": True}}))
+    assert "nothing starts for who was in it" in why(world, "back")["sentence"]
+
+
+def test_a_held_out_person_is_told_so():
+    world = World(plan_document([journey(holdout="99.999%", goal={"event": "Order", "within": "P1D"})]))
+    world.track("Start")
+    assert why(world, "j")["status"] == "holdout"
+
+
+def test_a_skipped_mail_says_why_in_plain_english():
+    world = World(plan_document([journey(topic="offers")], topics={"offers": "required"}))
+    world.identify(traits={"email": "ann@home.example"})
+    assert why_mail(world, "mail")["sentence"].endswith(
+        "there would be no mail now: no consent for the topic 'offers'."
+    )
+    world.track("Start")
+    answer = why_mail(world, "mail")
+    assert answer["status"] == "decided"
+    assert answer["messages"][0]["reason"] == "no_consent: offers"
+    assert "was skipped" in answer["sentence"] and "no consent for the topic 'offers'" in answer["sentence"]
+
+
+def test_a_mail_that_went_out_and_what_came_after(world):
+    world.track("Product Added", price=5, cart_id="c1")
+    world.advance(30 * MINUTE)
+    world.deliver()
+    assert "was sent at" in why_mail(world)["sentence"]
+    world.advance(HOUR)
+    world.track("Product Added", price=5, cart_id="c1")
+    assert "Since then: cart: The latest" in why_mail(world)["sentence"]
+
+
+def test_templates_see_what_the_contract_says():
+    waits = {"wait_until": {"any": [{"event": "Reply"}]}}
+    steps = [waits, {"send": "mail"}]
+    document = plan_document(
+        [journey(entry={"event": "Start", "key": "properties.n"}, steps=steps)], templates={"mail": {"last": ["Visit"]}}
+    )
+    world = World(document)
+    world.identify(traits={"email": " Ann@Home.example", "firstName": "Ann", "id": "mine"})
+    for n in range(7):
+        world.track("Visit", n=n)
+    world.track("Start", n=7, context={"page": {"path": "/"}})
+    world.advance(MINUTE)
+    world.track("Reply", text="yes")
+    (message,) = world.messages.values()
+    context = render_context(world.state(), world.plan, message.run_id, world.now)
+    assert context["profile"] == {
+        "id": "1", "email": "ann@home.example", "firstName": "Ann", "timezone": "Europe/London",
+    }  # fmt: skip
+    assert context["event"] == {
+        "name": "Start", "properties": {"n": 7}, "context": {"page": {"path": "/"}}, "occurred_at": T0,
+    }  # fmt: skip
+    assert context["trigger"]["properties"] == {"text": "yes"}
+    assert context["run"] == {"key": "7", "journey": "j", "entered_at": T0}
+    assert [event["properties"]["n"] for event in context["last"]["Visit"]] == [6, 5, 4, 3, 2]
+    assert context["now"] == T0 + MINUTE
+    assert render_context(world.state(), world.plan, "no such run", world.now) is None
+
+
+def test_the_api_sees_a_whole_person(world):
+    world.track("Product Added", price=5, cart_id="c1")
+    world.say("ann@home.example", "offers", False)
+    view = checked_view(profile_view(world.state(), world.plan, world.now))
+    assert view["profile_id"] == "1" and view["email"] == "ann@home.example"
+    assert view["runs"][0]["status"] == "active" and view["runs"][0]["until"] == T0 + 30 * MINUTE
+    assert view["consent"]["topics"]["offers"] == {"given": False, "at": T0, "source": "page"}
+    assert view["consent"]["topics"]["marketing"] == {"given": True, "at": None, "source": "assumed"}
+
+
+def checked_view(view):
+    return json.loads(json.dumps(view))
