@@ -33,9 +33,8 @@ PRODUCTS = [
         ("22910", "Paper Chain Kit, Vintage Christmas", 2.95, "Christmas"),
     )
 ]
-FIRST_NAMES = tuple(
-    "Ada Bram Chloé Dmitri Elif Finn Grace Hugo Ines Jun Kofi Lena Mira Noor Oskar Priya Rosa Søren Tariq Uma Yara Zoë".split()
-)
+FIRST_NAMES = ("Ada", "Bram", "Chloé", "Dmitri", "Elif", "Finn", "Grace", "Hugo", "Ines", "Jun", "Kofi",
+               "Lena", "Mira", "Noor", "Oskar", "Priya", "Rosa", "Søren", "Tariq", "Yara", "Zoë")  # fmt: skip
 COUNTRIES = ("GB", "GB", "GB", "DE", "FR", "IE", "NL", "ES")
 ZONES = {"GB": "Europe/London", "DE": "Europe/Berlin", "FR": "Europe/Paris", "IE": "Europe/Dublin",
          "NL": "Europe/Amsterdam", "ES": "Europe/Madrid"}  # fmt: skip
