@@ -5,8 +5,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from heliograph.adapters.smtp.url import BadUrl, Relay, parse_url
-from heliograph.adapters.smtp.wire import MAX_LINE, Offer, ProtocolError, Refused, Reply, ReplyReader
-from heliograph.adapters.smtp.wire import envelope, read_offer, stuffed
+from heliograph.adapters.smtp.wire import (
+    MAX_LINE,
+    Offer,
+    ProtocolError,
+    Refused,
+    Reply,
+    ReplyReader,
+    envelope,
+    read_offer,
+    stuffed,
+)
 
 LINES = st.lists(st.text(st.characters(codec="ascii", exclude_characters="\r\n"), max_size=30), min_size=1, max_size=8)
 

@@ -12,9 +12,10 @@ so a message costs one round trip.  DATA stands last in its group, as the RFC as
 when a's body is: before that a refusal of a may still need RSET.  Without PIPELINING every command waits for its
 answer and nothing goes behind.
 
-Replies are matched to what was asked strictly in order (:attr:`Carrier._expected`).  A parcel ends in exactly one of:
-a verdict; ``returned`` to the pool, when a connection that had served before turns out to be closed and nothing of the
-parcel can have been accepted; ``untouched``, when nothing of it was written.  ``unknown`` is said only when the final dot was handed to the kernel.
+Replies are matched to what was asked strictly in order (:attr:`Carrier._expected`).  A parcel ends in exactly one of: a
+verdict; ``returned`` to the pool, when a connection that had served before turns out to be closed and nothing of the
+parcel can have been accepted; ``untouched``, when nothing of it was written.  ``unknown`` is said only when the final
+dot was handed to the kernel.
 """
 
 import asyncio
