@@ -61,7 +61,7 @@ function status(message) {
 
 async function showMessages() {
   const { messages } = await api("messages?limit=20");
-  fill("messages", messages.map((m) => row([element("td", "soft", clock(m.sent_at || m.created_at)), element("td", "", m.address || m.profile_id), element("td", "", m.template), element("td", "soft", m.journey), status(m)])), "no-messages");
+  fill("messages", messages.map((m) => row([element("td", "soft when", clock(m.sent_at || m.created_at)), element("td", "", m.address || m.profile_id), element("td", "", m.template), element("td", "soft", m.journey), status(m)])), "no-messages");
 }
 
 async function showPlan() {
@@ -80,10 +80,17 @@ async function refresh() {
   setTimeout(refresh, REFRESH_MS);
 }
 
+// What happened, in the words of the tables.
+function told(item) {
+  if (item.kind === "message") return `${item.template} ${item.status}`;
+  if (item.kind === "segment") return `${item.on ? "into" : "out of"} ${item.segment}`;
+  return item.name || item.kind;
+}
+
 function live(item) {
   const li = element("li");
   const time = element("time", "", clock(item.at));
-  li.append(time, element("span", "what", item.what || item.name || item.kind), element("span", "who", item.who || item.profile_id || ""));
+  li.append(time, element("span", "what", told(item)), element("span", "who", item.who || item.profile_id || ""));
   const list = byId("live");
   list.prepend(li);
   while (list.children.length > LIVE_ROWS) list.lastChild.remove();
