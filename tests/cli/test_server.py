@@ -193,3 +193,14 @@ def test_a_second_server_on_the_same_data_or_port_says_so(server: str, tmp_path:
     assert done.returncode == 1
     assert f"port {port}" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_send_test_of_an_unknown_template_names_the_nearest(run: Run, server: str) -> None:
+    said = run("send-test", "welcom", "--to", "a@example.com", "--url", server)
+    assert (said.code, said.err) == (1, "no template is called 'welcom'; did you mean welcome?\n")
+
+
+def test_messages_of_an_unknown_status_name_the_nearest(run: Run, server: str) -> None:
+    said = run("messages", "--status", "snt", "--url", server)
+    assert (said.code, said.err) == (1, "no status is called 'snt'; did you mean sent?\n")
+    assert run("messages", "--status", "bounced", "--url", server).out == "no messages with the status bounced\n"

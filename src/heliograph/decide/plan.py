@@ -198,7 +198,7 @@ class _Parts:
     def _warn_lists(self) -> None:
         for name in sorted(self.context.lists):
             message = f"{name!r} is no segment of this project: taken for an imported list"
-            self.context.warn(("segments",), message, nearest(name, self.context.segments))
+            self.context.warn(("segments", name), message, nearest(name, self.context.segments))
 
 
 def _mapping(keys: dict[str, Any], name: str, context: Context) -> dict[str, Any]:

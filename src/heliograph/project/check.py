@@ -2,7 +2,7 @@
 start of a server share."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -15,6 +15,7 @@ from heliograph.decide.times import TZDATA_VERSION
 from heliograph.project import paths
 from heliograph.project.finding import Finding, ProjectError, in_order
 from heliograph.project.folder import Folder, TemplateSource, read_folder
+from heliograph.project.yaml import NodePath
 
 FORMAT = 1
 """Of the plan document."""
@@ -201,7 +202,24 @@ def _compile(document: dict[str, Any], folder: Folder) -> list[Finding]:
     else:
         shown = [(problem, True) for problem in plan.warnings]
     return [
-        Finding(*folder.locate(problem.path), problem.message, problem.hint, warning)
+        Finding(*folder.locate(_place(problem.path, document, folder)), problem.message, problem.hint, warning)
         for problem, warning in shown
         if not folder.is_broken(problem.path)
     ]
+
+
+def _place(path: NodePath, document: dict[str, Any], folder: Folder) -> NodePath:
+    """Where to show a problem: a segment that is not there is shown where it is asked for first."""
+    if path[:1] != ("segments",) or len(path) < 2 or folder.has(path):
+        return path
+    parts = {kind: document[kind] for kind in ("segments", "journeys")}
+    return next(_asking(parts, path[1], ()), path)
+
+
+def _asking(node: Any, segment: str | int, path: NodePath) -> Iterator[NodePath]:
+    """Paths of every ``in_segment: SEGMENT``."""
+    inner = node.items() if isinstance(node, dict) else enumerate(node) if isinstance(node, list) else ()
+    for key, value in inner:
+        if key == "in_segment" and value == segment:
+            yield (*path, key)
+        yield from _asking(value, segment, (*path, key))

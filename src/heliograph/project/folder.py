@@ -61,6 +61,10 @@ class Folder:
                 return file, read.line(path[size:]) if read else None
         return ("heliograph.toml" if parts[:1] == ("project",) else parts[0] if parts else "."), None
 
+    def has(self, path: NodePath) -> bool:
+        """Whether a file stands behind this path."""
+        return any(tuple(map(str, path[:size])) in self._sources for size in (1, 2))
+
     def report(self, file: str, line: int | None, message: str, hint: str = "", *, warning: bool = False) -> None:
         self.findings.append(Finding(file, line, message, hint, warning))
 
