@@ -67,7 +67,7 @@ def cost(plan: decide.Plan, count: int, people: int) -> Cost:
     records = list(plans.records(count, people, plan))
     third = (count - people) // 3
     here = People(plan)
-    here.play(records[:-2 * third])
+    here.play(records[: -2 * third])
     gc.collect()
     gc.freeze()
     here.effects = 0
@@ -77,9 +77,7 @@ def cost(plan: decide.Plan, count: int, people: int) -> Cost:
     decode = cpu_us(here.read, len(here.states))
     gc.unfreeze()
     size = sum(map(len, here.blobs.values())) / len(here.blobs)
-    return Cost(
-        step=step, whole=whole, decode=decode, encode=encode, effects=here.effects / third, blob_bytes=size
-    )
+    return Cost(step=step, whole=whole, decode=decode, encode=encode, effects=here.effects / third, blob_bytes=size)
 
 
 def cpu_us(work: Callable[[], None], count: int) -> float:
@@ -96,7 +94,7 @@ def run(report: Report, folder: Path, quick: bool) -> None:
         plan = decide.compile_plan(plans.document(segments, journeys, idle), 1)
         compiled = time.perf_counter() - started
         ours = costs[idle] = cost(plan, count, people)
-        name = f"{segments:,} segments + {journeys} journeys" + (f", {idle:,} more that it cannot touch" if idle else "")
+        name = f"{segments:,} segments + {journeys} journeys" + (f", {idle:,} more out of reach" if idle else "")
         report.add(
             "decide", f"step alone, {name}", 1e6 / ours.step, "events/s a core", target="60,000", cpu_us=ours.step,
             processes=1, note=f"{ours.effects:.1f} effects an event; plan compiled in {compiled:.1f} s",

@@ -1,6 +1,7 @@
 """What the engine is compared with: the same embedded Granian with less behind it.  ``python -m bench.edge KIND``.
 
-``echo``: a bare handler that reads the body, decodes the call and answers.  ``door``: our door, its engine keeps nothing.
+``echo``: a bare handler that reads the body, decodes the call and answers.  ``door``: ours, before an engine that
+keeps nothing.
 """
 
 import asyncio

@@ -12,8 +12,8 @@ SHORT_UNITS = {"ratio": "x"}
 
 
 class Figure(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """``value`` None: not measured, and ``note`` says what to install.  ``target``: design, section 10.  ``beside``: the
-    limit or peer of the same run.  ``cpu_us``: CPU time of our processes for each event or message."""
+    """``value`` None: not measured, and ``note`` says why.  ``target``: design, section 10.  ``beside``: the limit or
+    peer of the same run.  ``cpu_us``: CPU time of our processes for each event or message."""
 
     bench: str
     name: str

@@ -132,7 +132,8 @@ def _singles(report: Report, server: Server, folder: Path, seconds: float, limit
     ours = hammer(folder, server.url, SINGLE, CONNECTIONS, seconds, pid)
     beside = ", ".join(f"{what} {amount(one.rate)}/s at {amount(one.cpu_us)} us" for what, one in limits.items())
     report.add(
-        "ingest", "durable and decided, one event a request", ours.rate, "events/s", beside=beside + "; RudderStack 1.7k/s",
+        "ingest", "durable and decided, one event a request", ours.rate, "events/s",
+        beside=beside + "; RudderStack 1.7k/s",
         cpu_us=ours.cpu_us, processes=len(server.family), note=f"{CONNECTIONS} connections: {ours.text}",
     )  # fmt: skip
     report.add(
@@ -185,4 +186,3 @@ def _shop(report: Report, folder: Path, seconds: float) -> None:
             cpu_us=cpu / count * 1e6, processes=len(server.family),
             note=f"4 batches under way; ten kinds of events, 20,000 people, merges; statuses {statuses}",
         )  # fmt: skip
-

@@ -64,14 +64,13 @@ class Trial:
 
     def say(self, report: Report, targets: tuple[str, str, str] = ("", "", "")) -> None:
         late, out = self.outcome.late_ms, self.outcome
-        note = f"{len(self.latencies)} mails, {self.lost} missing after {SETTLE_S} s; we kept {self.busy:.2f} cores busy, "
-        note += f"the load {out.cpu_s / self.seconds:.2f}; its requests left late by {late:.1f} ms (p99)"
+        note = f"{len(self.latencies)} mails, {self.lost} missing after {SETTLE_S} s; we kept {self.busy:.2f} cores busy"
+        note += f", the load {out.cpu_s / self.seconds:.2f}; its requests left {late:.1f} ms late (p99)"
         if set(out.statuses) - {"200"}:
             note += f"; statuses {out.statuses}"
         for share, target, more in zip((0.5, 0.99, 0.999), targets, (note, "", ""), strict=True):
-            value = percentile(self.latencies, share)
             report.add(
-                "latency", f"event to 250, {self.name}, p{share * 100:g}", None if value == float("inf") else value, "ms",
+                "latency", f"event to 250, {self.name}, p{share * 100:g}", percentile(self.latencies, share), "ms",
                 target=target, beside=PEERS, cpu_us=self.cpu_us, processes=self.processes, note=more,
             )  # fmt: skip
         answered = percentile(out.answered_ms, 0.99)

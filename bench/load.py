@@ -35,8 +35,8 @@ class Plan(msgspec.Struct, frozen=True):
 
 
 class Outcome(msgspec.Struct, frozen=True):
-    """``due_ns``: when each order was due (CLOCK_MONOTONIC), in order; ``orders`` their ids.  ``late_ms``: by how much requests left late
-    because this process was busy, the 99th of a hundred.  ``answered_ms``: due to 200, sorted, of all requests."""
+    """``due_ns``: when each order was due (CLOCK_MONOTONIC), in order; ``orders``: their ids.  ``late_ms``: by how much
+    requests left late because this process was busy (p99).  ``answered_ms``: due to 200, sorted, of all requests."""
 
     due_ns: list[int]
     orders: list[str]

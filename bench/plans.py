@@ -47,7 +47,7 @@ def _journey(n: int) -> dict[str, Any]:
 
 def document(segments: int, journeys: int, idle: int = 0) -> dict[str, Any]:
     named = {f"s{n}": _segment(n) for n in range(segments)} | {f"i{n}": _idle_segment(n) for n in range(idle)}
-    template = {"name": "mail", "version": "v1", "class": "marketing", "freshness_ms": None, "last": []}
+    template: dict[str, Any] = {"name": "mail", "version": "v1", "class": "marketing", "freshness_ms": None, "last": []}
     return {
         "format": 1,
         "tzdata": "2026.1",

@@ -20,6 +20,7 @@ from bench.processes import end
 
 END = b"\r\n.\r\n"
 HELLO = b"250-sink\r\n250-PIPELINING\r\n250-8BITMIME\r\n250 SMTPUTF8\r\n"
+ANSWERS = {b"EHLO": HELLO, b"HELO": HELLO, b"DATA": b"354 go\r\n", b"QUIT": b"221 bye\r\n"}
 
 
 class Sink(asyncio.Protocol):
@@ -60,22 +61,17 @@ class Sink(asyncio.Protocol):
         verb = line[:4].upper()
         if verb == b"DATA":
             self._in_data = True
-            return b"354 go\r\n"
-        elif verb in (b"EHLO", b"HELO"):
-            return HELLO
-        elif verb == b"QUIT":
-            return b"221 bye\r\n"
-        return b"250 2.1.0 ok\r\n"
+        return ANSWERS.get(verb, b"250 2.1.0 ok\r\n")
 
 
-async def receive(out: Path) -> None:
+async def receive() -> bytes:
     kept: list[tuple[str, int]] = []
     loop, stop = asyncio.get_running_loop(), asyncio.Event()
     loop.add_signal_handler(signal.SIGTERM, stop.set)
     server = await loop.create_server(lambda: Sink(kept), "127.0.0.1", 0, backlog=512)
     print(server.sockets[0].getsockname()[1], flush=True)
     await stop.wait()
-    out.write_bytes(msgspec.msgpack.encode(kept))
+    return msgspec.msgpack.encode(kept)
 
 
 class Receiver:
@@ -114,4 +110,4 @@ def receiver(folder: Path) -> Iterator[Receiver]:
 
 if __name__ == "__main__":
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        runner.run(receive(Path(sys.argv[1])))
+        Path(sys.argv[1]).write_bytes(runner.run(receive()))

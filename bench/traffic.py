@@ -10,6 +10,8 @@ import msgspec
 from heliograph.simulate.client import Job
 from heliograph.simulate.shop import PRODUCTS, Shop
 
+__all__ = ["BATCH", "PRODUCTS", "address", "batches", "buyer", "encode", "identify", "mixed", "order", "shop_batches"]
+
 BATCH = 100
 """Events in a batch (design, section 10)."""
 
@@ -29,12 +31,11 @@ def identify(number: int) -> dict[str, Any]:
     return {"type": "identify", "messageId": f"known-{number}", "userId": buyer(number), "traits": traits}
 
 
-def order(number: int, turn: int) -> dict[str, Any]:
+def order(number: int, turn: int, series: int) -> dict[str, Any]:
     """A call that sends one mail at once, whatever came before: a new order id for each."""
     lines = [{**product, "quantity": 1 + turn % 3} for product in PRODUCTS[turn % 7 : turn % 7 + 3]]
-    total = round(sum(line["price"] * line["quantity"] for line in lines), 2)
-    properties = {"order_id": f"o-{number}-{turn}", "total": total, "currency": "GBP", "products": lines}
-    name = {"messageId": f"order-{number}-{turn}", "userId": buyer(number)}
+    properties = {"order_id": f"o-{series}-{number}-{turn}", "total": 19.95, "currency": "GBP", "products": lines}
+    name = {"messageId": f"order-{series}-{number}-{turn}", "userId": buyer(number)}
     return {"type": "track", "event": "Order Completed", **name, "properties": properties}
 
 
@@ -58,7 +59,7 @@ def mixed(sends: float, others: float, seconds: float, seed: int, buyers: int) -
     """Orders as single requests and shop traffic in batches, each a Poisson process of its own, in order of time; an
     order's ``events`` is 1."""
     turns = enumerate(poisson(sends, seconds, seed))
-    singles = [Job(at, 1, b"/v1/track", encode(order(n % buyers, n // buyers))) for n, at in turns]
+    singles = [Job(at, 1, b"/v1/track", encode(order(n % buyers, n // buyers, seed))) for n, at in turns]
     instants = list(poisson(others / BATCH, seconds, seed + 1))
     bodies = shop_batches(len(instants), seed, profiles=20_000)
     many = [Job(at, BATCH, b"/v1/batch", body) for at, body in zip(instants, bodies, strict=True)]
