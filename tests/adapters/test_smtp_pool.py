@@ -10,7 +10,7 @@ from msgspec.structs import replace
 
 from heliograph.adapters.smtp import Limits, Pool, Relay, parse_url
 from heliograph.ports import Parcel, Verdict
-from tests.smtp_servers import Ledger, Receiver, listening
+from tests.smtp_servers import STALL, Ledger, Receiver, listening
 
 LIMITS = Limits(connections=2, connect_s=2, quit_s=0.2, backoff_first_s=0.05)
 BODY = b"Subject: hello\r\n\r\nHello\r\n"
@@ -211,3 +211,13 @@ async def _until_it_listens(port: int) -> None:
             writer.close()
             await writer.wait_closed()
             return
+
+
+async def test_closing_while_connecting_leaves_nothing_behind() -> None:
+    async with listening(Receiver(rules={"greeting": STALL})) as receiver:
+        ledger = Ledger()
+        pool = pool_to(receiver, ledger)
+        pool.post(parcel(0))
+        await receiver.until(lambda: receiver.connections)
+        await pool.close(0.1)
+    assert not ledger.verdicts and not ledger.asked

@@ -84,7 +84,8 @@ class Pool:
         leaving = list(self._carriers)
         for carrier in leaving:
             carrier.leave()
-        await asyncio.gather(*(carrier.closed.wait() for carrier in leaving), return_exceptions=True)
+        await asyncio.gather(*self._opening, return_exceptions=True)
+        await asyncio.gather(*(carrier.closed.wait() for carrier in leaving))
 
     # -- Owner, for carriers --
 
