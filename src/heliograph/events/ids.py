@@ -4,7 +4,6 @@ Equal inputs give equal ids on every machine and in every version; different tup
 concatenation, because each part carries its type and its length.  These encodings are on disk: never change them.
 """
 
-from base64 import b32encode
 from hashlib import blake2b
 
 BUCKETS = 1024
@@ -13,8 +12,15 @@ BUCKETS = 1024
 WORKSPACE = 0
 """The only workspace today; every stored key and every id tuple begins with it."""
 
+_ALPHABET = "abcdefghijklmnopqrstuvwxyz234567"
+_PAIRS = [first + second for first in _ALPHABET for second in _ALPHABET]
+"""Two base32 characters by their ten bits: every event needs a few ids, and ``base64.b32encode`` takes 6 us for each."""
+
 
 def _tagged(part: str | int | bytes | None) -> bytes:
+    if type(part) is str:  # nearly always
+        raw = part.encode()
+        return b"s" + len(raw).to_bytes(4, "big") + raw
     match part:
         case None:
             return b"n\x00\x00\x00\x00"
@@ -24,18 +30,27 @@ def _tagged(part: str | int | bytes | None) -> bytes:
             text = str(int(part)).encode()
             return b"i" + len(text).to_bytes(4, "big") + text
         case _:
-            raw = part.encode()
-            return b"s" + len(raw).to_bytes(4, "big") + raw
+            return _tagged(str(part))
+
+
+_PREFIX = _tagged(WORKSPACE)
 
 
 def digest(*parts: str | int | bytes | None) -> bytes:
     """16 bytes of blake2b over the tagged tuple (workspace, *parts)."""
-    return blake2b(_tagged(WORKSPACE) + b"".join(map(_tagged, parts)), digest_size=16).digest()
+    return blake2b(_PREFIX + b"".join(map(_tagged, parts)), digest_size=16).digest()
 
 
 def make_id(*parts: str | int | bytes | None) -> str:
     """26 lower-case base32 characters naming the tuple (workspace, *parts)."""
-    return b32encode(digest(*parts))[:26].decode().lower()
+    bits, pairs = int.from_bytes(digest(*parts), "big") << 2, _PAIRS
+    high, low = bits >> 60, bits & 0xFFF_FFFF_FFFF_FFFF
+    return (
+        f"{pairs[high >> 60]}{pairs[high >> 50 & 1023]}{pairs[high >> 40 & 1023]}{pairs[high >> 30 & 1023]}"
+        f"{pairs[high >> 20 & 1023]}{pairs[high >> 10 & 1023]}{pairs[high & 1023]}"
+        f"{pairs[low >> 50]}{pairs[low >> 40 & 1023]}{pairs[low >> 30 & 1023]}"
+        f"{pairs[low >> 20 & 1023]}{pairs[low >> 10 & 1023]}{pairs[low & 1023]}"
+    )
 
 
 def share(*parts: str | int | bytes | None) -> float:
