@@ -44,7 +44,6 @@ class Chunk:
                              dead_letters={}, meta={})  # fmt: skip
         self.offers: list[MessageRow] = []
         self.news: list[dict[str, Any]] = []
-        self.facts: dict[str, int] = {}
         self.duplicate = False
         self.watched = False
         self._clock = clock
@@ -102,7 +101,7 @@ class Chunk:
         if key not in self._deadlines:
             self._deadlines[key] = decide.deadline(state)
         state, effects = decide.step(state, record, desk.plan)
-        desk.states.write(key, state)
+        desk.states.open[key] = state
         for effect in effects:
             _APPLY[type(effect)](self, record, effect)
 
@@ -173,7 +172,6 @@ class Chunk:
 
     def _fact(self, record: Record, effect: fx.Fact) -> None:
         self.commit.journal.append((record.key, JournalRow(effect.at, effect.kind, effect.data, self.desk.position)))
-        self.facts[effect.kind] = self.facts.get(effect.kind, 0) + 1
         self.desk.tally.note(effect.kind, effect.data)
 
     def _duplicate(self, _record: Record, _effect: fx.Duplicate) -> None:
@@ -261,6 +259,10 @@ class Chunk:
         """How many records of each kind."""
         bodies = Counter(type(record.body) for _, record in self.commit.log)
         return {body.__name__: count for body, count in bodies.items()}
+
+    def facts(self) -> dict[str, int]:
+        """How many facts of each kind."""
+        return Counter(row.kind for _, row in self.commit.journal)
 
     def statuses(self) -> dict[str, int]:
         """How many messages came to each status."""

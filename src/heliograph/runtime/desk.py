@@ -44,7 +44,9 @@ class Desk:
         self.messages: Recent[str, MessageRow] = Recent(MESSAGES)
         self._words: Recent[str, dict[str, LedgerRow]] = Recent(ADDRESSES)
         self._holders: Recent[str, frozenset[str]] = Recent(ADDRESSES)
-        self.published: Published | None = None
+        self.published: Published
+        """The plan in force; unset as long as none was ever published."""
+        self.plan: decide.Plan
         self.reload()
 
     # -- life of a chunk --
@@ -70,23 +72,21 @@ class Desk:
         self.tally = Tally.load(self.store)
         self._reload_plan()
 
+    @property
+    def planned(self) -> bool:
+        """Whether any plan was ever published."""
+        return hasattr(self, "plan")
+
     def _reload_plan(self) -> None:
         row = self.store.plan()
-        if row is None:
-            self.published = None
-        elif self.published is None or self.published.plan.version != row.version:
+        if row is not None and not (self.planned and self.plan.version == row.version):
             plan = decide.compile_plan(msgspec.json.decode(row.document), row.version)
-            self.published = Published(plan, self.compile_schema)
+            self.use(Published(plan, self.compile_schema))
 
-    @property
-    def in_force(self) -> Published:
-        if self.published is None:
-            raise RuntimeError("no plan is published")
-        return self.published
-
-    @property
-    def plan(self) -> decide.Plan:
-        return self.in_force.plan
+    def use(self, published: Published) -> None:
+        """This plan is in force from the next record on."""
+        self.published = published
+        self.plan = published.plan
 
     # -- states --
 

@@ -120,7 +120,7 @@ class EmbeddedEngine:
     async def start(self, document: dict[str, Any] | None = None, *, socket: Path | None = None) -> None:
         """Recover, publish ``document`` if there is no plan yet, begin to accept.  ``socket``: where mailers call."""
         self._processor.start()
-        if self._desk.published is None:
+        if not self._desk.planned:
             if document is None:
                 raise PlanRefused([("", "this store has no plan yet, and none was given")])
             await self.publish(document)
@@ -297,7 +297,7 @@ class EmbeddedEngine:
         self.meter.watch("messages_claimed", lambda: outbox.claimed)
         self.meter.watch("mailers", lambda: len(self.dispatcher.mailers))
         self.meter.watch("disk_full", lambda: int(self._processor.full))
-        self.meter.watch("plan_version", lambda: self._desk.plan.version if self._desk.published else 0)
+        self.meter.watch("plan_version", lambda: self._desk.plan.version if self._desk.planned else 0)
         self.meter.watch_many("store", self.store.counts)
 
 

@@ -195,7 +195,7 @@ class Processor:
         self._meter.observe("chunk_records", chunk.records)
         for kind, count in chunk.kinds().items():
             self._meter.count("records_total", kind, count)
-        for kind, count in chunk.facts.items():
+        for kind, count in chunk.facts().items():
             self._meter.count("facts_total", kind, count)
         for status, count in chunk.statuses().items():
             self._meter.count("messages_total", status, count)

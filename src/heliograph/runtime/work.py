@@ -6,6 +6,7 @@ then begins afresh), and ends by :meth:`Work.settled` once that chunk is on disk
 """
 
 import asyncio
+from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import Generic, TypeVar
 
@@ -111,8 +112,8 @@ class Collect(Call[list[Result]]):
         return True
 
     def settled(self) -> None:
-        for result in self.result:
-            self._meter.count("events_total", result.status)
+        for status, count in Counter(result.status for result in self.result).items():
+            self._meter.count("events_total", status, count)
         super().settled()
 
 
@@ -128,7 +129,7 @@ def admit(chunk: Chunk, arrival: Arrival) -> Result:
     key = key_of(event)
     if key is None:
         return Result(arrival.message_id, "refused", "no userId, anonymousId or traits.email")
-    if complaint := schema_complaint(chunk.desk.in_force, event):
+    if complaint := schema_complaint(chunk.desk.published, event):
         return Result(arrival.message_id, "dead_letter", complaint)
     duplicate = chunk.append_event(event, key)
     return Result(arrival.message_id, "duplicate" if duplicate else "accepted")
@@ -225,7 +226,7 @@ class SwitchPlan(Call[None]):
         at = chunk.now()
         chunk.commit.plan = PlanRow(self._published.plan.version, self._document, at)
         chunk.commit.meta.update(self._meta(at))
-        chunk.desk.published = self._published
+        chunk.desk.use(self._published)
 
 
 class Touches(Call[None]):
