@@ -456,3 +456,20 @@ class TestLive:
             kinds = [(await live.get())["kind"] for _ in range(4)]
             assert {"event", "message"} <= set(kinds)
             live.close()
+
+
+class TestPinned:
+    async def test_an_old_version_stays_in_the_plan_while_it_has_runs_and_then_goes(self, store: Store) -> None:
+        async with running(store) as engine:
+            await send(engine, identify(email=ADDRESS), call("Product Added", cart_id="c1"))
+            (first,) = [version for name, version in engine.plan.all_journeys if name == "cart"]
+            for priority in (1, 2):
+                document = shop()
+                document["journeys"]["cart"]["priority"] = priority
+                await engine.publish(document)
+            assert ("cart", first) in engine.plan.all_journeys
+            await send(engine, call("Order Completed"))
+            document = shop()
+            document["journeys"]["cart"]["priority"] = 3
+            await engine.publish(document)
+            assert ("cart", first) not in engine.plan.all_journeys

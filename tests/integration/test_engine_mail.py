@@ -82,6 +82,7 @@ async def test_a_message_is_offered_passes_its_commit_point_and_is_sent(store: S
         row = only(engine)
         assert (row.sent_at, row.reason, row.outcomes) == (T0 + 5, "250 2.0.0 ok", [("sent", T0 + 5, False)])
         await until(lambda: engine.journey_counts()["confirmation"]["finished"] == 1)
+        assert engine.journey_counts()["confirmation"]["sent"] == 1
 
 
 async def test_an_exit_before_the_commit_point_always_wins(store: Store, socket: Path) -> None:
@@ -124,8 +125,9 @@ async def test_stale_mail_expires(store: Store, socket: Path) -> None:
         await order(engine)
         assert only(engine).not_after == T0 + HOUR
         clock.advance(2 * HOUR)
-        await PuppetMailer.connect(socket)
+        mailer = await PuppetMailer.connect(socket)
         await until(lambda: status(engine) == "expired")
+        await mailer.close()
         assert only(engine).reason == "stale"
 
 

@@ -394,6 +394,7 @@ def end(turn: Turn, run: Run, reason: str, by: dict[str, Any] | None = None) -> 
     turn.fact(
         "run_ended",
         journey=run.journey,
+        version=run.version,
         run_id=run.run_id,
         entry_key=run.entry_key,
         reason=reason,
