@@ -7,7 +7,7 @@ is a fact with its reason.  ``run_id = H(key, journey, entry key, cause)``: the 
 from typing import Any, Final
 
 from heliograph.decide import runs
-from heliograph.decide.conditions import first_failing
+from heliograph.decide.conditions import failing_leaf
 from heliograph.decide.program import Journey
 from heliograph.decide.state import MAX_ENTRY_KEYS, MAX_RUN_BYTES, MAX_RUNS, Run, pack, set_timer
 from heliograph.decide.times import describe
@@ -70,8 +70,9 @@ def _objection(
     if active is not None and entry.on_repeat == "ignore":
         return "already_active", {"run_id": active.run_id}
     if entry.condition is not None and not entry.condition.truth(turn.person, turn.t):
-        failing = first_failing(entry.condition.explain(turn.person, turn.t))
-        return "if_false", {"condition": failing.text, "seen": failing.seen} if failing is not None else {}
+        failing = failing_leaf(entry.condition, turn.person, turn.t)
+        seen = {} if failing is None else {"condition": failing.text, "seen": failing.seen(turn.person, turn.t)}
+        return "if_false", seen
     if active is None and (again := _reentry(turn, journey, key)) is not None:
         return "reentry", again
     if active is None and len(turn.state.runs) >= MAX_RUNS:

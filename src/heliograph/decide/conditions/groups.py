@@ -24,8 +24,11 @@ class Group(msgspec.Struct, frozen=True):
     def next_flip(self, view: View, t: int) -> int | None:
         if not self.timed:
             return None
-        edges = (part.next_flip(view, t) for part in self.parts if part.timed)
-        return min((edge for edge in edges if edge is not None), default=None)
+        earliest = None
+        for part in self.parts:  # a generator costs more than what it asks
+            if part.timed and (edge := part.next_flip(view, t)) is not None and (earliest is None or edge < earliest):
+                earliest = edge
+        return earliest
 
     def explain(self, view: View, t: int) -> Explanation:
         return Explanation(
