@@ -141,6 +141,7 @@ async def running(
         await http.start()
         stack.push_async_callback(http.stop, HTTP_DRAIN_S)
         stack.push_async_callback(engine.stop, DRAIN_S)  # before the door closes: who still calls hears 503
+        stack.callback(supervisor.expect_end)
         base_url = f"http://{http.host}:{http.port}" if follow_port else settings.project.base_url
         engine.dispatcher.settings = msgspec.structs.replace(engine.dispatcher.settings, base_url=base_url)
         first = None if store.plan() is not None else document() if callable(document) else document

@@ -1,11 +1,13 @@
 """Keys: whose event is this?  A pure function of the record (design, section 4)."""
 
 import unicodedata
+from functools import lru_cache
 
 from heliograph.events.event import Event
 from heliograph.events.ids import make_id
 
 
+@lru_cache(maxsize=16_384)
 def normalise_address(address: str) -> str | None:
     """Trimmed, lower-cased, domain as A-label, nothing else; None when it cannot be an address.
 

@@ -36,9 +36,13 @@ class Supervisor:
     def start(self) -> None:
         self._tasks = [asyncio.create_task(self._keep(), name=f"mailer-{n}") for n in range(self._count)]
 
+    def expect_end(self) -> None:
+        """Mailers are about to be drained: one that ends now stays ended."""
+        self._ending = True
+
     async def stop(self, patience_s: float = 5.0) -> None:
         """End them: they finish what is past its commit point, for at most ``patience_s``."""
-        self._ending = True
+        self.expect_end()
         for process in self._processes:
             with contextlib.suppress(ProcessLookupError):
                 process.terminate()
