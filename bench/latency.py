@@ -64,7 +64,7 @@ class Trial:
 
     def say(self, report: Report, targets: tuple[str, str, str] = ("", "", "")) -> None:
         late, out = self.outcome.late_ms, self.outcome
-        note = f"{len(self.latencies)} mails, {self.lost} missing after {SETTLE_S} s; we kept {self.busy:.2f} cores busy"
+        note = f"{len(self.latencies)} mails, {self.lost} missing; we kept {self.busy:.2f} cores busy"
         note += f", the load {out.cpu_s / self.seconds:.2f}; its requests left {late:.1f} ms late (p99)"
         if set(out.statuses) - {"200"}:
             note += f"; statuses {out.statuses}"

@@ -42,11 +42,11 @@ def run(report: Report, folder: Path, quick: bool) -> None:
 
 
 def _letters(report: Report, runner: asyncio.Runner, folder: Path, port: int, scale: float, kept: Sent) -> None:
-    speeds = {kind: speed(kind, scale) for kind in ("rsa2048", "ed25519")}
+    rsa, ed25519 = (speed(kind, scale) for kind in ("rsa2048", "ed25519"))
     count = round(8_000 * scale)
     for scheme in letters.SCHEMES:
         sent = runner.run(mailing.send_letters(folder, port, scheme, count, 1))
-        beside = f"openssl speed on a core: rsa2048 {amount(speeds['rsa2048'])}/s, ed25519 {amount(speeds['ed25519'])}/s"
+        beside = f"openssl speed on a core: rsa2048 {amount(rsa)}/s, ed25519 {amount(ed25519)}/s"
         beside = f"smtp-source -d {amount(kept.rate)}/s" if scheme == "none" else beside
         report.add(
             "mail", f"personalised messages of 10 KB, {DKIM[scheme]}", sent.rate, "messages/s", beside=beside,
@@ -55,7 +55,7 @@ def _letters(report: Report, runner: asyncio.Runner, folder: Path, port: int, sc
         if scheme == "none":
             report.add("mail", "share of smtp-source -d", sent.rate / kept.rate, "ratio", target="0.5")
         if scheme == "rsa":
-            share = sent.rate / speeds["rsa2048"]
+            share = sent.rate / rsa
             report.add("mail", "share of openssl speed rsa2048 on the core that signs", share, "ratio", target="0.8")
     for scheme in ("none", "rsa"):
         sent = runner.run(mailing.send_letters(folder, port, scheme, count, 2))

@@ -5,7 +5,7 @@ import contextlib
 import subprocess
 import sys
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import msgspec
@@ -149,22 +149,22 @@ def settings(port: int, scheme: str) -> MailerSettings:
     )  # fmt: skip
 
 
-@contextlib.asynccontextmanager
-async def mailers(socket: Path, count: int) -> AsyncIterator[list[int]]:
+@contextlib.contextmanager
+def mailers(socket: Path, count: int) -> Iterator[list[int]]:
     command = [sys.executable, "-m", "heliograph.runtime.mailer", "--socket", str(socket)]
     running = [subprocess.Popen(command, start_new_session=True) for _ in range(count)]
     try:
         yield [one.pid for one in running]
     finally:
         for one in running:
-            await asyncio.to_thread(end, one)
+            end(one)
 
 
 async def send_letters(folder: Path, port: int, scheme: str, count: int, processes: int) -> Sent:
     """Through real mailer processes."""
     office, path = Office(settings(port, scheme), count, processes), folder / f"{scheme}-{processes}.sock"
     server = await asyncio.get_running_loop().create_unix_server(lambda: Desk(office), str(path))
-    async with mailers(path, processes) as pids:
+    with mailers(path, processes) as pids:
         await office.ready.wait()
         cpu, started = cpu_s(pids), time.monotonic()
         office.begin()

@@ -9,7 +9,7 @@ from email.message import EmailMessage
 from email.utils import formatdate, make_msgid
 from typing import Any
 
-import dkim
+import dkim  # type: ignore[import-untyped]
 import jinja2
 from fastapi import FastAPI
 

@@ -3,6 +3,7 @@
 import gc
 import time
 from collections.abc import Callable
+from datetime import UTC
 from pathlib import Path
 
 import jinja2
@@ -13,6 +14,8 @@ from bench.figures import Report, amount
 from heliograph import render
 from heliograph.render import mime
 from heliograph.render.dkim import sign_all
+from heliograph.render.liquid import render as liquid_render
+from heliograph.render.message import _Mail
 
 
 def cpu_us(once: Callable[[int], object], count: int) -> float:
@@ -56,12 +59,10 @@ def _bodies(report: Report, count: int, contexts: list[dict[str, object]]) -> No
     theirs = cpu_us(lambda n: plain.render(**contexts[n % 50]), count)
     jinjas = cpu_us(lambda n: jinja.render(**contexts[n % 50]), count)
     template = render.load(letters.template())
-    from heliograph.render.liquid import render as liquid_render
-    from heliograph.render.message import _Mail
 
     def once(n: int) -> object:
         mail = _Mail(template, letters.envelope(n))
-        return liquid_render(ours, contexts[n % 50], mail=mail, zone=None)
+        return liquid_render(ours, contexts[n % 50], mail=mail, zone=UTC)
 
     us = cpu_us(once, count)
     beside = f"python-liquid {amount(1e6 / theirs)}/s, Jinja2 {amount(1e6 / jinjas)}/s, minijinja not measured"

@@ -24,7 +24,7 @@ from heliograph.runtime.chunk import Chunk
 from heliograph.runtime.clock import SystemClock
 from heliograph.runtime.desk import Desk, Published
 from heliograph.runtime.meter import Meter
-from heliograph.runtime.work import Collect, schema_complaint
+from heliograph.runtime.work import Collect, SwitchPlan, schema_complaint
 
 CHUNK = 10
 """Batches decided into one commit: 1,000 events."""
@@ -38,7 +38,8 @@ class Stages:
         self._clock = SystemClock()
         self._meter = Meter()
         self._desk = Desk(store, JsonSchema)
-        self._desk.published = Published(decide.compile_plan(document_of(SHOP), 1), JsonSchema)
+        self._published = Published(decide.compile_plan(document_of(SHOP), 1), JsonSchema)
+        SwitchPlan(self._published, b"", lambda _at: {}).decide(Chunk(self._desk, self._clock))
         self.spent: dict[str, float] = {}
         self.events = self.records = self.written = 0
         self._made = 0
@@ -50,7 +51,7 @@ class Stages:
             for batch in arrivals:
                 for arrival in batch:
                     assert arrival.event is not None
-                    schema_complaint(self._desk.in_force, arrival.event)
+                    schema_complaint(self._published, arrival.event)
         self._commit(arrivals)
 
     def _commit(self, arrivals: list[list[Arrival]]) -> None:

@@ -1,15 +1,18 @@
 """Wake-ups: many runs that wait, some of them due at a steady rate, then all the rest at once.
 
-The engine runs in this process on RocksDB, without HTTP and mail; its clock is the machine's, set back so that the first
-timers are about to fire.  The store is filled directly with the states that ``step`` made.
+The engine runs in this process on RocksDB, without HTTP and mail; its clock is the machine's, set back so that the
+first timers are about to fire.  The store is filled directly with the states that ``step`` made.
 """
 
 import asyncio
+import logging
 import shutil
 import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+
+import structlog
 
 from bench import plans
 from bench.figures import Report, amount
@@ -123,6 +126,7 @@ async def _fired(meter: Lateness, count: int, patience_s: float = 600) -> None:
 
 def run(report: Report, folder: Path, quick: bool) -> None:
     pending, steady = (2_000, 500) if quick else (300_000, STEADY_RATE * STEADY_S)
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.WARNING))
     store = RocksStore(folder / "data")
     fill(store, deadlines(steady, pending - steady))
     asyncio.run(fire(report, store, steady, pending - steady))

@@ -6,7 +6,6 @@ import sys
 from pathlib import Path
 
 import pytest
-
 from bench.__main__ import NAMES
 from bench.processes import missing
 
@@ -34,8 +33,9 @@ def test_each_benchmark_says_what_it_measured(name: str, tmp_path: Path) -> None
 
 
 def test_what_is_missing_is_said_and_not_guessed(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    from bench import mail
     from bench.figures import Report
+
+    from bench import mail
 
     monkeypatch.setattr("bench.mail.missing", lambda *_: "apt-get install postfix")
     report = Report()
