@@ -46,6 +46,8 @@ LINK_KEYS = "link_keys"
 """Meta value: {key id: secret} for the links in mails; keys are added, never taken away."""
 SWITCH_INTERVAL_S = 0.0005
 """How long the thread that syncs may have to wait for the interpreter when it is done (Python's default: 5 ms)."""
+GC_THRESHOLDS = (50_000, 50, 1_000)
+"""Young objects are looked at every 50,000 allocations; everything, practically never."""
 DRAIN_S = 10.0
 HTTP_DRAIN_S = 2.0
 """For answers under way; a page that watches the live feed would hold on for ever."""
@@ -74,7 +76,6 @@ class Server:
 def serve(settings: Settings, project: Path, data: Path, *, mailers: int = 1) -> None:
     """Run a server until SIGTERM or SIGINT.  The project folder is read only when the store has no plan yet."""
     configure_logs()
-    sys.setswitchinterval(SWITCH_INTERVAL_S)
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(_serve(settings, project, data, mailers))
 
@@ -146,7 +147,7 @@ async def running(
         engine.dispatcher.settings = msgspec.structs.replace(engine.dispatcher.settings, base_url=base_url)
         first = None if store.plan() is not None else document() if callable(document) else document
         await engine.start(first)
-        gc.freeze()
+        tune_interpreter()
         yield Server(engine, http, supervisor, base_url)
 
 
@@ -214,6 +215,14 @@ def mail_settings(settings: Settings, keys: dict[int, bytes]) -> MailerSettings:
 def mailer_sender(sender: SenderSetting) -> MailerSender:
     keys = tuple(DkimKey(one.domain, one.selector, Path(one.key_file).read_text()) for one in sender.dkim)
     return MailerSender(from_=sender.from_, reply_to=sender.reply_to, postal_address=sender.postal_address, dkim=keys)
+
+
+def tune_interpreter() -> None:
+    """For a process that holds many long-lived objects: states in memory are no garbage, and walking through all of
+    them would hold everybody up for tenths of a second."""
+    sys.setswitchinterval(SWITCH_INTERVAL_S)
+    gc.freeze()
+    gc.set_threshold(*GC_THRESHOLDS)
 
 
 def configure_logs() -> None:

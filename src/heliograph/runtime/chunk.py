@@ -83,14 +83,13 @@ class Chunk:
 
     def _append(self, record: Record) -> None:
         """Decide a record and everything that follows from it."""
-        hops = self._hops
-        hops.append(record)
+        self._decide(record)
         left = MAX_CASCADE
-        while hops:
+        while self._hops:
             left -= 1
             if not left:
                 raise UndecidedError(f"record {record.id} led to more than {MAX_CASCADE} others")
-            self._decide(hops.popleft())
+            self._decide(self._hops.popleft())
 
     def _decide(self, record: Record) -> None:
         desk = self.desk
