@@ -9,7 +9,7 @@ from typing import Any, Final
 from heliograph.decide import runs
 from heliograph.decide.conditions import failing_leaf
 from heliograph.decide.program import Journey
-from heliograph.decide.state import MAX_ENTRY_KEYS, MAX_RUN_BYTES, MAX_RUNS, Run, pack, set_timer
+from heliograph.decide.state import MAX_ENTRY_KEYS, MAX_RUN_BYTES, MAX_RUNS, Run, pack, room_for_event, set_timer
 from heliograph.decide.times import describe
 from heliograph.decide.turn import Mode, Signal, Turn
 from heliograph.events.event import Event
@@ -45,7 +45,7 @@ def _candidates(turn: Turn, signal: Signal | None, turned: list[str]) -> list[Jo
 def _try(turn: Turn, journey: Journey, event: Event | None, mode: Mode) -> Run | None:
     key = entry_key(journey, event)
     active = next((run for run in turn.state.runs.values() if _is(run, journey, key)), None)
-    if (objection := _objection(turn, journey, key, active, mode)) is not None:
+    if (objection := _objection(turn, journey, key, event, active, mode)) is not None:
         reason, data = objection
         turn.fact("run_refused", journey=journey.name, entry_key=key or "", reason=reason, **data)
         return None
@@ -59,7 +59,7 @@ def _try(turn: Turn, journey: Journey, event: Event | None, mode: Mode) -> Run |
 
 
 def _objection(
-    turn: Turn, journey: Journey, key: str | None, active: Run | None, mode: Mode
+    turn: Turn, journey: Journey, key: str | None, event: Event | None, active: Run | None, mode: Mode
 ) -> tuple[str, dict[str, Any]] | None:
     """Why nothing starts: the reason and what to say with it."""
     entry = journey.entry
@@ -77,6 +77,8 @@ def _objection(
         return "reentry", again
     if active is None and len(turn.state.runs) >= MAX_RUNS:
         return "state_full", {"limit": MAX_RUNS}
+    if not room_for_event(turn.state, pack(event)):
+        return "state_full", {"limit": MAX_RUN_BYTES}
     return None
 
 
@@ -114,10 +116,6 @@ def _start(turn: Turn, journey: Journey, key: str, event: Event | None) -> Run |
     run_id = make_id("run", state.key, journey.name, key, cause)
     if run_id in state.runs or any(run_id == one.run_id for one in state.ended):
         return None
-    data = pack(event)
-    if len(data) + sum(len(run.event) + len(run.trigger) for run in state.runs.values()) > MAX_RUN_BYTES:
-        turn.fact("run_refused", journey=journey.name, entry_key=key, reason="state_full", limit=MAX_RUN_BYTES)
-        return None
     run = Run(
         run_id=run_id,
         journey=journey.name,
@@ -128,7 +126,7 @@ def _start(turn: Turn, journey: Journey, key: str, event: Event | None) -> Run |
         entered_at=turn.t,
         since=turn.t,
         held_out=share(journey.name, state.key, "holdout") < journey.holdout,
-        event=data,
+        event=pack(event),
     )
     state.runs[run_id] = run
     _remember_entry(turn, journey, key)

@@ -113,6 +113,8 @@ def reconcile(turn: Turn) -> None:
     for name in [name for name in state.members if name not in plan.segments.by_name]:
         if not state.lists.get(name, (0, False))[1]:
             _set(turn, name, False)
+    for name in state.last.keys() - plan.remembered:
+        del state.last[name]
     _keep_orphans(turn)
     everything_changed(turn)
     update(turn, Mode.HISTORY, silent=True)

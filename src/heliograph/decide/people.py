@@ -24,6 +24,8 @@ from heliograph.decide.state import (
     MAX_PARKED_BYTES,
     MAX_TRAIT_BYTES,
     State,
+    StateTooNew,
+    decode_state,
     encode_state,
     new_state,
     size_of,
@@ -146,7 +148,8 @@ def _become_stub(turn: Turn, to: str) -> State:
     state.pending = []
     turn.hop(to, MergeInto(state.key, encode_state(state) if state.plan_version else b""))
     for record in parked:
-        forward(turn, record, to)
+        if not forward(turn, record, to):
+            turn.fact("cut", what="hops", limit=MAX_HOPS, record=record.id)
     for name in state.members:
         turn.emit(SetMembership(name, False, turn.t))
     if state.address:
@@ -248,8 +251,6 @@ def write_zone(turn: Turn, zone: tuple[str, int, int]) -> None:
 
 def decode_source(blob: bytes) -> State | None:
     """The state in a :class:`MergeInto`; None when it is empty or damaged."""
-    from heliograph.decide.state import StateTooNew, decode_state
-
     try:
         return decode_state(blob) if blob else None
     except (msgspec.DecodeError, StateTooNew):

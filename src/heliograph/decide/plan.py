@@ -20,6 +20,8 @@ FORMAT: Final = 1
 KEYS: Final = frozenset(
     {"format", "tzdata", "project", "policies", "segments", "journeys", "pinned", "templates", "schemas"}
 )
+"""``segments`` and ``journeys`` are as written in YAML, by name; ``pinned``: ``NAME@VERSION`` -> an older version of a
+journey whose runs go on; ``templates``: compiled ones by name; ``schemas``: JSON Schemas by event name."""
 POLICIES: Final = frozenset({"topics", "act_within", "allowed_lateness"})
 IMPLICIT_TOPIC: Final = "marketing"
 ACT_WITHIN: Final = "PT1H"
@@ -36,10 +38,13 @@ class PlanErrors(Exception):
 
 
 class Plan:
-    """Times in ms.  ``topics``: name -> required or assumed.  ``all_journeys``: also older versions that still have
-    runs, by (name, version).  ``entries_by_event`` and ``entries_by_segment``: journeys by descending priority, then
-    name.  ``remembered``: the events of which the latest are kept.  ``heard``: product events that anything asks
-    about.  ``timers``: timer id -> segment."""
+    """Times in ms.
+
+    ``topics``: name -> required or assumed.  ``all_journeys``: also older versions that still have runs, by (name,
+    version).  ``entries_by_event`` and ``entries_by_segment``: journeys by descending priority, then name.
+    ``goal_events``: names that a goal may wait for.  ``remembered``: the events of which the latest are kept.
+    ``heard``: product events that anything asks about.  ``timers``: timer id -> segment.
+    """
 
     def __init__(self, document: dict[str, Any], version: int, parts: "_Parts") -> None:
         self.version = version
@@ -60,6 +65,7 @@ class Plan:
         )
         self.entries_by_event = _entries(parts.journeys, _event_of)
         self.entries_by_segment = _entries(parts.journeys, lambda journey: journey.entry.segment)
+        self.goal_events = frozenset(one.goal.filter.event for one in every if one.goal is not None)
         self.remembered = frozenset(_remembered(parts.templates.values(), every))
         self.heard = frozenset(name for name in PRODUCT_EVENTS if self._hears(name, every))
         self.true_when_empty = tuple(parts.segments.by_name[name] for name in sorted(parts.segments.true_when_empty))
@@ -212,7 +218,7 @@ def _mapping(keys: dict[str, Any], name: str, context: Context) -> dict[str, Any
 
 
 def compile_plan(document: dict[str, Any], version: int) -> Plan:
-    """The plan of this document (see ``docs/reference``), or :class:`PlanErrors` with all its problems."""
+    """The plan of this document (its keys are :data:`KEYS`), or :class:`PlanErrors` with all its problems."""
     parts = _Parts(document)
     if parts.context.problems:
         raise PlanErrors(parts.context.problems)

@@ -35,32 +35,27 @@ from heliograph.decide.program import (
     WaitClock,
     WaitUntil,
 )
-from heliograph.decide.state import MAX_ENDED, Ended, Run, clear_timer, pack, set_timer, unpack
+from heliograph.decide.state import (
+    MAX_ENDED,
+    MAX_RUN_BYTES,
+    Ended,
+    Run,
+    clear_timer,
+    pack,
+    room_for_event,
+    set_timer,
+    unpack,
+)
 from heliograph.decide.times import Duration, next_time, shift, zone_or_utc
 from heliograph.decide.turn import Mode, Signal, Turn
 from heliograph.events.event import PRODUCT_EVENTS, Event
 from heliograph.events.ids import make_id
-from heliograph.events.record import Outcome
 
 MAX_STEPS: Final = 64
 """Steps of one run within one instant; beyond it the run ends as ``loop_cut`` (design, section 5)."""
 FIRST_VISIT: Final = 1
 """No step of this version leads back, so each is visited once."""
 
-FIRST_OUTCOMES: Final = frozenset({"sent", "skipped", "bounced", "expired", "cancelled", "unknown"})
-"""What ends the parking of a ``send``."""
-FAILURES: Final = frozenset({"skipped", "bounced", "expired"})
-"""Outcomes that take ``on_failure``."""
-OUTCOME_EVENTS: Final = {
-    "sent": "Email Sent",
-    "delivered": "Email Delivered",
-    "opened": "Email Opened",
-    "clicked": "Email Clicked",
-    "bounced": "Email Bounced",
-    "complained": "Email Complained",
-    "unsubscribed": "Email Unsubscribed",
-    "skipped": "Email Skipped",
-}
 _MAIL_EVENTS: Final = frozenset(name for name in PRODUCT_EVENTS if name.startswith("Email "))
 
 
@@ -77,7 +72,9 @@ def watch_timer(run: Run) -> str:
 
 def mark_goals(turn: Turn, signal: Signal) -> None:
     """A goal marks a run, active or ended, and never ends it."""
-    for run in _known(turn):
+    if signal.name not in turn.plan.goal_events:
+        return
+    for run in known(turn):
         journey = turn.plan.all_journeys.get((run.journey, run.version))
         goal = journey.goal if journey is not None else None
         if goal is None or run.converted or signal.event.event_id == run.cause or not _concerns(turn, run, signal):
@@ -89,7 +86,8 @@ def mark_goals(turn: Turn, signal: Signal) -> None:
             turn.fact("goal", journey=run.journey, run_id=run.run_id, value=value, held_out=run.held_out)
 
 
-def _known(turn: Turn) -> list[Run | Ended]:
+def known(turn: Turn) -> list[Run | Ended]:
+    """Active runs, and those that ended lately."""
     return [*turn.state.runs.values(), *turn.state.ended]
 
 
@@ -152,10 +150,18 @@ def resume(turn: Turn, signal: Signal | None, mode: Mode) -> list[tuple[Run, int
             turn.fact("run_step", journey=run.journey, run_id=run.run_id, step_id=run.step, what="too_late")
             continue
         if isinstance(path, EventPath) and signal is not None:
-            run.trigger = pack(signal.event)
-        _step_fact(turn, run, "resumed", by=path.filter.text if isinstance(path, EventPath) else path.condition.text)
+            _keep_trigger(turn, run, signal.event)
+        step_fact(turn, run, "resumed", by=path.filter.text if isinstance(path, EventPath) else path.condition.text)
         ready.append((run, path.then))
     return ready
+
+
+def _keep_trigger(turn: Turn, run: Run, event: Event) -> None:
+    run.trigger = b""
+    if room_for_event(turn.state, data := pack(event)):
+        run.trigger = data
+    else:
+        turn.fact("cut", what="trigger", limit=MAX_RUN_BYTES)
 
 
 def _path_taken(turn: Turn, run: Run, step: WaitUntil, signal: Signal | None) -> EventPath | IfPath | None:
@@ -194,10 +200,10 @@ def fire(turn: Turn, run: Run) -> list[tuple[Run, int]]:
         return []
     match step:
         case Wait() | WaitClock():
-            _step_fact(turn, run, "resumed")
+            step_fact(turn, run, "resumed")
             return [(run, step.next)]
         case WaitUntil():
-            _step_fact(turn, run, "timed_out")
+            step_fact(turn, run, "timed_out")
             return [(run, step.otherwise)]
     if journey is None or step is None:
         end(turn, run, "journey_removed")
@@ -247,7 +253,7 @@ def advance(turn: Turn, run: Run, place: int) -> None:
 
 def _park(turn: Turn, run: Run, due: int) -> None:
     set_timer(turn.state, wait_timer(run), due)
-    _step_fact(turn, run, "waiting", until=due)
+    step_fact(turn, run, "waiting", until=due)
 
 
 def _enter_wait(turn: Turn, run: Run, _journey: Journey, step: Wait) -> int | None:
@@ -277,7 +283,7 @@ def _enter_clock(turn: Turn, run: Run, _journey: Journey, step: WaitClock) -> in
 def _enter_wait_until(turn: Turn, run: Run, _journey: Journey, step: WaitUntil) -> int | None:
     for path in step.paths:
         if isinstance(path, IfPath) and path.condition.truth(turn.person, turn.t):
-            _step_fact(turn, run, "resumed", by=path.condition.text)
+            step_fact(turn, run, "resumed", by=path.condition.text)
             return path.then
     _park(turn, run, _after(turn, turn.t, step.timeout))
     return None
@@ -286,9 +292,9 @@ def _enter_wait_until(turn: Turn, run: Run, _journey: Journey, step: WaitUntil) 
 def _enter_branch(turn: Turn, run: Run, _journey: Journey, step: Branch) -> int | None:
     for arm in step.arms:
         if arm.condition.truth(turn.person, turn.t):
-            _step_fact(turn, run, "branched", by=arm.condition.text)
+            step_fact(turn, run, "branched", by=arm.condition.text)
             return arm.then
-    _step_fact(turn, run, "branched", by="else")
+    step_fact(turn, run, "branched", by="else")
     return step.otherwise
 
 
@@ -357,7 +363,7 @@ _ENTER: Final[dict[type[Step], Callable[[Turn, Run, Journey, Any], int | None]]]
 }
 
 
-def _step_fact(turn: Turn, run: Run, what: str, **more: Any) -> None:
+def step_fact(turn: Turn, run: Run, what: str, **more: Any) -> None:
     turn.fact("run_step", journey=run.journey, run_id=run.run_id, step_id=run.step, what=what, **more)
 
 
@@ -407,46 +413,3 @@ def end_removed(turn: Turn) -> None:
     """Runs of a journey version that the plan no longer has."""
     for run in [run for run in turn.state.runs.values() if turn.journey(run) is None]:
         end(turn, run, "journey_removed")
-
-
-# -- outcomes --
-
-
-def take_outcome(turn: Turn, outcome: Outcome) -> list[tuple[Run, int]]:
-    """Note what became of a message; the run that waited for it and where it goes on."""
-    found = _of_message(turn, outcome.message_id)
-    names = {"message_id": outcome.message_id, **_names(turn, found, outcome.message_id)}
-    fact = {**names, "kind": outcome.kind, "reason": outcome.reason}
-    turn.fact("message_outcome", **fact, **({"machine": True} if outcome.machine else {}))
-    if outcome.machine:
-        return []
-    at = min(outcome.at, turn.t)
-    if (name := OUTCOME_EVENTS.get(outcome.kind)) is not None:
-        properties = {**outcome.properties, **names, "reason": outcome.reason}
-        members.product_event(turn, name, properties, at, Mode.ACT, outcome.message_id)
-    if not isinstance(found, Run) or not found.sending or found.message_id != outcome.message_id:
-        return []
-    if outcome.kind not in FIRST_OUTCOMES:
-        return []
-    found.sending = False
-    journey = turn.journey(found)
-    step = journey.step(found.step) if journey is not None else None
-    if not isinstance(step, Send):
-        end(turn, found, "journey_removed")
-        return []
-    _step_fact(turn, found, outcome.kind)
-    return [(found, step.on_failure if outcome.kind in FAILURES else step.next)]
-
-
-def _of_message(turn: Turn, message_id: str) -> Run | Ended | None:
-    return next((run for run in _known(turn) if message_id in run.messages.values()), None)
-
-
-def _names(turn: Turn, run: Run | Ended | None, message_id: str) -> dict[str, str]:
-    if run is None:
-        return {}
-    step_id = next(step_id for step_id, sent in run.messages.items() if sent == message_id)
-    journey = turn.plan.all_journeys.get((run.journey, run.version))
-    step = journey.step(step_id) if journey is not None else None
-    template = step.template if isinstance(step, Send) else ""
-    return {"journey": run.journey, "run_id": run.run_id, "step_id": step_id, "template": template}

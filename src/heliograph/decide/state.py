@@ -19,9 +19,9 @@ STATE_VERSION: Final = 1
 
 MAX_RUNS: Final = 256
 """Active runs; a further entry is refused ``state_full`` (design, section 6)."""
-MAX_RUN_BYTES: Final = 160 * 1024
-"""Encoded entry and trigger events of the active runs together; beyond it an entry is refused ``state_full``, so that
-a blob stays below 256 KB."""
+MAX_RUN_BYTES: Final = 128 * 1024
+"""Encoded entry and trigger events of the active runs together; beyond it an entry is refused ``state_full``.  With
+traits (64 KB) and remembered events (48 KB) it leaves 16 KB of the 256 KB of a blob for everything else."""
 MAX_ENDED: Final = 64
 """Ended runs kept for goals, late outcomes and ``why``: the oldest goes."""
 MAX_ENTRY_KEYS: Final = 1000
@@ -188,6 +188,12 @@ def pack(event: Event | None) -> bytes:
 
 def unpack(data: bytes) -> Event | None:
     return _EVENTS.decode(data) if data else None
+
+
+def room_for_event(state: State, data: bytes) -> bool:
+    """Whether the active runs may hold another encoded event."""
+    held = sum(len(run.event) + len(run.trigger) for run in state.runs.values())
+    return held + len(data) <= MAX_RUN_BYTES
 
 
 def size_of(value: Any) -> int:

@@ -15,7 +15,7 @@ from collections.abc import Callable
 from hashlib import blake2b
 from typing import Any, Final
 
-from heliograph.decide import consent, entries, members, merge, people, runs
+from heliograph.decide import consent, entries, members, merge, outcomes, people, runs
 from heliograph.decide.conditions.operators import fold
 from heliograph.decide.effects import Duplicate, Effect
 from heliograph.decide.plan import Plan
@@ -23,6 +23,8 @@ from heliograph.decide.state import Run, State, clear_timer, due_timer, seen_bef
 from heliograph.decide.turn import MAX_SIGNALS, Mode, Signal, Turn
 from heliograph.events.event import Event
 from heliograph.events.record import (
+    HISTORICAL,
+    MAX_HOPS,
     Body,
     EventBody,
     LedgerChange,
@@ -190,14 +192,19 @@ def _mode(turn: Turn, event: Event) -> Mode | None:
 
 
 def _outcome(turn: Turn, _record: Record, body: Outcome) -> None:
-    woken = runs.take_outcome(turn, body)
+    woken = outcomes.take_outcome(turn, body)
     signal = turn.signals.pop(0) if turn.signals else None
     _instant(turn, signal, Mode.ACT, woken)
 
 
-def _ledger(turn: Turn, _record: Record, body: LedgerChange) -> None:
+def _ledger(turn: Turn, record: Record, body: LedgerChange) -> None:
     consent.hear_ledger(turn, body.rows)
-    _instant(turn, None, Mode.ACT, [])
+    _instant(turn, None, _mode_of(record), [])
+
+
+def _mode_of(record: Record) -> Mode:
+    """What follows from an import triggers nothing either."""
+    return Mode.HISTORY if record.flags & HISTORICAL else Mode.ACT
 
 
 def _list(turn: Turn, _record: Record, body: ListChange) -> None:
@@ -223,9 +230,9 @@ def _unlink(turn: Turn, _record: Record, body: Unlink) -> None:
     people.unlink(turn, body.source)
 
 
-def _merge_into(turn: Turn, _record: Record, body: MergeInto) -> None:
+def _merge_into(turn: Turn, record: Record, body: MergeInto) -> None:
     if merge.take_over(turn, body):
-        _instant(turn, None, Mode.ACT, [])
+        _instant(turn, None, _mode_of(record), [])
     if not turn.state.pending:
         _decide_parked(turn)
 
@@ -275,6 +282,6 @@ def _at_stub(turn: Turn, record: Record) -> None:
     if isinstance(record.body, Link):
         people.answer(turn, record.body)
     elif not people.forward(turn, record, state.forward):
-        turn.fact("cut", what="hops", limit=8, forward=state.forward)
+        turn.fact("cut", what="hops", limit=MAX_HOPS, forward=state.forward)
         state.forward = ""
         _apply(turn, record)

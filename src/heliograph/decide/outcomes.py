@@ -1,0 +1,64 @@
+"""What became of a message: a fact, one of the product's own events, and the end of the parking of a ``send``."""
+
+from typing import Final
+
+from heliograph.decide import members, runs
+from heliograph.decide.program import Send
+from heliograph.decide.state import Ended, Run
+from heliograph.decide.turn import Mode, Turn
+from heliograph.events.record import Outcome
+
+FIRST_OUTCOMES: Final = frozenset({"sent", "skipped", "bounced", "expired", "cancelled", "unknown"})
+"""What ends the parking of a ``send``."""
+FAILURES: Final = frozenset({"skipped", "bounced", "expired"})
+"""Outcomes that take ``on_failure``."""
+OUTCOME_EVENTS: Final = {
+    "sent": "Email Sent",
+    "delivered": "Email Delivered",
+    "opened": "Email Opened",
+    "clicked": "Email Clicked",
+    "bounced": "Email Bounced",
+    "complained": "Email Complained",
+    "unsubscribed": "Email Unsubscribed",
+    "skipped": "Email Skipped",
+}
+
+
+def take_outcome(turn: Turn, outcome: Outcome) -> list[tuple[Run, int]]:
+    """Note what became of a message; the run that waited for it and where it goes on."""
+    found = _of_message(turn, outcome.message_id)
+    names = {"message_id": outcome.message_id, **_names(turn, found, outcome.message_id)}
+    fact = {**names, "kind": outcome.kind, "reason": outcome.reason}
+    turn.fact("message_outcome", **fact, **({"machine": True} if outcome.machine else {}))
+    if outcome.machine:
+        return []
+    at = min(outcome.at, turn.t)
+    if (name := OUTCOME_EVENTS.get(outcome.kind)) is not None:
+        properties = {**outcome.properties, **names, "reason": outcome.reason}
+        members.product_event(turn, name, properties, at, Mode.ACT, outcome.message_id)
+    if not isinstance(found, Run) or not found.sending or found.message_id != outcome.message_id:
+        return []
+    if outcome.kind not in FIRST_OUTCOMES:
+        return []
+    found.sending = False
+    journey = turn.journey(found)
+    step = journey.step(found.step) if journey is not None else None
+    if not isinstance(step, Send):
+        runs.end(turn, found, "journey_removed")
+        return []
+    runs.step_fact(turn, found, outcome.kind)
+    return [(found, step.on_failure if outcome.kind in FAILURES else step.next)]
+
+
+def _of_message(turn: Turn, message_id: str) -> Run | Ended | None:
+    return next((run for run in runs.known(turn) if message_id in run.messages.values()), None)
+
+
+def _names(turn: Turn, run: Run | Ended | None, message_id: str) -> dict[str, str]:
+    if run is None:
+        return {}
+    step_id = next(step_id for step_id, sent in run.messages.items() if sent == message_id)
+    journey = turn.plan.all_journeys.get((run.journey, run.version))
+    step = journey.step(step_id) if journey is not None else None
+    template = step.template if isinstance(step, Send) else ""
+    return {"journey": run.journey, "run_id": run.run_id, "step_id": step_id, "template": template}
