@@ -3,7 +3,8 @@
 How to read this package.  ``step`` is the order of one decision; ``state`` all that is remembered of a person and its
 encoding; ``plan`` everything published, compiled, with its indexes; ``effects`` what a decision asks of the world.
 A decision passes through ``people`` (identity, traits, ``merge``), ``consent``, ``conditions`` and ``segments`` (the
-language), ``members`` (memberships), ``entries`` and ``runs`` (journeys, compiled by ``journeys`` to a ``program``).
+language), ``members`` (memberships), ``entries``, ``runs`` and ``outcomes`` (journeys,
+compiled by ``journeys`` and ``steps`` to a ``program``).
 ``context`` is what templates see, ``explain`` why something did or did not happen.
 
 Absences: no clock, no random number, no I/O, no log line, no driver.
