@@ -21,7 +21,7 @@ from liquid.exceptions import FilterArgumentError
 from liquid.filter import flatten, with_context
 
 from heliograph.decide.times import from_ms, is_zone, zone
-from heliograph.render.liquid import Context, Missing
+from heliograph.render.context import Context, Missing
 
 Filter = Callable[..., Any]
 

@@ -14,7 +14,7 @@ the value of each href, ``closing`` before ``</body>``; they write nothing witho
 from collections.abc import Iterable, Mapping
 from datetime import UTC, tzinfo
 from html import unescape
-from typing import Any, Protocol, TextIO, cast
+from typing import Any, TextIO, cast
 
 from liquid import Environment, Markup, escape
 from liquid.ast import BlockNode, Node
@@ -28,139 +28,24 @@ from liquid.builtin.tags.echo_tag import EchoTag
 from liquid.builtin.tags.for_tag import ForNode, ForTag
 from liquid.builtin.tags.tablerow_tag import TablerowNode, TablerowTag
 from liquid.context import RenderContext
-from liquid.exceptions import LiquidError, LiquidSyntaxError, OutputStreamLimitError
+from liquid.exceptions import LiquidError, LiquidSyntaxError
 from liquid.parser import get_parser
 from liquid.stream import TokenStream
 from liquid.stringify import to_liquid_string
 from liquid.tag import Tag
 from liquid.template import BoundTemplate
 from liquid.token import TOKEN_EOF, TOKEN_TAG, Token
-from liquid.undefined import UNDEFINED, Undefined
-from liquid.utils import ReadOnlyChainMap
+from liquid.undefined import Undefined
 
+from heliograph.render.context import BlankOrNil, Buffer, Context, Mail, Missing
 from heliograph.render.errors import Skip
+from heliograph.render.filters import install
 
-MAX_OUTPUT = 1_000_000
-"""Characters one part may grow to; Gmail clips at about 100 KB, relays refuse at 10 to 25 MB."""
 MAX_ITERATIONS = 20_000
 """Of nested loops together: 2,500 lines of a big order, eight times over."""
 MAX_VARIABLES = 1_000_000
 """Bytes (``sys.getsizeof``) of everything assigned and captured."""
 WEB_SCHEMES = ("http:", "https:", "mailto:", "tel:", "sms:", "#")
-
-
-class Missing:
-    """The value of a path that has none: nil to python-liquid, but it knows ``path``, as the template wrote it."""
-
-    __slots__ = ("path",)
-    force_liquid_default = True
-
-    def __init__(self, path: str) -> None:
-        self.path = path
-
-    def __liquid__(self) -> None:
-        return None
-
-    def __str__(self) -> str:
-        raise Skip(f"missing: {self.path}")
-
-    def __int__(self) -> int:
-        raise Skip(f"missing: {self.path}")
-
-    def __getitem__(self, key: object) -> object:
-        return Missing(path_text([self.path, key]))
-
-
-class BlankOrNil(Blank):
-    """``blank`` as Shopify has it, where nil is blank too: ``{% if profile.name != blank %}`` is a guard."""
-
-    __slots__ = ()
-    __hash__ = None  # type: ignore[assignment]
-
-    def __eq__(self, other: object) -> bool:
-        return other is None or super().__eq__(other)
-
-
-class Mail(Protocol):
-    """The message around a template: what our own tags ask for.  Both answer HTML."""
-
-    def tracked(self, url: str) -> str:
-        """The link to write for this destination."""
-        ...
-
-    def closing(self) -> str:
-        """What stands before ``</body>``: postal address, opt-out and open pixel, as far as the template lacks them."""
-        ...
-
-
-class Buffer:
-    """Collects output, up to :data:`MAX_OUTPUT` characters.  Stands in for a text file."""
-
-    __slots__ = ("_parts", "_room")
-
-    def __init__(self) -> None:
-        self._parts: list[str] = []
-        self._room = MAX_OUTPUT
-
-    def write(self, text: str) -> int:
-        self._room -= len(text)
-        if self._room < 0:
-            raise OutputStreamLimitError(f"more than {MAX_OUTPUT:,} characters", token=None)
-        self._parts.append(text)
-        return len(text)
-
-    def getvalue(self) -> str:
-        return "".join(self._parts)
-
-
-class Scope(ReadOnlyChainMap):
-    """The library's chain of names, without an exception for each link that lacks one."""
-
-    def __getitem__(self, key: str) -> object:
-        for names in self._maps:
-            if key in names:
-                return names[key]
-        raise KeyError(key)
-
-
-class Context(RenderContext):
-    """Names, and the message they are for.  ``zone`` is the person's."""
-
-    __slots__ = ("mail", "zone")
-
-    def __init__(self, template: BoundTemplate, *, globals: Mapping[str, object] | None = None, **kwargs: Any) -> None:
-        super().__init__(template, globals=globals, **kwargs)
-        self.scope = Scope(self.locals, self.globals, self.counters)  # without the library's clock
-        self.autoescape = False  # ours happens at output; here it would exempt literals
-        self.mail: Mail | None = None
-        self.zone: tzinfo = UTC
-
-    def get(self, path: list[object], *, token: Token | None, default: object = UNDEFINED) -> object:
-        try:
-            value = self.scope[cast(str, path[0])]
-            for segment in path[1:]:
-                value = value[segment] if type(value) is dict and segment in value else self.get_item(value, segment)
-        except (KeyError, TypeError, IndexError):
-            value = None
-        if value is None:
-            return Missing(path_text(path)) if default is UNDEFINED else default
-        return value
-
-    def get_buffer(self, buf: TextIO | None = None) -> Any:
-        return Buffer()
-
-
-def path_text(path: Iterable[object]) -> str:
-    """``profile.firstName``, ``last["Product Viewed"][0].properties.name``."""
-    text = ""
-    for segment in path:
-        if isinstance(segment, str) and segment.isidentifier():
-            text += f".{segment}" if text else segment
-        elif isinstance(segment, str):
-            text += f'["{segment}"]'
-        else:
-            text += f"[{segment}]"
-    return text
 
 
 # -- nodes that write --
@@ -367,8 +252,6 @@ _TAGS = (
 
 def environment(*, html: bool) -> Environment:
     """The environment of the HTML part, or of the text part and the subject."""
-    from heliograph.render.filters import install
-
     env = MailEnvironment(autoescape=html)
     for tag in _TAGS:
         env.add_tag(tag)
