@@ -174,14 +174,13 @@ class Processor:
         try:
             if not commit.empty:
                 await asyncio.get_running_loop().run_in_executor(self._writer, self._store.commit, commit)
-        except Exception as error:
-            self._failure = error
-        else:
             self.desk.settle()
-            self._written = []
             self.full = self.full and commit.empty
             self._measure(chunk, time.perf_counter() - started)
             self._settle(chunk, works)
+            self._written = []
+        except Exception as error:
+            self._failure = error
         self._writing = None
         self._stirred.set()
 
