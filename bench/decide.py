@@ -62,9 +62,9 @@ class People:
         self.states = {key: decide.decode_state(blob) for key, blob in self.blobs.items()}
 
 
-def cost(plan: decide.Plan, count: int, people: int) -> Cost:
+def cost(plan: decide.Plan, count: int, people: int, habits: int) -> Cost:
     """The first half warms up: people have a past when it counts."""
-    records = list(plans.records(count, people, plan))
+    records = list(plans.records(count, people, plan, habits=habits))
     third = (count - people) // 3
     here = People(plan)
     here.play(records[: -2 * third])
@@ -86,23 +86,31 @@ def cpu_us(work: Callable[[], None], count: int) -> float:
     return (time.thread_time() - started) / count * 1e6
 
 
+MOODS = {
+    "calm: most events turn no membership": (True, 5),
+    "busy: each event turns some": (False, 600),
+}
+"""(long windows, how many different things one person does)"""
+
+
 def run(report: Report, folder: Path, quick: bool) -> None:
     segments, journeys, count, people = (100, 10, 1_000, 50) if quick else (1_000, 100, 60_000, 1_000)
-    costs = {}
-    for idle in (0, 10 * segments):
-        started = time.perf_counter()
-        plan = decide.compile_plan(plans.document(segments, journeys, idle), 1)
-        compiled = time.perf_counter() - started
-        ours = costs[idle] = cost(plan, count, people)
-        name = f"{segments:,} segments + {journeys} journeys" + (f", {idle:,} more out of reach" if idle else "")
-        report.add(
-            "decide", f"step alone, {name}", 1e6 / ours.step, "events/s a core", target="60,000", cpu_us=ours.step,
-            processes=1, note=f"{ours.effects:.1f} effects an event; plan compiled in {compiled:.1f} s",
-        )  # fmt: skip
-        report.add(
-            "decide", "with decoding and encoding the state", 1e6 / ours.whole, "events/s a core", cpu_us=ours.whole,
-            beside=f"decode {amount(ours.decode)} us, encode {amount(ours.encode)} us",
-            processes=1, note=f"a blob of {amount(ours.blob_bytes)} bytes; live, the state is usually decoded already",
-        )  # fmt: skip
-    few, many = costs.values()
-    report.add("decide", "cost when 10x more segments are defined", many.step / few.step, "ratio", target="1")
+    live = f"{segments:,} segments + {journeys} journeys"
+    for mood, (calm, habits) in MOODS.items():
+        costs = []
+        for idle in (0, 10 * segments):
+            started = time.perf_counter()
+            plan = decide.compile_plan(plans.document(segments, journeys, idle, calm=calm), 1)
+            compiled = time.perf_counter() - started
+            ours = cost(plan, count, people, habits)
+            costs.append(ours.step)
+            more = f" + {idle:,} out of reach" if idle else ""
+            report.add(
+                "decide", f"step alone, {live}{more}; {mood}", 1e6 / ours.step, "events/s a core", target="60,000",
+                beside=f"with the state read and written {amount(1e6 / ours.whole)}/s at {amount(ours.whole)} us "
+                f"(decode {amount(ours.decode)}, encode {amount(ours.encode)})",
+                cpu_us=ours.step, processes=1,
+                note=f"{ours.effects:.1f} effects an event; a state of {amount(ours.blob_bytes)} bytes; "
+                f"the plan compiled in {compiled:.1f} s",
+            )  # fmt: skip
+        report.add("decide", "cost when 10x more segments are defined", costs[1] / costs[0], "ratio", target="1")

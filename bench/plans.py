@@ -15,16 +15,17 @@ COUNTRIES = [f"C{n}" for n in range(60)]
 WINDOWS = ("PT10M", "PT1H", "P1D", "P7D", "P30D")
 
 
-def _segment(n: int) -> dict[str, Any]:
+def _segment(n: int, calm: bool) -> dict[str, Any]:
     """60 % count one event of one category in a window, 10 % any of one event, 20 % look at traits, 10 % combine."""
     event = EVENTS[n // 10 % len(EVENTS)]
-    category, window = CATEGORIES[n // 7 % len(CATEGORIES)], WINDOWS[n % len(WINDOWS)]
+    category = CATEGORIES[n // 7 % len(CATEGORIES)]
+    window = "P30D" if calm else WINDOWS[n % len(WINDOWS)]
     share = n % 10
     if share < 6:
         where = {"properties.category": category}
-        return {"did": {"event": event, "where": where, "at_least": 1 + n % 3, "within": window}}
+        return {"did": {"event": event, "where": where, "at_least": 1 if calm else 1 + n % 3, "within": window}}
     if share == 6:
-        return {"did": {"event": event, "at_least": 1 + n % 4, "within": window}}
+        return {"did": {"event": event, "at_least": 1 if calm else 1 + n % 4, "within": window}}
     if share < 9:
         return {"trait": {"path": "country", "is": COUNTRIES[n % len(COUNTRIES)]}}
     return {"all": [{"in_segment": f"s{n - 3}"}, {"not": {"in_segment": f"s{n - 1}"}}]}
@@ -45,8 +46,9 @@ def _journey(n: int) -> dict[str, Any]:
     }
 
 
-def document(segments: int, journeys: int, idle: int = 0) -> dict[str, Any]:
-    named = {f"s{n}": _segment(n) for n in range(segments)} | {f"i{n}": _idle_segment(n) for n in range(idle)}
+def document(segments: int, journeys: int, idle: int = 0, *, calm: bool = False) -> dict[str, Any]:
+    """``calm``: long windows that one event keeps, so that people who do the same again and again turn nothing."""
+    named = {f"s{n}": _segment(n, calm) for n in range(segments)} | {f"i{n}": _idle_segment(n) for n in range(idle)}
     template: dict[str, Any] = {"name": "mail", "version": "v1", "class": "marketing", "freshness_ms": None, "last": []}
     return {
         "format": 1,
@@ -60,16 +62,17 @@ def document(segments: int, journeys: int, idle: int = 0) -> dict[str, Any]:
     }
 
 
-def records(count: int, people: int, plan: decide.Plan, seed: int = 1) -> Iterator[Record]:
-    """Everybody is known by an identify first, then does things, 20 ms apart."""
+def records(count: int, people: int, plan: decide.Plan, *, habits: int, seed: int = 1) -> Iterator[Record]:
+    """Everybody is known by an identify first, then does things, 20 ms apart: each person ``habits`` different ones."""
     draw = random.Random(seed)
     for n in range(people):
         traits = {"email": f"p{n}@bench.example", "firstName": "Ada", "country": COUNTRIES[n % len(COUNTRIES)]}
         yield _record(Event(f"i{n}", "identify", "Identified", T0, user_id=str(n), traits=traits), T0, plan)
     for n in range(count - people):
         person, at = draw.randrange(people), T0 + 20 * n
-        properties = {"category": draw.choice(CATEGORIES), "price": 12.75, "currency": "GBP", "name": "Cake Stand"}
-        name = draw.choice(EVENTS)
+        habit = person * 101 + draw.randrange(habits) * 37
+        category, name = CATEGORIES[habit % len(CATEGORIES)], EVENTS[habit // 7 % len(EVENTS)]
+        properties = {"category": category, "price": 12.75, "currency": "GBP", "name": "Cake Stand"}
         yield _record(Event(f"e{n}", "track", name, at, user_id=str(person), properties=properties), at, plan)
 
 

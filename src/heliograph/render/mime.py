@@ -40,7 +40,12 @@ def encode_body(data: bytes) -> tuple[bytes, bytes]:
 def _fits(data: bytes) -> bool:
     if data.startswith((b"From ", b".")) or any(sequence in data for sequence in _RISKY):
         return False
-    return max(map(len, data.split(b"\n"))) <= HARD + 1  # the CR is still there
+    at = 0
+    while len(data) - at > HARD + 2:  # from line end to line end, the last one within a line's length
+        at = data.rfind(b"\n", at, at + HARD + 2) + 1
+        if not at:
+            return False
+    return True
 
 
 def _without_from(quoted: bytes) -> bytes:
