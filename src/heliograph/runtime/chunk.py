@@ -148,7 +148,7 @@ class Chunk:
         if row is None:
             return
         if row.status in CANCELLABLE:
-            self.end_message(row, "cancelled", effect.reason, effect.at)
+            self.end_message(row, "cancelled", effect.reason, effect.at, flags=record.flags)
         elif row.status == "sending":
             self._fact(record, fx.Fact("cancel_too_late", effect.at, {"message_id": row.message_id}))
 
@@ -161,9 +161,8 @@ class Chunk:
             self._tell(effect.at, "segment", record.key, segment=effect.segment, on=effect.on)
 
     def _consent(self, record: Record, effect: fx.ChangeLedger) -> None:
-        imported = bool(record.flags & HISTORICAL)
         for row in effect.rows:
-            self.say(row, imported=imported, asker=record.key)
+            self.say(row, flags=record.flags, asker=record.key)
 
     def _email(self, record: Record, effect: fx.IndexEmail) -> None:
         self.desk.write_holder(effect.address, record.key, effect.on)
@@ -178,20 +177,21 @@ class Chunk:
 
     # -- ledger --
 
-    def say(self, row: LedgerRow, *, imported: bool = False, asker: str | None = None) -> None:
+    def say(self, row: LedgerRow, *, flags: int = 0, asker: str | None = None) -> None:
         """Write one word of consent or suppression, unless a later one stands, and tell it to every key that holds the
-        address.  ``asker``: the key whose record said it; it has taken its own word and hears only a refusal."""
+        address.  ``asker``: the key whose record said it, under these ``flags``; it has taken its own word and hears
+        only a refusal."""
         old = self.desk.words(row.address).get(row.topic)
         if old == row:
             return
-        if old is not None and not overrides(row, old, imported=imported):
+        if old is not None and not overrides(row, old, imported=bool(flags & HISTORICAL)):
             if asker is not None:
-                self._hop_of(asker, LedgerChange([old]))
+                self._hop_of(asker, LedgerChange([old]), flags)
             return
         self.desk.write_word(row)
         self.commit.ledger[row.address, row.topic] = row
         for key in sorted(self.desk.holders(row.address) - {asker}):
-            self._hop_of(key, LedgerChange([row]))
+            self._hop_of(key, LedgerChange([row]), flags)
 
     def drop_stopped(self, row: LedgerRow) -> None:
         """Cancel at once what is queued to an address that has just been stopped (the commit point would, too)."""
@@ -215,18 +215,19 @@ class Chunk:
             self._tell(self.desk.last_at, "message", row.key, message_id=row.message_id, status=row.status,
                        journey=row.journey, template=row.template, address=row.address, reason=row.reason)  # fmt: skip
 
-    def end_message(self, row: MessageRow, status: str, reason: str, at: int) -> None:
-        """The message came to this end; its person hears of it."""
+    def end_message(self, row: MessageRow, status: str, reason: str, at: int, *, flags: int = 0) -> None:
+        """The message came to this end; its person hears of it.  ``flags``: of the record that ended it."""
         sent_at = at if status == "sent" else row.sent_at
         self.write_message(
             replace(row, status=status, reason=reason, sent_at=sent_at, outcomes=[*row.outcomes, (status, at, False)])
         )
-        self._hop_of(row.key, Outcome(row.message_id, status, at, reason))
+        self._hop_of(row.key, Outcome(row.message_id, status, at, reason), flags)
 
-    def _hop_of(self, key: str, body: Body) -> None:
+    def _hop_of(self, key: str, body: Body, flags: int) -> None:
+        """``flags``: what follows from an import triggers nothing either."""
         self._derived += 1
         name = make_id("record", type(body).__name__, key, self.desk.position, self._derived)
-        self._hops.append(Record(key, name, self.now(), self.desk.plan.version, body))
+        self._hops.append(Record(key, name, self.now(), self.desk.plan.version, body, flags))
 
     def drain(self) -> None:
         """Decide what is pending when no record is being appended."""
