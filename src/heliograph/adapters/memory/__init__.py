@@ -1,5 +1,6 @@
 """The store in memory: the twin of every durable one, for tests, simulations and trials."""
 
 from heliograph.adapters.memory.store import MemoryStore
+from heliograph.adapters.memory.transport import MemoryTransport
 
-__all__ = ["MemoryStore"]
+__all__ = ["MemoryStore", "MemoryTransport"]

@@ -102,7 +102,8 @@ class MemoryStore:
             holders.add(key) if held else holders.discard(key)
         if commit.plan is not None:
             self._plans[commit.plan.version] = msgspec.structs.replace(commit.plan)
-        self._states.update(commit.states)
+        for key, blob in commit.states.items():
+            self._set_state(key, blob)
         self._messages.update(messages)
         self._ledger.update(commit.ledger)
         self._dead_letters.update(dead_letters)
@@ -129,6 +130,12 @@ class MemoryStore:
             self._wakeups.remove((old, key))
         if new is not None and (new, key) not in self._wakeups:
             insort(self._wakeups, (new, key))
+
+    def _set_state(self, key: str, blob: bytes | None) -> None:
+        if blob is None:
+            self._states.pop(key, None)
+        else:
+            self._states[key] = blob
 
     def _set_member(self, name: str, key: str, since: int | None) -> None:
         members = self._members.setdefault(name, {})
