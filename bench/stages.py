@@ -104,18 +104,19 @@ class _Stopwatch:
         return answer
 
 
-def portions(bodies: list[bytes]) -> Iterator[list[bytes]]:
-    for at in range(0, len(bodies), CHUNK):
-        yield bodies[at : at + CHUNK]
+def portions(bodies: list[bytes], size: int) -> Iterator[list[bytes]]:
+    for at in range(0, len(bodies), size):
+        yield bodies[at : at + size]
 
 
-async def measure(folder: Path, count: int) -> Stages:
-    store = RocksStore(folder / "data")
+async def measure(folder: Path, count: int, size: int = traffic.BATCH, chunk: int = CHUNK) -> Stages:
+    """``size``: events of a batch; ``chunk``: batches of a commit."""
+    store = RocksStore(folder)
     stages = Stages(store)
-    bodies = traffic.shop_batches(count, 3, profiles=20_000)
-    for n, portion in enumerate(portions(bodies)):
+    bodies = traffic.shop_batches(count, 3, profiles=20_000, size=size)
+    for n, portion in enumerate(portions(bodies, chunk)):
         stages.feed(portion)
-        if n == len(bodies) // CHUNK // 4:  # people have a past when it counts
+        if n == len(bodies) // chunk // 4:  # people have a past when it counts
             stages.spent.clear()
             stages.events = stages.records = stages.written = 0
         await asyncio.sleep(0)
@@ -124,7 +125,8 @@ async def measure(folder: Path, count: int) -> Stages:
 
 
 def run(report: Report, folder: Path, quick: bool) -> None:
-    stages = asyncio.run(measure(folder, 40 if quick else 800))
+    stages = asyncio.run(measure(folder / "many", 40 if quick else 800))
+    alone = asyncio.run(measure(folder / "alone", 200 if quick else 4_000, size=1, chunk=1))
     us = stages.us
     rows = {
         "decode the call (msgspec and checks)": us("decode"),
@@ -139,4 +141,8 @@ def run(report: Report, folder: Path, quick: bool) -> None:
     report.add(
         "stages", "all of it, one thread", sum(rows.values()), "us an event", processes=1,
         note=f"{stages.records / stages.events:.2f} records and {stages.written / stages.events:.2f} states an event",
+    )  # fmt: skip
+    report.add(
+        "stages", "the same commit when a chunk holds one event", alone.us("commit"), "us an event", processes=1,
+        note=f"and {alone.us('chunk') + alone.us('encode'):.0f} us around step: why few events a second cost more each",
     )  # fmt: skip

@@ -44,8 +44,8 @@ def batches(calls: Iterator[dict[str, Any]], size: int = BATCH) -> Iterator[byte
         yield encode({"batch": portion})
 
 
-def shop_batches(count: int, seed: int, profiles: int) -> list[bytes]:
-    return list(batches(itertools.islice(iter(Shop(seed, profiles)), count * BATCH)))
+def shop_batches(count: int, seed: int, profiles: int, size: int = BATCH) -> list[bytes]:
+    return list(batches(itertools.islice(iter(Shop(seed, profiles)), count * size), size))
 
 
 def poisson(rate: float, seconds: float, seed: int) -> Iterator[float]:
