@@ -73,11 +73,11 @@ class Server:
         return f"http://{self._http.host}:{self._http.port}"
 
 
-def serve(settings: Settings, project: Path, data: Path, *, mailers: int = 1) -> None:
+def serve(settings: Settings, project: Path, data: Path) -> None:
     """Run a server until SIGTERM or SIGINT.  The project folder is read only when the store has no plan yet."""
     configure_logs()
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        runner.run(_serve(settings, project, data, mailers))
+        runner.run(_serve(settings, project, data))
 
 
 async def _first(*happenings: Awaitable[Any]) -> None:
@@ -86,12 +86,12 @@ async def _first(*happenings: Awaitable[Any]) -> None:
     await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
 
 
-async def _serve(settings: Settings, project: Path, data: Path, mailers: int) -> None:
+async def _serve(settings: Settings, project: Path, data: Path) -> None:
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
     document = lambda: document_of(project)  # noqa: E731
-    async with running(settings, data=data, document=document, mailers=mailers) as server:
+    async with running(settings, data=data, document=document) as server:
         log.info("serving", url=server.url, plan=server.engine.plan.version, pid=os.getpid())
         await _first(stop.wait(), server.engine.failed)
         log.info("stopping")
@@ -114,7 +114,6 @@ async def running(
     *,
     data: Path | None,
     document: dict[str, Any] | Callable[[], dict[str, Any]],
-    mailers: int = 1,
     extra: Callable[[EmbeddedEngine], Sequence[Any]] = lambda _: (),
     open_pages: bool = False,
     follow_port: bool = False,
@@ -132,7 +131,7 @@ async def running(
             clock=clock,
         )  # fmt: skip
         socket = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="heliograph-"))) / "mail.sock"
-        supervisor = Supervisor(socket, mailers)
+        supervisor = Supervisor(socket, settings.smtp.mailers)
         stack.push_async_callback(supervisor.stop)
         stack.push_async_callback(engine.stop, DRAIN_S)
         await engine.dispatcher.listen(socket)
@@ -205,6 +204,7 @@ def mail_settings(settings: Settings, keys: dict[int, bytes]) -> MailerSettings:
     """What a mailer process is told at its start; private keys travel over the local socket only."""
     return MailerSettings(
         smtp_url=settings.smtp.url,
+        connections=settings.smtp.connections,
         senders={name: mailer_sender(sender) for name, sender in settings.sender.items()},
         base_url=settings.project.base_url,
         link_keys={str(number): secret for number, secret in keys.items()},

@@ -67,7 +67,11 @@ class ApiSetting(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class SmtpSetting(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """``mailers``: processes that render, sign and send; ``connections``: of each to the relay."""
+
     url: str
+    mailers: int = 1
+    connections: int = 10
 
 
 class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -414,6 +418,8 @@ _RULES = {
     ("collect", "rate_limit"): lambda v: "" if _RATE.fullmatch(v) else f"must be like 2000/s (or /m, /h), not {v!r}",
     ("api", "token"): lambda v: "" if v.strip() else "must not be empty",
     ("smtp", "url"): _rule_smtp,
+    ("smtp", "mailers"): lambda v: "" if 1 <= v <= 64 else f"must be between 1 and 64, not {v}",
+    ("smtp", "connections"): lambda v: "" if 1 <= v <= 1000 else f"must be between 1 and 1000, not {v}",
 }
 
 
