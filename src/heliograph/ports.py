@@ -104,13 +104,14 @@ class Commit(msgspec.Struct):
     record whose body is an event also goes into ``history`` under (key, occurred_at, event_id), and the log row
     points there instead of holding the event twice.  Of two events under one such triple the first stays in history,
     while the log still reads back each record as it was appended.
+    ``states``: key -> blob, or None to forget the key.
     ``wakeups``: key -> (old deadline or None, new deadline or None); the old one is removed, the new one set.
     ``members``: (name, key) -> since, or None for leaving.  ``messages``: the row as it is now; ``created_at`` and
     ``key`` of a message never change.  ``journal``: (key, row), appended.  ``emails``: (address, key) -> held or not.
     """
 
     log: list[tuple[int, Record]] = []
-    states: dict[str, bytes] = {}
+    states: dict[str, bytes | None] = {}
     wakeups: dict[str, tuple[int | None, int | None]] = {}
     messages: dict[str, MessageRow] = {}
     ledger: dict[tuple[str, str], LedgerRow] = {}
@@ -210,6 +211,10 @@ class Store(Protocol):
     # -- look-ups --
     def keys_of_email(self, address: str) -> list[str]:
         """Keys that hold this normalised address, sorted."""
+        ...
+
+    def emails(self, prefix: str = "", limit: int = 1000) -> list[str]:
+        """Normalised addresses that somebody holds and that begin with ``prefix``, sorted."""
         ...
 
     def members(
@@ -348,8 +353,8 @@ class Engine(Protocol):
         ...
 
     def journey_counts(self) -> dict[str, dict[str, int]]:
-        """For each journey by name, kept across restarts: ``active``, ``started``, ``held_out``, ``finished``, ``sent``,
-        ``skipped``, ``goals``."""
+        """For each journey by name, kept across restarts: ``active``, ``started``, ``held_out``, ``finished``,
+        ``exited``, ``sent``, ``skipped``, ``goals``."""
         ...
 
     def building(self) -> dict[str, Any] | None:

@@ -26,6 +26,13 @@ class TestStates:
         opened.store.commit(Commit(states={"u:1": b"two"}))
         assert opened.again().states(["u:1"]) == [b"two"]
 
+    def test_a_forgotten_key_is_as_if_it_had_never_been(self, opened: Opened) -> None:
+        opened.store.commit(Commit(states={"a:1": b"one", "a:2": b"two"}))
+        opened.store.commit(Commit(states={"a:1": None, "a:never": None}))
+        again = opened.again()
+        assert again.states(["a:1", "a:2", "a:never"]) == [None, b"two", None]
+        assert again.keys() == ["a:2"]
+
     def test_keys_may_be_any_text_and_blobs_large(self, opened: Opened) -> None:
         blobs = {key: key.encode() * 3 for key in ODD} | {"u:" + "k" * 60_000: bytes(4 << 20)}
         opened.store.commit(Commit(states=blobs))
@@ -238,6 +245,15 @@ class TestLookups:
         assert opened.again().keys_of_email("a@x") == ["u:1", "u:2"]
         opened.store.commit(Commit(emails={("a@x", "u:1"): False, ("b@x", "u:9"): False}))
         assert opened.store.keys_of_email("a@x") == ["u:2"]
+
+    def test_addresses_that_begin_alike(self, opened: Opened) -> None:
+        held = {("b@x", "u:1"): True, ("ab@x", "u:1"): True, ("ab@x", "u:2"): True, ("aa@x", "u:3"): True}
+        opened.store.commit(Commit(emails=held | {("ac\x00@x", "u:4"): True}))
+        assert opened.again().emails("a") == ["aa@x", "ab@x", "ac\x00@x"]
+        assert opened.store.emails("a", limit=2) == ["aa@x", "ab@x"]
+        assert opened.store.emails() == ["aa@x", "ab@x", "ac\x00@x", "b@x"]
+        opened.store.commit(Commit(emails={("ab@x", "u:1"): False, ("ab@x", "u:2"): False}))
+        assert opened.store.emails("ab") == []
 
     def test_members_and_their_exact_number(self, opened: Opened) -> None:
         everyone = {("buyers", f"u:{n}"): n for n in range(30)}

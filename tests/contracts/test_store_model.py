@@ -54,7 +54,7 @@ class Twins(RuleBasedStateMachine):
         self.commit(Commit(log=[(next(self.positions), record) for record in found]))
 
     @rule(
-        states=st.dictionaries(KEYS, st.binary(max_size=9)),
+        states=st.dictionaries(KEYS, st.none() | st.binary(max_size=9)),
         members=st.dictionaries(st.tuples(NAMES, KEYS), st.one_of(st.none(), TIMES), max_size=5),
         emails=st.dictionaries(st.tuples(NAMES, KEYS), st.booleans(), max_size=4),
         meta=st.dictionaries(NAMES, st.binary(max_size=3), max_size=2),

@@ -200,6 +200,8 @@ class World:
         state = decide.decode_state(blob) if blob else decide.new_state(record.key)
         state, effects = decide.step(state, record, self.plan)
         self.blobs[record.key] = decide.encode_state(state)
+        if decide.is_blank(state):
+            del self.blobs[record.key]
         for effect in effects:
             self.effects.append((record.key, effect))
             self._carry_out(record.key, effect)

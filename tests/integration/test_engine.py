@@ -473,3 +473,19 @@ class TestPinned:
             document["journeys"]["cart"]["priority"] = 3
             await engine.publish(document)
             assert ("cart", first) not in engine.plan.all_journeys
+
+
+class TestForgetting:
+    async def test_idle_visitors_go_from_the_store_and_their_log_replays(self, store: Store) -> None:
+        async with running(store) as engine:
+            await send(engine, call("Product Viewed", None, anonymous="gone"), call("Product Viewed", "ann"))
+            await advance(engine, 31 * DAY)
+            await send(engine, call("Product Viewed", None, anonymous="here"))
+            for _ in range(2):  # the engine's own round may stand at the last key
+                await engine.forgetter.portion()
+            assert store.states(["a:gone"]) == [None]
+            assert sorted(store.keys()) == ["a:here", "u:ann"]
+            assert [event.name for event in store.history("a:gone")] == ["Product Viewed"]
+            assert engine.find("anon:gone") == []
+            await send(engine, call("Product Viewed", None, anonymous="gone"))
+            assert engine.find("anon:gone") == ["a:gone"]

@@ -6,10 +6,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from heliograph.decide import compile_plan, decode_state, encode_state, new_state, step
+from heliograph.decide import compile_plan, decode_state, encode_state, is_blank, new_state, step
 from heliograph.events.event import EVENT_NAMES, PRODUCT_EVENTS, Event
 from heliograph.events.record import (
     EventBody,
+    Expire,
     LedgerChange,
     LedgerRow,
     Link,
@@ -126,6 +127,7 @@ BODIES = st.one_of(
               machine=st.booleans(), properties=MAPS, hops=HOPS),
     st.builds(LedgerChange, rows=ROWS, hops=HOPS),
     st.builds(Touch, plan=st.integers(0, 9)),
+    st.builds(Expire, idle_ms=st.integers(-1, 20 * DAY)),
     st.builds(ListChange, name=st.sampled_from(["list", "gold"]), on=st.booleans(), at=TIMES, hops=HOPS),
 )  # fmt: skip
 RECORDS = st.builds(
@@ -163,7 +165,9 @@ def _with_state(record: Record, blobs: dict[str, bytes]) -> Record:
 
 ACTIONS = st.lists(
     st.tuples(
-        st.sampled_from(["A", "B", "identify", "login", "order", "wait", "deliver", "click", "consent", "list"]),
+        st.sampled_from(
+            ["A", "B", "identify", "login", "order", "wait", "deliver", "click", "consent", "list", "expire"]
+        ),
         st.sampled_from(["1", "2"]),
         st.sampled_from([None, "x", "y"]),
         st.sampled_from(["c1", "c2", None]),
@@ -189,6 +193,8 @@ def play(actions: list[tuple[Any, ...]]) -> World:
                 world.identify(user, {}, context=words)
             case "list":
                 world.put_on_list(f"u:{user}", "list", bool(ms))
+            case "expire":
+                world.append(f"a:{anon}", Expire(ms))
             case "wait":
                 world.advance(ms)
             case "deliver":
@@ -211,7 +217,7 @@ def test_the_same_log_gives_the_same_effects(actions: list[tuple[Any, ...]]) -> 
         states[record.key], made = step(states.get(record.key) or new_state(record.key), record, world.plan)
         effects += [(record.key, effect) for effect in made]
     assert effects == world.effects
-    assert {key: encode_state(state) for key, state in states.items()} == world.blobs
+    assert {key: encode_state(state) for key, state in states.items() if not is_blank(state)} == world.blobs
 
 
 @settings(max_examples=150, deadline=None)

@@ -4,25 +4,26 @@ How to read this package.  ``step`` is the order of one decision; ``state`` all 
 encoding; ``plan`` everything published, compiled, with its indexes; ``effects`` what a decision asks of the world.
 A decision passes through ``people`` (identity, traits, ``merge``), ``consent``, ``conditions`` and ``segments`` (the
 language), ``members`` (memberships), ``entries``, ``runs`` and ``outcomes`` (journeys,
-compiled by ``journeys`` and ``steps`` to a ``program``).
+compiled by ``journeys`` and ``steps`` to a ``program``).  ``expiry`` forgets visitors who never came back.
 ``context`` is what templates see, ``explain`` why something did or did not happen.
 
 Absences: no clock, no random number, no I/O, no log line, no driver.
 """
 
 from heliograph.decide.context import profile_view, render_context
+from heliograph.decide.expiry import IDLE_MS, is_idle
 from heliograph.decide.explain import explain_journey, explain_template
 from heliograph.decide.journeys import journey_version
 from heliograph.decide.parsing import Problem
 from heliograph.decide.plan import Plan, PlanErrors, compile_plan, templates_of
-from heliograph.decide.state import State, StateTooNew, deadline, decode_state, encode_state, new_state
+from heliograph.decide.state import State, StateTooNew, deadline, decode_state, encode_state, is_blank, new_state
 from heliograph.decide.step import step
 
 __all__ = [  # noqa: RUF022 - a table of contents
     # deciding
     "step", "deadline",
     # states
-    "State", "StateTooNew", "new_state", "encode_state", "decode_state",
+    "State", "StateTooNew", "new_state", "encode_state", "decode_state", "is_blank", "is_idle", "IDLE_MS",
     # plans
     "Plan", "PlanErrors", "Problem", "compile_plan", "journey_version", "templates_of",
     # reading

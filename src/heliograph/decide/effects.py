@@ -98,6 +98,7 @@ FACTS = {
     "message_skipped": "journey, run_id, step_id, template, message_id, reason",
     "message_outcome": "message_id, kind, reason, journey, run_id, step_id, template",
     "merged": "source key, moved (whether history came along)",
+    "forgotten": "idle_since; an anonymous key that nobody was heard from for P30D",
     "cut": "a bound was reached: what, limit",
     "late": "event_id, name, why (history_only, too_late)",
     "consent": "topic, given, source",

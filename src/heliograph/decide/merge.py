@@ -52,6 +52,7 @@ def _merge(turn: Turn, other: State) -> None:
     state = turn.state
     state.created_at = min(state.created_at, other.created_at)
     state.last_seen = max(state.last_seen, other.last_seen)
+    state.heard_at = max(state.heard_at, other.heard_at)
     if not state.plan_version:
         state.plan_version = other.plan_version
         members.everything_changed(turn)

@@ -116,7 +116,8 @@ class State(msgspec.Struct, array_like=True):
     of the ledger for ``address``; ``waiting`` are words given before there was one.  ``orphans``: condition id ->
     since when no plan uses it.  ``members``: segment or list -> since; ``lists``: list -> (changed at, on it).
     ``entered``: journey -> entry key -> last entry.  ``last``: event name -> encoded events with their order, oldest
-    first.  ``timers``: id -> due; ``next_due`` is the earliest, 0 without one.
+    first.  ``timers``: id -> due; ``next_due`` is the earliest, 0 without one.  ``last_seen``: when the latest event
+    occurred; ``heard_at``: the engine time of the last event, outcome or list change.
     """
 
     key: str
@@ -147,6 +148,7 @@ class State(msgspec.Struct, array_like=True):
     timers: dict[str, int] = {}
     next_due: int = 0
     last_seen: int = 0
+    heard_at: int = 0
 
 
 _ENCODER = msgspec.msgpack.Encoder()
@@ -161,6 +163,11 @@ CONVERTERS: dict[int, Callable[[bytes], State]] = {STATE_VERSION: _DECODER.decod
 def new_state(key: str) -> State:
     """A key of which nothing is known."""
     return State(key)
+
+
+def is_blank(state: State) -> bool:
+    """Whether nothing is known of the key: a blob of it need not be kept."""
+    return not state.created_at and not state.last_t
 
 
 def encode_state(state: State) -> bytes:

@@ -15,7 +15,7 @@ from collections.abc import Callable
 from hashlib import blake2b
 from typing import Any, Final
 
-from heliograph.decide import consent, entries, members, merge, outcomes, people, runs
+from heliograph.decide import consent, entries, expiry, members, merge, outcomes, people, runs
 from heliograph.decide.conditions.operators import fold
 from heliograph.decide.effects import Duplicate, Effect
 from heliograph.decide.plan import Plan
@@ -27,6 +27,7 @@ from heliograph.events.record import (
     MAX_HOPS,
     Body,
     EventBody,
+    Expire,
     LedgerChange,
     Link,
     ListChange,
@@ -173,6 +174,7 @@ def _decide(turn: Turn, body: EventBody) -> None:
         members.baseline(turn)
     number = int.from_bytes(mark, "big")
     state.last_seen = max(state.last_seen, event.occurred_at)
+    state.heard_at = turn.t
     if event.type == "identify" or body.rows or "traits" in event.context or "timezone" in event.context:
         people.learn(turn, event, number, body.rows)
     if event.type == "identify" and "consent" in event.context:
@@ -192,6 +194,7 @@ def _mode(turn: Turn, event: Event) -> Mode | None:
 
 
 def _outcome(turn: Turn, _record: Record, body: Outcome) -> None:
+    turn.state.heard_at = turn.t
     woken = outcomes.take_outcome(turn, body)
     signal = turn.signals.pop(0) if turn.signals else None
     _instant(turn, signal, Mode.ACT, woken)
@@ -210,6 +213,7 @@ def _mode_of(record: Record) -> Mode:
 def _list(turn: Turn, _record: Record, body: ListChange) -> None:
     if not turn.state.plan_version:
         members.baseline(turn)
+    turn.state.heard_at = turn.t
     members.change_list(turn, body)
     _instant(turn, None, Mode.HISTORY, [])
 
@@ -220,6 +224,10 @@ def _touch(turn: Turn, _record: Record, _body: Touch) -> None:
 
 def _wake(turn: Turn, _record: Record, _body: Wake) -> None:
     """The timers have fired."""
+
+
+def _expire(turn: Turn, _record: Record, body: Expire) -> None:
+    expiry.forget(turn, body.idle_ms)
 
 
 def _link(turn: Turn, _record: Record, body: Link) -> None:
@@ -247,6 +255,7 @@ _HANDLERS: Final[dict[type[Body], Callable[[Turn, Record, Any], None]]] = {
     LedgerChange: _ledger,
     Touch: _touch,
     ListChange: _list,
+    Expire: _expire,
 }
 
 
@@ -257,7 +266,7 @@ def _while_waiting(turn: Turn, record: Record) -> None:
     """Answers and requests are dealt with at once; everything else waits behind what waits already."""
     if isinstance(record.body, MergeInto | Link | Unlink):
         _apply(turn, record)
-    elif not isinstance(record.body, Wake) and not people.park(turn, record):
+    elif not isinstance(record.body, Wake | Expire) and not people.park(turn, record):
         people.give_up(turn)
         _decide_parked(turn)
         step_on = _while_waiting if turn.state.pending else _apply

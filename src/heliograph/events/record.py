@@ -108,6 +108,12 @@ class ListChange(msgspec.Struct, frozen=True, array_like=True):
     hops: int = 0
 
 
+class Expire(msgspec.Struct, frozen=True, array_like=True):
+    """To a key that nobody was heard from for a while: forget it, if by now ``idle_ms`` have passed."""
+
+    idle_ms: int
+
+
 class EventBody(msgspec.Struct, frozen=True, array_like=True):
     """An event, with what the processor attached: the ledger rows of the address that it sets; and, when it was
     forwarded from a merged key, how many hops it has behind it."""
@@ -117,7 +123,7 @@ class EventBody(msgspec.Struct, frozen=True, array_like=True):
     hops: int = 0
 
 
-Body: TypeAlias = EventBody | Wake | Link | MergeInto | Outcome | LedgerChange | Touch | ListChange | Unlink
+Body: TypeAlias = EventBody | Wake | Link | MergeInto | Outcome | LedgerChange | Touch | ListChange | Unlink | Expire
 
 
 class Kind(IntEnum):
@@ -132,6 +138,7 @@ class Kind(IntEnum):
     TOUCH = 7
     LIST = 8
     UNLINK = 9
+    EXPIRE = 10
 
 
 BODY_TYPES: dict[Kind, type[Body]] = {
@@ -144,6 +151,7 @@ BODY_TYPES: dict[Kind, type[Body]] = {
     Kind.TOUCH: Touch,
     Kind.LIST: ListChange,
     Kind.UNLINK: Unlink,
+    Kind.EXPIRE: Expire,
 }
 _KIND_OF = {body: kind for kind, body in BODY_TYPES.items()}
 _ENCODER = msgspec.msgpack.Encoder()

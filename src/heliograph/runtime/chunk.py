@@ -246,9 +246,9 @@ class Chunk:
     def finish(self) -> Commit:
         """Encode what changed; call it once, right before the desk is sealed."""
         commit = self.commit
-        deadline, encode = decide.deadline, decide.encode_state
+        deadline, encode, blank = decide.deadline, decide.encode_state, decide.is_blank
         for key, state in self.desk.states.open.items():
-            commit.states[key] = encode(state)
+            commit.states[key] = None if blank(state) else encode(state)
             new, old = deadline(state), self._deadlines[key]
             if new != old:
                 commit.wakeups[key] = (old, new)

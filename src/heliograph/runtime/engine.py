@@ -41,7 +41,7 @@ from heliograph.runtime.publishing import (
     read_complete_since,
     same_document,
 )
-from heliograph.runtime.retention import keep_expiring
+from heliograph.runtime.retention import Forgetter, keep_expiring
 from heliograph.runtime.sweeper import META as SWEEP
 from heliograph.runtime.sweeper import Progress, Sweeper
 from heliograph.runtime.waiting import Waiting
@@ -110,6 +110,7 @@ class EmbeddedEngine:
         self._sweeper = Sweeper(
             store, self.meter, put, live=lambda: self._processor.waiting.records, now=self.clock.now
         )
+        self.forgetter = Forgetter(store, self.clock, put)
         self._publishing = asyncio.Lock()
         self._tasks: list[asyncio.Task[None]] = []
         self._accepting = self._stopped = False
@@ -132,6 +133,7 @@ class EmbeddedEngine:
             "dispatcher": self.dispatcher.run(),
             "sweeper": self._sweeper.run(),
             "retention": keep_expiring(self.store, self.clock, self._processor),
+            "forgetter": self.forgetter.run(),
         }
         self._tasks = [asyncio.create_task(loop, name=name) for name, loop in loops.items()]
         for task in self._tasks:

@@ -12,10 +12,11 @@ from typing import Generic, TypeVar
 
 from msgspec.structs import replace
 
+from heliograph import decide
 from heliograph.events.event import Event
 from heliograph.events.identity import key_of
 from heliograph.events.ids import make_id
-from heliograph.events.record import LedgerRow, ListChange, Outcome, Touch, Wake
+from heliograph.events.record import Expire, LedgerRow, ListChange, Outcome, Touch, Wake
 from heliograph.ports import Arrival, Busy, DeadLetter, PlanRow, Result
 from heliograph.runtime.chunk import Chunk
 from heliograph.runtime.desk import Desk, Published
@@ -245,6 +246,25 @@ class Touches(Call[None]):
         for key in self._keys:
             chunk.append(key, Touch(self._plan))
         chunk.commit.meta.update(self._meta)
+
+
+class Expiries(Call[None]):
+    """Keys that seem to be idle; one that was heard from since is passed over."""
+
+    def __init__(self, keys: Sequence[str]) -> None:
+        super().__init__()
+        self.records = len(keys)
+        self._keys = keys
+
+    def prepare(self, desk: Desk) -> None:
+        desk.fetch(self._keys)
+
+    def decide(self, chunk: Chunk) -> None:
+        self.result = None
+        for key in self._keys:
+            state = chunk.desk.state(key)
+            if state is not None and decide.is_idle(state, chunk.now()):
+                chunk.append(key, Expire(decide.IDLE_MS))
 
 
 class Wakes(Work):

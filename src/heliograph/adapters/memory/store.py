@@ -231,6 +231,10 @@ class MemoryStore:
         return sorted(self._emails.get(address, ()))
 
     @_atomic
+    def emails(self, prefix: str = "", limit: int = 1000) -> list[str]:
+        return sorted(one for one, keys in self._emails.items() if keys and one.startswith(prefix))[:limit]
+
+    @_atomic
     def members(
         self, name: str, limit: int = 100, cursor: str | None = None
     ) -> tuple[list[tuple[str, int]], str | None]:

@@ -43,7 +43,10 @@ class Writer:
         self._log(commit.log)
         state = self._db.family("state")
         for key, blob in commit.states.items():
-            self.batch.put(state, spell.state(key), blob)
+            if blob is None:
+                self.batch.delete(state, spell.state(key))
+            else:
+                self.batch.put(state, spell.state(key), blob)
         self._wakeups(commit.wakeups)
         if commit.messages:
             self._messages(commit.messages)
