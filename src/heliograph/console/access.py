@@ -13,6 +13,7 @@ COOKIE = "heliograph_session"
 HEADER = "x-heliograph"
 """A change that rests on the cookie must carry this header: other sites' forms cannot set it."""
 SAFE = frozenset({"GET", "HEAD", "OPTIONS"})
+CHALLENGE = {"www-authenticate": 'Bearer realm="api"'}
 
 
 class Access(msgspec.Struct, frozen=True):
@@ -38,8 +39,10 @@ class Access(msgspec.Struct, frozen=True):
         if scheme.lower() == "bearer" and self.knows(token.strip()):
             return
         if scheme:
-            raise NotAuthorizedException("this token is not the one in [api] token of heliograph.toml")
+            raise NotAuthorizedException(
+                "this token is not the one in [api] token of heliograph.toml", headers=CHALLENGE
+            )
         if not self.knows_session(connection.cookies.get(COOKIE, "")):
-            raise NotAuthorizedException("send the API token: Authorization: Bearer TOKEN")
+            raise NotAuthorizedException("send the API token: Authorization: Bearer TOKEN", headers=CHALLENGE)
         if connection.scope.get("method", "GET") not in SAFE and HEADER not in connection.headers:
             raise PermissionDeniedException(f"changes from a page carry the header {HEADER}")

@@ -10,6 +10,9 @@ from litestar.params import Parameter
 from heliograph import decide
 from heliograph.console import shapes
 from heliograph.console.people import find_or_404, near_word
+from heliograph.console.problems import cursors
+from heliograph.console.slashes import as_sent
+from heliograph.decide.context import event_view
 from heliograph.events.identity import normalise_address, profile_id
 from heliograph.events.record import LedgerRow
 from heliograph.ports import Engine
@@ -28,9 +31,9 @@ Limit = Annotated[int, Parameter(ge=1, le=1000)]
 
 
 def address_or_400(text: str) -> str:
-    if address := normalise_address(text):
+    if address := normalise_address(as_sent(text)):
         return address
-    raise HTTPException(f"{text!r} is not an email address", status_code=400)
+    raise HTTPException(f"{as_sent(text)!r} is not an email address", status_code=400)
 
 
 def messages_router(engine: Engine) -> Router:
@@ -41,10 +44,8 @@ def messages_router(engine: Engine) -> Router:
         if status is not None and status not in STATUSES:
             raise HTTPException(f"no status is called {status!r}{near_word(status, list(STATUSES))}", status_code=400)
         key = find_or_404(engine, profile)[0] if profile else None
-        try:
+        with cursors():
             rows, following = engine.store.messages(key=key, status=status, limit=limit, cursor=cursor)
-        except ValueError as error:
-            raise HTTPException(f"cursor: {error}", status_code=400) from error
         return shapes.Messages([shapes.message_of(row) for row in rows], following)
 
     @get("/{message_id:str}", summary="One message")
@@ -63,7 +64,8 @@ def suppressions_router(engine: Engine) -> Router:
 
     @get("/", summary="Addresses that get no mail")
     async def suppressions(limit: Limit = 100, cursor: str | None = None) -> shapes.Suppressions:
-        rows, following = engine.store.suppressions(limit, cursor)
+        with cursors():
+            rows, following = engine.store.suppressions(limit, cursor)
         return shapes.Suppressions([shapes.suppression_of(row) for row in rows], following)
 
     @put("/{address:str}", summary="Stop all mail to this address", status_code=200)
@@ -92,26 +94,37 @@ def templates_router(engine: Engine, send_test: SendTest | None) -> Router:
         if send_test is None:
             raise HTTPException("this server has no mail relay", status_code=503)
         profile = find_or_404(engine, data.profile)[0] if data.profile else None
-        context = trial_context(engine, profile)
+        context = trial_context(engine, profile, name)
         ok, verdict = await send_test(name, address_or_400(data.to), context)
         return shapes.SendTestResult(ok, verdict)
 
     return Router("/templates", route_handlers=[trial], tags=["templates"])
 
 
-def trial_context(engine: Engine, key: str | None) -> dict[str, Any] | None:
-    """What Liquid would see for this profile outside a run: its latest event stands in for the entry event."""
+def entry_events(engine: Engine, template: str) -> set[str]:
+    """Names of the events that start the journeys which send this template."""
+    journeys = engine.plan.journeys.values()
+    filters = [journey.entry.filter for journey in journeys if template in decide.templates_of(journey)]
+    return {filter.event for filter in filters if filter is not None}
+
+
+def trial_context(engine: Engine, key: str | None, template: str) -> dict[str, Any] | None:
+    """What Liquid would see for this profile outside a run.
+
+    Its latest event that starts a journey with this template stands in for the entry event, else its latest event.
+    """
     state = engine.state(key) if key else None
     if state is None or key is None:
         return None
     now = engine.clock.now()
-    recent = [shapes.event_of(event) for event in engine.store.recent_history(key, RECENT_EVENTS)]
+    recent = [event_view(event) for event in engine.store.recent_history(key, RECENT_EVENTS)]
     last: dict[str, list[dict[str, Any]]] = {}
     for event in recent:
-        last.setdefault(event.get("name", ""), []).append(event)
+        last.setdefault(event["name"], []).append(event)
+    entries = [last[name][0] for name in sorted(entry_events(engine, template)) if name in last]
     return {
         "profile": {**decide.profile_view(state, engine.plan, now)["traits"], "id": profile_id(key)},
-        "event": recent[0] if recent else None,
+        "event": next(iter(entries or recent), None),
         "last": last,
         "run": {"key": "", "journey": "", "entered_at": now},
         "now": now,

@@ -9,6 +9,7 @@ from litestar.params import Parameter
 
 from heliograph.console import shapes
 from heliograph.console.people import near_word
+from heliograph.console.problems import cursors
 from heliograph.events.identity import email_key, normalise_address, profile_id
 from heliograph.events.record import ListChange
 from heliograph.ports import Engine, PlanRefused, PublishReport
@@ -71,7 +72,8 @@ def segments_router(engine: Engine) -> Router:
         names = list(engine.plan.segments.by_name)
         if not count and name not in names:
             raise NotFoundException(f"no segment or list is called {name!r}{near_word(name, names)}")
-        rows, following = engine.store.members(name, limit, cursor)
+        with cursors():
+            rows, following = engine.store.members(name, limit, cursor)
         return shapes.Members([shapes.Member(profile_id(key), since) for key, since in rows], count, following)
 
     return Router("/segments", route_handlers=[segments, members], tags=["segments"])
@@ -95,7 +97,7 @@ def journeys_router(engine: Engine) -> Router:
     return Router("/journeys", route_handlers=[journeys], tags=["journeys"])
 
 
-COUNTED = ("active", "started", "held_out", "finished", "sent", "skipped", "goals")
+COUNTED = ("active", "started", "held_out", "finished", "exited", "sent", "skipped", "goals")
 
 
 def key_of_person(engine: Engine, person: str) -> str | None:
@@ -130,7 +132,8 @@ def lists_router(engine: Engine) -> Router:
 def dead_letters_router(engine: Engine) -> Router:
     @get("/", summary="Calls that a schema rejected, kept for repair")
     async def dead_letters(limit: Limit = 100, cursor: str | None = None) -> shapes.DeadLetters:
-        rows, following = engine.store.dead_letters(limit, cursor)
+        with cursors():
+            rows, following = engine.store.dead_letters(limit, cursor)
         return shapes.DeadLetters([shapes.dead_letter_of(row) for row in rows], following)
 
     @post("/replay", summary="Try dead letters again, repaired or after a change of the schema", status_code=200)

@@ -24,8 +24,17 @@ SECURE = {
 ASSETS = {"app.js": "text/javascript", "style.css": "text/css", "icon.svg": "image/svg+xml"}
 
 
+WRONG_TOKEN = b'<p class="no" role="alert">That is not the token of this server.</p>'
+
+
 def page(name: str) -> Response[bytes]:
     return Response((STATIC / name).read_bytes(), media_type=MediaType.HTML, headers=SECURE)
+
+
+def login_page(*, wrong: bool) -> Response[bytes]:
+    response = page("login.html")
+    response.content = response.content.replace(b"<!-- wrong -->", WRONG_TOKEN if wrong else b"")
+    return response
 
 
 def logged_in(access: Access, request: Request[Any, Any, Any]) -> bool:
@@ -41,9 +50,10 @@ def pages_router(access: Access) -> Router:
     async def home(request: Request[Any, Any, Any]) -> Response[bytes]:
         if logged_in(access, request):
             return page("index.html")
-        response = page("index.html" if access.open_pages else "login.html")
-        if access.open_pages:
-            response.set_cookie(session_cookie(access))
+        if not access.open_pages:
+            return login_page(wrong="wrong" in request.query_params)
+        response = page("index.html")
+        response.set_cookie(session_cookie(access))
         return response
 
     @post("/login", include_in_schema=False)

@@ -9,11 +9,16 @@ from litestar.params import Parameter
 
 from heliograph import decide
 from heliograph.console import shapes
+from heliograph.console.slashes import as_sent
 from heliograph.events.identity import profile_id
 from heliograph.ports import Engine, Store
 
 NEAR_MISS_SCAN = 20_000
-"""Keys looked at for a name like the one asked for: about 20 ms, only when nobody has that name."""
+"""Keys or addresses looked at for a name like the one asked for: about 20 ms, only when nobody has that name."""
+SHORT = 4
+"""Characters up to which one wrong letter is a large part of a name."""
+MAX_ASKED = 100
+"""Characters of an unknown name that are compared and repeated."""
 JOURNAL_READ = 1_000
 """Facts of one person that ``why`` reads, newest first."""
 
@@ -21,29 +26,38 @@ Limit = Annotated[int, Parameter(ge=1, le=1000)]
 
 
 def near_people(store: Store, asked: str) -> list[str]:
-    """Up to three profiles whose name is like the one that nobody has."""
+    """Up to three addresses or profiles whose name is like the one that nobody has."""
+    return near(asked, store.emails(asked[:1].lower(), NEAR_MISS_SCAN) if "@" in asked else near_names(store))
+
+
+def near(asked: str, names: list[str]) -> list[str]:
+    lowered = {name.lower(): name for name in names}
+    alike = difflib.get_close_matches(asked.lower(), lowered, 3, 0.75 if len(asked) > SHORT else 0.6)
+    return [lowered[name] for name in alike]
+
+
+def near_names(store: Store) -> list[str]:
     names: list[str] = []
     last: str | None = None
     while len(names) < NEAR_MISS_SCAN and (page := store.keys(last, 1000)):
         names += [profile_id(key) for key in page]
         last = page[-1]
-    lowered = {name.lower(): name for name in names}
-    near = difflib.get_close_matches(asked.lower(), lowered, 3, 0.75)
-    return [lowered[name] for name in near]
+    return names
 
 
 def near_word(word: str, words: list[str]) -> str:
-    near = difflib.get_close_matches(word, words, 1, 0.5)
-    return f"; did you mean {near[0]}?" if near else f"; there are: {', '.join(sorted(words)) or 'none'}"
+    alike = difflib.get_close_matches(word, words, 1, 0.5)
+    return f"; did you mean {alike[0]}?" if alike else f"; there are: {', '.join(sorted(words)) or 'none'}"
 
 
 def find_or_404(engine: Engine, person: str) -> list[str]:
     """The keys of a person (an address may have several), or a 404 that names near misses."""
+    person = as_sent(person)
     if keys := engine.find(person):
         return keys
-    near = near_people(engine.store, person)
-    hint = f"; did you mean {' or '.join(near)}?" if near else ""
-    raise NotFoundException(f"nobody is known as {person!r}{hint}")
+    alike = near_people(engine.store, person[:MAX_ASKED])
+    hint = f"; did you mean {' or '.join(alike)}?" if alike else ""
+    raise NotFoundException(f"nobody is known as {person[:MAX_ASKED]!r}{hint}")
 
 
 def journal_of(engine: Engine, key: str, limit: int = JOURNAL_READ) -> list[tuple[int, str, dict[str, Any]]]:
@@ -90,6 +104,9 @@ def router(engine: Engine) -> Router:
             segments=view["segments"],
             runs=view["runs"],
             consent=view["consent"],
+            ids=view["ids"],
+            first_seen_at=view["first_seen_at"],
+            last_seen_at=view["last_seen_at"],
             also=[profile_id(key) for key in keys[1:]],
         )
 

@@ -69,6 +69,7 @@ class JourneyOverview(msgspec.Struct, frozen=True):
     started: int
     held_out: int
     finished: int
+    exited: int
     sent: int
     skipped: int
     goals: int
@@ -79,13 +80,16 @@ class Journeys(msgspec.Struct, frozen=True):
 
 
 class Profile(msgspec.Struct, frozen=True):
-    """``also``: other profiles that hold the address that was asked for."""
+    """``ids``: other ids of this person.  ``also``: other profiles that hold the address that was asked for."""
 
     profile_id: str
     traits: dict[str, Any]
     segments: list[dict[str, Any]]
     runs: list[dict[str, Any]]
     consent: dict[str, Any]
+    ids: list[str]
+    first_seen_at: int
+    last_seen_at: int
     also: list[str]
 
 

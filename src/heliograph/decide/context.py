@@ -22,12 +22,16 @@ def render_context(state: State, plan: Plan, run_id: str, now: int) -> dict[str,
     last = latest_events(state)
     return {
         "profile": _profile(state, plan),
-        "event": event_view(_entry_event(run, last)),
-        "trigger": event_view(unpack(run.trigger)) if isinstance(run, Run) else None,
+        "event": _view_or_none(_entry_event(run, last)),
+        "trigger": _view_or_none(unpack(run.trigger)) if isinstance(run, Run) else None,
         "run": {"key": run.entry_key, "journey": run.journey, "entered_at": run.entered_at},
         "last": {name: [event_view(event) for event in events] for name, events in last.items()},
         "now": now,
     }
+
+
+def _view_or_none(event: Event | None) -> dict[str, Any] | None:
+    return None if event is None else event_view(event)
 
 
 def _profile(state: State, plan: Plan) -> dict[str, Any]:
@@ -51,9 +55,8 @@ def latest_events(state: State) -> dict[str, list[Event]]:
     }
 
 
-def event_view(event: Event | None) -> dict[str, Any] | None:
-    if event is None:
-        return None
+def event_view(event: Event) -> dict[str, Any]:
+    """An event as Liquid knows it."""
     return {
         "name": event.name,
         "properties": event.properties,

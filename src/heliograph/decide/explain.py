@@ -54,7 +54,7 @@ def _journey(state: State | None, plan: Plan, journey: Journey, now: int, facts:
     active = [run for run in state.runs.values() if run.journey == journey.name]
     if active:
         run = max(active, key=lambda one: one.entered_at)
-        return _active(state, plan, run)
+        return _active(state, plan, run, facts)
     decided = _last_decision(state, journey.name, facts)
     if decided is None:
         return _not_entered(state, plan, journey, now)
@@ -88,7 +88,7 @@ def _later_event(state: State, journey: Journey, at: int, answer: Answer) -> Ans
     return {**news, "since": latest.occurred_at, "sentence": f"{news['sentence']} Before that: {answer['sentence']}"}
 
 
-def _active(state: State, plan: Plan, run: Run) -> Answer:
+def _active(state: State, plan: Plan, run: Run, facts: Journal) -> Answer:
     journey = plan.all_journeys.get((run.journey, run.version))
     step = journey.step(run.step) if journey is not None else None
     until = state.timers.get("r:" + run.run_id)
@@ -97,7 +97,7 @@ def _active(state: State, plan: Plan, run: Run) -> Answer:
     if run.held_out:
         said = f"Held out {since}: gets no mail and is only watched for the goal, until {iso(until or 0)}."
         return {"status": "holdout", "since": run.entered_at, "sentence": said, "run": view}
-    said = f"In the journey {since}, {_doing(run, step, until)}."
+    said = " ".join([f"In the journey {since}, {_doing(run, step, until)}.", *_mails(run.run_id, facts)])
     return {"status": "active", "since": run.entered_at, "sentence": said, "run": view}
 
 
@@ -117,9 +117,14 @@ def _doing(run: Run, step: Step | None, until: int | None) -> str:
 def _ended(at: int, data: dict[str, Any], facts: Journal) -> str:
     step = f" at the step {data['step_id']!r}" if data.get("step_id") else ""
     said = f"The last run ended at {iso(at)}{step}: {_end_reason(data)}."
-    mails = [mail for mail in map(_mail_fact, facts) if mail and mail["run_id"] == data.get("run_id")]
+    return " ".join([said, *_mails(data.get("run_id", ""), facts)])
+
+
+def _mails(run_id: str, facts: Journal) -> list[str]:
+    """What became of the mails of a run, oldest first."""
+    mails = [mail for mail in map(_mail_fact, facts) if mail and mail["run_id"] == run_id]
     latest = {mail["message_id"]: mail for mail in reversed(mails)}
-    return " ".join([said, *(f"The mail {mail['template']!r} {_mail_words(mail)}." for mail in latest.values())])
+    return [f"The mail {mail['template']!r} {_mail_words(mail)}." for mail in latest.values()]
 
 
 def _end_reason(data: dict[str, Any]) -> str:
@@ -180,7 +185,7 @@ def _not_entered(state: State, plan: Plan, journey: Journey, now: int) -> Answer
         return {"status": "not_entered", "reason": "no_event", "sentence": said}
     if not entry.filter.matches(seen[0]):
         return _not_meant(entry.filter, seen[0])
-    why = "was imported" if seen[0].historical else "came before this journey was published"
+    why = "was imported, and imports start nothing" if seen[0].historical else "came before this journey was published"
     said = f'The latest "{entry.filter.event}" ({iso(seen[0].occurred_at)}) {why}.'
     return {"status": "not_entered", "reason": "before", "sentence": said}
 

@@ -9,7 +9,7 @@ from heliograph.ports import Store
 INDEX = "tally"
 """Meta value: the names of the journeys that have one; each lies under ``tally:NAME``."""
 
-COUNTED = ("active", "started", "held_out", "finished", "sent", "skipped", "goals")
+COUNTED = ("active", "started", "held_out", "finished", "exited", "sent", "skipped", "goals")
 
 _encode = msgspec.msgpack.Encoder().encode
 
@@ -80,6 +80,7 @@ def _started(tally: JourneyTally, data: dict[str, Any]) -> None:
 def _ended(tally: JourneyTally, data: dict[str, Any]) -> None:
     tally.add("active", -1)
     tally.add("finished", int(data.get("reason") == "finished"))
+    tally.add("exited", int(data.get("reason") == "exited"))
     version = data.get("version", "")
     left = tally.active_by_version.get(version, 0) - 1
     if left > 0:

@@ -205,7 +205,8 @@ class MemoryStore:
     ) -> tuple[list[MessageRow], str | None]:
         rows = sorted(map(_message, self._messages.values()), key=_newest_message)
         if cursor is not None:
-            rows = [row for row in rows if _newest_message(row) > _newest(cursor)]
+            after = _newest(cursor)
+            rows = [row for row in rows if _newest_message(row) > after]
         chosen = (row for row in rows if key in (None, row.key) and status in (None, row.status))
         return _page(chosen, limit, lambda row: (row.created_at, row.message_id))
 
@@ -258,7 +259,8 @@ class MemoryStore:
     def dead_letters(self, limit: int = 100, cursor: str | None = None) -> tuple[list[DeadLetter], str | None]:
         rows = sorted(map(_dead_letter, self._dead_letters.values()), key=_newest_letter)
         if cursor is not None:
-            rows = [row for row in rows if _newest_letter(row) > _newest(cursor)]
+            after = _newest(cursor)
+            rows = [row for row in rows if _newest_letter(row) > after]
         return _page(rows, limit, lambda row: (row.at, row.id))
 
     @_atomic

@@ -98,6 +98,11 @@ def end_of_text(data: bytes, at: int) -> int:
     return data.index(b"\x00\x01", at) + 2
 
 
+def read_text(data: bytes, at: int) -> str:
+    """The text that :func:`text` wrote at ``at``."""
+    return data[at : end_of_text(data, at) - 2].replace(b"\x00\xff", b"\x00").decode()
+
+
 @lru_cache(maxsize=2048)
 def _bucket(key: str) -> bytes:
     """Remembered, because one event asks for its person's bucket three times; few, because a key may be long."""

@@ -9,7 +9,7 @@ and :mod:`.options`.
 
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from itertools import islice
+from itertools import groupby, islice
 from pathlib import Path
 from typing import TypeVar
 
@@ -204,6 +204,12 @@ class RocksStore:
     def keys_of_email(self, address: str) -> list[str]:
         owner = spell.SPACE + spell.text(address)
         return [key[len(owner) :].decode() for key, _ in self._db.family("emails").scan(owner, spell.after(owner))]
+
+    def emails(self, prefix: str = "", limit: int = 1000) -> list[str]:
+        start = spell.SPACE + prefix.encode()
+        stored = self._db.family("emails").scan(start, spell.after(start))
+        held = (spell.read_text(key, len(spell.SPACE)) for key, _ in stored)
+        return list(islice((address for address, _ in groupby(held)), limit))
 
     def members(
         self, name: str, limit: int = 100, cursor: str | None = None
