@@ -135,6 +135,18 @@ class TestSchemas:
             assert (letter.event_name, letter.payload, letter.at) == ("Order Completed", b"{}", T0)
             assert not messages(engine)
 
+    async def test_a_sender_that_tries_again_leaves_one_dead_letter(self, store: Store) -> None:
+        clock = ManualClock(T0)
+        schema = {"required": ["total"], "properties": {"total": {"type": "number"}}}
+        async with running(store, clock, shop(schemas={"Order Completed": schema})) as engine:
+            for _ in range(3):
+                clock.advance(MINUTE)
+                await send(engine, call("Order Completed", id="order"))
+            await send(engine, call("Order Completed", id="order", total="much"))
+            other, letter = store.dead_letters()[0]
+            assert "total" in other.reason and other.reason != letter.reason
+            assert letter.at == T0 + 3 * MINUTE
+
     async def test_a_repaired_dead_letter_is_decided_once(self, store: Store) -> None:
         async with running(store, document=shop(schemas=self.SCHEMAS)) as engine:
             await send(engine, identify(email=ADDRESS), call("Order Completed", id="bad"))

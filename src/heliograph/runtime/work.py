@@ -95,12 +95,12 @@ class Collect(Call[list[Result]]):
             self.result.append(result)
 
     def _reject(self, chunk: Chunk, index: int, reason: str) -> None:
-        """Keep the arrival as a dead letter."""
+        """Keep the arrival as a dead letter: one for each message and reason, however often its sender tries again."""
         arrival, at = self.arrivals[index], chunk.now()
         event = arrival.event
         chunk.dead_letter(
             DeadLetter(
-                id=make_id("dead", arrival.message_id, at),
+                id=make_id("dead", arrival.message_id, reason),
                 at=at,
                 reason=reason,
                 event_name=event.name or event.type if event else "",
