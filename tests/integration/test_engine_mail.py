@@ -2,6 +2,8 @@
 
 import asyncio
 import contextlib
+import re
+import sys
 import tempfile
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
@@ -12,9 +14,13 @@ from heliograph.adapters.memory import MemoryStore
 from heliograph.adapters.rocksdb import RocksStore
 from heliograph.events.record import LedgerRow, Outcome
 from heliograph.ports import MessageRow, Store
+from heliograph.render import compile_template
 from heliograph.runtime import mailwire
 from heliograph.runtime.clock import ManualClock
 from heliograph.runtime.engine import EmbeddedEngine
+from heliograph.runtime.feedback import MAX_RESENDS
+from heliograph.runtime.mailer import wall_ms
+from heliograph.runtime.mailwire import MailerSender, MailerSettings
 from tests.runtime.harness import (
     HOUR,
     T0,
@@ -29,6 +35,7 @@ from tests.runtime.harness import (
     template,
     until,
 )
+from tests.smtp_servers import DROP, Receiver, listening
 
 ADDRESS = "ann@example.com"
 
@@ -207,6 +214,37 @@ async def test_a_template_may_choose_to_be_sent_twice_rather_than_never(store: S
         assert (again.message_id, again.attempt) == (job.message_id, 2)
         assert ("unknown", T0, False) in only(engine).outcomes
         await other.close()
+
+
+@pytest.mark.parametrize("choice", ["hold", "resend"])
+async def test_a_receiver_that_drops_after_the_dot_gets_so_many_copies_and_no_more(
+    choice: str, store: Store, socket: Path
+) -> None:
+    """A real mailer and a real receiver that takes every message and never says so."""
+    document = shop()
+    page = {"subject": "Thanks", "sender": "default", "class": "transactional", "on_unknown": choice}
+    document["templates"]["confirmation"] = compile_template("confirmation", page, "<p>Thanks.</p>", "html", None)
+    receiver = Receiver(rules={"dot": DROP})
+    async with listening(receiver):
+        senders = {"default": MailerSender(from_="Shop <shop@shop.example>", postal_address="1 Quay Street")}
+        settings = MailerSettings(receiver.url, senders, "http://127.0.0.1:8080", {"1": b"k" * 32})
+        clock = ManualClock(wall_ms())  # the mailer has its own
+        async with running(store, clock, document, socket=socket, mail_settings=settings) as engine:
+            command = (sys.executable, "-m", "heliograph.runtime.mailer", "--socket", str(socket))
+            mailer = await asyncio.create_subprocess_exec(*command)
+            await order(engine)
+            copies = 1 if choice == "hold" else 1 + MAX_RESENDS
+            for copy in range(1, copies + 1):
+                await until(lambda copy=copy: len(only(engine).outcomes) == copy)
+                await advance(engine, HOUR)
+                engine.dispatcher.offer(())  # look again: the clock has moved
+            row = only(engine)
+            mailer.kill()
+            await mailer.wait()
+    assert row.status == "unknown"
+    assert [kind for kind, _, _ in row.outcomes] == ["unknown"] * copies
+    headers = [re.search(rb"^Message-ID: (.*)\r$", mail.data, re.M | re.I) for mail in receiver.mails]
+    assert len(headers) == copies and len({found.group(1) for found in headers if found}) == 1
 
 
 async def test_an_answer_under_an_old_lease_is_ignored(store: Store, socket: Path) -> None:

@@ -1,7 +1,6 @@
 """Work that mailers ask of the processor: to pass the commit point, to record outcomes, to bury the lost."""
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
 
 import structlog
 from msgspec.structs import replace
@@ -84,21 +83,19 @@ class Bury(Work):
     def __init__(
         self,
         message_ids: Sequence[str],
-        templates: Callable[[], Mapping[str, Any]],
         ended: Callable[[Sequence[str], Sequence[MessageRow]], None],
         reason: str,
     ) -> None:
         self.records = len(message_ids)
         self.size = 0
-        self._ids, self._templates, self._ended, self._reason = message_ids, templates, ended, reason
+        self._ids, self._ended, self._reason = message_ids, ended, reason
 
     def decide(self, chunk: Chunk) -> None:
         self._waiting: list[MessageRow] = []
         for message_id in self._ids:
             row = chunk.desk.message(message_id)
             if row is not None and row.status == "sending":
-                template = self._templates().get(row.template) or {}
-                row = lose(chunk, message_id, resend=template.get("on_unknown") == "resend", reason=self._reason)
+                row = lose(chunk, message_id, self._reason)
             if row is not None and row.status == "queued":
                 self._waiting.append(row)
 

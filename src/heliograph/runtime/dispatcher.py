@@ -85,7 +85,7 @@ class Dispatcher:
                 break
         if lost:
             log.warning("messages without an outcome", count=len(lost))
-            self._put(Bury(lost, self._templates, self._buried, "the server stopped before the receiver's reply"))
+            self._put(Bury(lost, self._buried, "the server stopped before the receiver's reply"))
 
     def offer(self, rows: Sequence[MessageRow]) -> None:
         """Rows just committed as queued."""
@@ -259,7 +259,7 @@ class Dispatcher:
         mailer.held.clear()
         if held:
             log.warning("mailer gone", epoch=mailer.epoch, held=len(held))
-            self._put(Bury(held, self._templates, self._buried, "the mailer stopped before the receiver's reply"))
+            self._put(Bury(held, self._buried, "the mailer stopped before the receiver's reply"))
 
     def _buried(self, message_ids: Sequence[str], waiting: Sequence[MessageRow]) -> None:
         for message_id in message_ids:

@@ -52,6 +52,8 @@ def take_report(chunk: Chunk, done: Done) -> MessageRow | None:
         return None
     if status == "queued":
         return _again(chunk, row, done)
+    if status == "unknown" and (wait := _resend(chunk, row, done.at, done.reason)) is not None:
+        return wait
     if status == "bounced" and done.suppress:
         suppress(chunk, row, "!bounce", done.at, done.reason)
     chunk.end_message(row, status, done.reason, done.at)
@@ -80,22 +82,41 @@ def _again(chunk: Chunk, row: MessageRow, done: Done) -> MessageRow | None:
     return waiting
 
 
-def lose(chunk: Chunk, message_id: str, *, resend: bool, reason: str) -> MessageRow | None:
-    """A message past its commit point whose mailer is gone: ``unknown``, never silently sent again.
+MAX_RESENDS = 3
+"""Of a message whose template says ``on_unknown: resend``: at most so many copies too many.  A receiver that takes mail
+and never says so would otherwise be sent the same message for ever."""
 
-    ``resend``: its template chose to be mailed twice rather than never; the row then waits again, and says so.
-    """
+
+def lose(chunk: Chunk, message_id: str, reason: str) -> MessageRow | None:
+    """A message past its commit point whose mailer is gone: ``unknown``, never silently sent again; the row when its
+    template chose otherwise and it waits for another attempt."""
     row = chunk.desk.message(message_id)
     if row is None or row.status != "sending":
         return None
     at = chunk.now()
-    if resend:
-        outcomes = [*row.outcomes, ("unknown", at, False)]
-        again = replace(
-            row, status="queued", reason=f"resent: {reason}", attempt=row.attempt + 1, sending_at=0, outcomes=outcomes
-        )
-        chunk.write_message(again)
+    if (again := _resend(chunk, row, at, reason, at_once=True)) is not None:
         return again
     chunk.end_message(row, "unknown", reason, at)
     chunk.drain()
     return None
+
+
+def _resend(chunk: Chunk, row: MessageRow, at: int, reason: str, *, at_once: bool = False) -> MessageRow | None:
+    """The row waits again, under the same Message-ID, when its template would rather mail twice than never; each
+    ``unknown`` stays listed.  A receiver that dropped the connection (not ``at_once``) is left alone for a while."""
+    template = chunk.desk.plan.templates.get(row.template) or {}
+    resends = 1 + sum(kind == "unknown" for kind, _, _ in row.outcomes)
+    next_at = at if at_once else next_attempt(row.message_id, row.attempt + 1, at)
+    if template.get("on_unknown") != "resend" or resends > MAX_RESENDS or next_at is None:
+        return None
+    waiting = replace(
+        row,
+        status="queued",
+        reason=f"resend {resends} of {MAX_RESENDS}: {reason}",
+        attempt=row.attempt + 1,
+        next_at=next_at,
+        sending_at=0,
+        outcomes=[*row.outcomes, ("unknown", at, False)],
+    )
+    chunk.write_message(waiting)
+    return waiting
