@@ -177,7 +177,7 @@ def _shop(report: Report, folder: Path, seconds: float) -> None:
     target = folder / "shop"
     target.mkdir()
     with serving(target, "smtp://127.0.0.1:9") as server:
-        bodies = traffic.shop_batches(round(seconds * 500), 7, profiles=20_000)
+        bodies = traffic.shop_batches(round(seconds * 150), 7, profiles=20_000)
         before = server.cpu_s()
         count, spent, statuses = asyncio.run(pump(server.url, bodies, 4))
         cpu = server.cpu_s() - before
