@@ -137,6 +137,7 @@ async def running(
         await engine.dispatcher.listen(socket)
         supervisor.start()  # they load while we recover
         front = door(settings, engine, LinkKeys(keys), fallback(settings, engine, extra(engine), open_pages))
+        engine.meter.watch_tally("door_total", lambda: front.collect.counts)
         http = HttpServer(front, settings.server.host, settings.server.port)
         await http.start()
         stack.push_async_callback(http.stop, HTTP_DRAIN_S)

@@ -9,8 +9,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from prometheus_client import generate_latest
 
 from heliograph import bootstrap, config
+from heliograph.measure.metrics import METRICS
 from heliograph.ports import StoreLocked
 from tests.integration.test_kill9 import KEY, TOKEN, Receiver, write_project
 from tests.runtime.harness import until
@@ -49,9 +51,14 @@ async def test_an_order_becomes_a_mail_and_a_metric(tmp_path: Path) -> None:
             assert answer["results"][0]["status"] == "accepted"
             await until(lambda: receiver.got["ann@x.test"])
             await until(lambda: [row.status for row in server.engine.store.messages()[0]] == ["sent"])
+            sent = b'heliograph_messages_total{status="sent"} 1.0'
+            await until(lambda: sent in generate_latest(server.engine.meter.registry))  # counted after the commit
             _, metrics = await asyncio.to_thread(fetch, server, "/metrics")
-            assert b'heliograph_messages_total{status="sent"} 1.0' in metrics
+            assert sent in metrics
             assert b'heliograph_events_total{status="accepted"} 1.0' in metrics
+            assert b'heliograph_door_total{status="accepted"} 1.0' in metrics
+            for name in METRICS:
+                assert name.encode() in metrics, name
 
 
 async def test_a_killed_mailer_is_replaced(tmp_path: Path) -> None:

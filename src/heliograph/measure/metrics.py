@@ -7,6 +7,8 @@ Prometheus asks; every histogram's buckets follow from the target it watches (de
 import msgspec
 
 COUNTER, GAUGE, HISTOGRAM = "counter", "gauge", "histogram"
+TALLY = "tally"
+"""A counter that is kept elsewhere and read when somebody asks."""
 
 _FAST = (0.0002, 0.0005, 0.001, 0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0)
 _SEND = (0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0, 30.0, 300.0, 3600.0)
@@ -21,6 +23,11 @@ class Metric(msgspec.Struct, frozen=True):
 
 METRICS: dict[str, Metric] = {
     "heliograph_events_total": Metric(COUNTER, "Calls collected, by what became of them.", ("status",)),
+    "heliograph_door_total": Metric(
+        TALLY,
+        "Calls at the door, also those turned away: malformed (refused), over the rate (limited), busy.",
+        ("status",),
+    ),
     "heliograph_records_total": Metric(COUNTER, "Records appended to the log, by kind.", ("kind",)),
     "heliograph_chunk_records": Metric(
         HISTOGRAM, "Records decided in one commit.", buckets=(1, 4, 16, 64, 256, 1024, 2048, 4096)
@@ -41,6 +48,7 @@ METRICS: dict[str, Metric] = {
     "heliograph_messages_claimed": Metric(GAUGE, "Messages in the hands of mailers."),
     "heliograph_mailers": Metric(GAUGE, "Mailer processes connected."),
     "heliograph_sweep_keys_total": Metric(COUNTER, "Keys touched after a publish."),
+    "heliograph_sweep_keys_left": Metric(GAUGE, "Keys still to touch after a publish, an estimate; 0: done."),
     "heliograph_plan_version": Metric(GAUGE, "The published plan."),
     "heliograph_store": Metric(GAUGE, "Estimated sizes of the store.", ("what",)),
     "heliograph_disk_full": Metric(GAUGE, "1 while the disk refuses writes."),

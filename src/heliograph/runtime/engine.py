@@ -300,6 +300,7 @@ class EmbeddedEngine:
         self.meter.watch("mailers", lambda: len(self.dispatcher.mailers))
         self.meter.watch("disk_full", lambda: int(self._processor.full))
         self.meter.watch("plan_version", lambda: self._desk.plan.version if self._desk.planned else 0)
+        self.meter.watch("sweep_keys_left", self._sweeper.left)
         self.meter.watch_many("store", self.store.counts)
 
 

@@ -1,11 +1,12 @@
 """Prometheus collectors made from the one list of names in ``measure/metrics.py``."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+from prometheus_client.core import CounterMetricFamily
 
-from heliograph.measure.metrics import COUNTER, GAUGE, METRICS, Metric
+from heliograph.measure.metrics import COUNTER, GAUGE, METRICS, TALLY, Metric
 
 
 class Meter:
@@ -22,6 +23,8 @@ class Meter:
     def _make(self, name: str, metric: Metric) -> Any:
         if metric.kind == COUNTER:
             return Counter(name, metric.help, metric.labels, registry=self.registry)
+        if metric.kind == TALLY:
+            return _Tally(name, metric, self.registry)
         if metric.kind == GAUGE:
             return Gauge(name, metric.help, metric.labels, registry=self.registry)
         return Histogram(name, metric.help, metric.labels, registry=self.registry, buckets=metric.buckets)
@@ -39,6 +42,10 @@ class Meter:
         """A gauge whose value is read when somebody asks."""
         self._metrics[name].set_function(read)
 
+    def watch_tally(self, name: str, read: Callable[[], Mapping[str, float]]) -> None:
+        """A counter kept elsewhere: label -> count so far."""
+        self._metrics[name].read = read
+
     def watch_many(self, name: str, read: Callable[[], Mapping[str, float]]) -> None:
         """A gauge with one label, all of whose values are read when somebody asks."""
         metric = self._metrics[name]
@@ -51,3 +58,21 @@ class Meter:
             metric = self._metrics[name]
             child = self._children[name, label] = metric.labels(label) if label else metric
         return child
+
+
+class _Tally:
+    """A collector for a counter that somebody else keeps."""
+
+    def __init__(self, name: str, metric: Metric, registry: CollectorRegistry) -> None:
+        self.read: Callable[[], Mapping[str, float]] = dict
+        self._name, self._metric = name, metric
+        registry.register(self)  # a collector by its shape
+
+    def describe(self) -> Iterator[CounterMetricFamily]:
+        yield CounterMetricFamily(self._name, self._metric.help, labels=self._metric.labels)
+
+    def collect(self) -> Iterator[CounterMetricFamily]:
+        (family,) = self.describe()
+        for label, count in self.read().items():
+            family.add_metric([label], count)
+        yield family

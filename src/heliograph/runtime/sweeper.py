@@ -62,6 +62,11 @@ class Sweeper:
             return None
         return {"plan": progress.plan, "done": progress.done, "total": max(progress.total, progress.done)}
 
+    def left(self) -> int:
+        """Keys still to touch, an estimate."""
+        building = self.building()
+        return building["total"] - building["done"] if building else 0
+
     async def run(self) -> None:
         while True:
             await self._stirred.wait()
