@@ -1,7 +1,7 @@
 """What a publish keeps beside the new plan, and what it says has changed."""
 
 from heliograph.decide import journey_version
-from heliograph.runtime.publishing import changes, complete_since, orphaned, pinned, same_document
+from heliograph.runtime.publishing import SWEPT, changes, complete_since, orphaned, pinned, same_document
 from tests.runtime.harness import T0, shop, template
 
 
@@ -49,6 +49,23 @@ def test_changes_name_what_is_added_changed_removed_and_the_same() -> None:
     assert found["segment", "buyers"] == "removed"
     assert found["template", "extra"] == "added"
     assert same_document(shop(), shop()) and not same_document(new, old)
+
+
+def test_a_changed_zone_pace_address_policy_or_schema_is_named_and_reaches_people_where_it_must() -> None:
+    parts = {
+        "project": {**shop()["project"], "time_scale": 60},
+        "policies": {"topics": {"offers": {"consent": "required"}}},
+        "schemas": {"Order Completed": {"required": ["total"]}},
+    }
+    for part, value in parts.items():
+        found = {name: what for _, name, what in changes(shop(**{part: value}), shop())}
+        assert [name for name, what in found.items() if what != "same"] == [
+            part if part != "schemas" else "Order Completed"
+        ]
+    for field in ("timezone", "base_url", "time_scale"):
+        new = shop(project={**shop()["project"], field: "other"})
+        assert ("project", "project", "changed") in changes(new, shop())
+    assert {"project", "policies"} <= SWEPT
 
 
 class Meta:
