@@ -9,7 +9,6 @@
 import asyncio
 import contextlib
 import gc
-import logging
 import os
 import secrets
 import signal
@@ -30,12 +29,13 @@ from heliograph.adapters.memory import MemoryStore
 from heliograph.adapters.rocksdb import RocksStore
 from heliograph.adapters.schema import JsonSchema
 from heliograph.adapters.smtp import parse_url, probe, sentence
-from heliograph.config import SenderSetting, Settings
+from heliograph.config import ConfigError, DkimSetting, Problem, SenderSetting, Settings
 from heliograph.console.mail import SendTest
 from heliograph.ports import Clock, Commit, Store
 from heliograph.project import ProjectError, plan_document
 from heliograph.render.links import LinkKeys
 from heliograph.runtime.engine import EmbeddedEngine
+from heliograph.runtime.logs import configure_logs as configure_logs  # also for the demo
 from heliograph.runtime.mailer_press import Press
 from heliograph.runtime.mailwire import DkimKey, Job, MailerSender, MailerSettings
 from heliograph.runtime.supervisor import Supervisor
@@ -206,16 +206,29 @@ def mail_settings(settings: Settings, keys: dict[int, bytes]) -> MailerSettings:
     return MailerSettings(
         smtp_url=settings.smtp.url,
         connections=settings.smtp.connections,
-        senders={name: mailer_sender(sender) for name, sender in settings.sender.items()},
+        senders={name: mailer_sender(name, sender) for name, sender in settings.sender.items()},
         base_url=settings.project.base_url,
         link_keys={str(number): secret for number, secret in keys.items()},
         timezone=settings.project.timezone,
     )
 
 
-def mailer_sender(sender: SenderSetting) -> MailerSender:
-    keys = tuple(DkimKey(one.domain, one.selector, Path(one.key_file).read_text()) for one in sender.dkim)
+def mailer_sender(name: str, sender: SenderSetting) -> MailerSender:
+    keys = tuple(dkim_key(name, one) for one in sender.dkim)
     return MailerSender(from_=sender.from_, reply_to=sender.reply_to, postal_address=sender.postal_address, dkim=keys)
+
+
+def dkim_key(sender: str, setting: DkimSetting) -> DkimKey:
+    """The key of a file; ConfigError when it cannot sign, because a mailer that finds out is too late."""
+    try:
+        pem = Path(setting.key_file).read_text(encoding="ascii")
+        render.Signer(setting.domain, setting.selector, pem)
+    except (OSError, ValueError) as error:
+        said = error if isinstance(error, render.DkimKeyError) else "no readable PEM file"
+        raise ConfigError(
+            [Problem(f"sender.{sender}.dkim", f"{setting.key_file} of [sender.{sender}]: {said}")]
+        ) from None
+    return DkimKey(setting.domain, setting.selector, pem)
 
 
 def tune_interpreter() -> None:
@@ -224,20 +237,3 @@ def tune_interpreter() -> None:
     sys.setswitchinterval(SWITCH_INTERVAL_S)
     gc.freeze()
     gc.set_threshold(*GC_THRESHOLDS)
-
-
-def configure_logs() -> None:
-    """JSON, one line a happening, to standard error."""
-    level = getattr(logging, os.environ.get("HELIOGRAPH_LOG_LEVEL", "info").upper(), logging.INFO)
-    structlog.configure(
-        processors=[
-            structlog.contextvars.merge_contextvars,
-            structlog.processors.add_log_level,
-            structlog.processors.TimeStamper(fmt="iso", utc=True),
-            structlog.processors.format_exc_info,
-            structlog.processors.JSONRenderer(),
-        ],
-        wrapper_class=structlog.make_filtering_bound_logger(level),
-        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
-        cache_logger_on_first_use=True,
-    )

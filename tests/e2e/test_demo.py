@@ -88,4 +88,6 @@ def test_traffic_brings_mail_by_itself(tmp_path: Path) -> None:
     url = demo.ready()
     until(lambda: get(url + "/inbox/messages")["total"] >= 5, "simulated visitors get mail")
     assert demo.interrupt() == 0
-    assert "Traceback" not in (tmp_path / "demo.log").read_text()
+    said = (tmp_path / "demo.log").read_text()
+    assert "Traceback" not in said
+    assert not re.search(r"^\{|\[info|\[debug", said, re.MULTILINE), "the screen is for people, not for logs"

@@ -2,10 +2,13 @@
 
 import asyncio
 import contextlib
+import json
 import signal
 import sys
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
+
+import pytest
 
 from heliograph.render import compile_template
 from heliograph.runtime import mailwire
@@ -74,14 +77,16 @@ class Engine:
                 self._news.clear()
                 await self._news.wait()
 
-    def set_up(self, url: str, connections: int = 3, drain_s: float = 3.0) -> None:
+    def set_up(
+        self, url: str, connections: int = 3, drain_s: float = 3.0, base_url: str = "http://127.0.0.1:8080"
+    ) -> None:
         self.say(
             Setup(
                 epoch=1,
                 settings=MailerSettings(
                     smtp_url=url,
                     senders={"default": MailerSender(from_="Shop <shop@shop.example>", postal_address="1 Quay Street")},
-                    base_url="http://127.0.0.1:8080",
+                    base_url=base_url,
                     link_keys={"1": b"k" * 32},
                     connections=connections,
                     drain_s=drain_s,
@@ -216,6 +221,28 @@ async def test_settings_that_cannot_be_used_end_the_process_with_a_reason(tmp_pa
     async with mailer(engine, tmp_path) as process:
         engine.set_up("http://nonsense")
         assert await asyncio.wait_for(process.wait(), 10) == 1
+
+
+async def test_a_mailer_logs_json_like_the_server(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    engine = Engine()
+    async with mailer(engine, tmp_path) as process:
+        engine.set_up("http://nonsense")
+        await asyncio.wait_for(process.wait(), 10)
+    (line,) = [json.loads(line) for line in capfd.readouterr().err.splitlines() if line.startswith("{")]
+    assert (line["level"], line["event"]) == ("error", "mailer ends") and "SMTP url" in line["reason"]
+    assert line["timestamp"].endswith("Z")
+
+
+async def test_a_message_that_breaks_the_press_is_skipped_and_stops_nobody_else(tmp_path: Path) -> None:
+    """Here the links become longer than a line of mail can hold."""
+    engine = Engine()
+    async with listening(Receiver()) as receiver, mailer(engine, tmp_path):
+        engine.set_up(receiver.url, base_url="http://shop.example/" + "x" * 5000)
+        engine.say(Offer([job(1), job(2)]))
+        await engine.until(lambda: len(engine.done) == 2)
+    assert {done.kind for done in engine.done.values()} == {"skipped"}
+    assert {done.reason.partition(":")[0] for done in engine.done.values()} == {"render_failed"}
+    assert not receiver.mails
 
 
 async def test_one_message_alone_waits_for_no_other(tmp_path: Path) -> None:

@@ -44,6 +44,7 @@ class CannotStart(Exception):
 def run_demo(*, traffic: bool, smoke: bool, port: int, smtp_port: int, data: Path | None) -> int:
     """The exit code: 0 after Ctrl-C or a smoke test that holds, 1 when it could not start or did not hold."""
     screen = Console(stderr=True, highlight=False, soft_wrap=True)
+    bootstrap.configure_logs("error")  # the screen is for people
     try:
         with kept(data) as folder, uvloop_runner() as runner:
             return runner.run(Demo(screen, port, smtp_port, folder, keep_mail=data is not None).run(traffic, smoke))

@@ -32,6 +32,7 @@ from heliograph.deliver.replies import condemns_address, parse
 from heliograph.ports import Courier, Parcel, Transport, Verdict
 from heliograph.render import Skip
 from heliograph.runtime import mailwire
+from heliograph.runtime.logs import configure_logs
 from heliograph.runtime.mailer_press import Press
 from heliograph.runtime.mailwire import (
     AskCommit,
@@ -243,6 +244,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--socket", type=Path, required=True, help="the engine's local socket")
     parser.add_argument("--transport", default=TRANSPORT, help="MODULE:FUNCTION that opens the transport")
     options = parser.parse_args(arguments)
+    configure_logs()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C goes to the whole group: the engine decides when we end
     try:
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
