@@ -389,7 +389,13 @@ def _rule_base_url(value: str) -> str:
     parts = urlsplit(value)
     if parts.scheme not in ("http", "https") or not parts.netloc or parts.query or parts.fragment:
         return f"must be like https://mail.example, not {value!r}"
+    if len(value) > MAX_BASE_URL:
+        return f"must have at most {MAX_BASE_URL} characters, not {len(value)}"
     return ""
+
+
+MAX_BASE_URL = 200
+"""Links in headers and text begin with it, and a line of mail holds 998 octets (RFC 5322, 2.1.1)."""
 
 
 def _rule_smtp(value: str) -> str:

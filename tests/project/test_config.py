@@ -38,6 +38,13 @@ def test_defaults_are_there_and_key_files_are_absolute(project: Path) -> None:
     assert settings.sender["default"].dkim[0].key_file == str(project / "keys" / "rsa.pem")
 
 
+def test_a_base_url_fits_into_a_line_of_mail(project: Path) -> None:
+    longest = "https://mail.example/" + "x" * 179
+    assert load(project, {"HELIOGRAPH_PROJECT_BASE_URL": longest}).project.base_url == longest
+    with pytest.raises(ConfigError, match="at most 200 characters, not 201"):
+        load(project, {"HELIOGRAPH_PROJECT_BASE_URL": longest + "x"})
+
+
 def test_the_environment_wins_over_the_file(project: Path) -> None:
     dkim = '[{"domain": "a.example", "selector": "x", "key_file": "keys/rsa.pem"}]'
     settings = load(
