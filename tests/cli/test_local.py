@@ -7,6 +7,10 @@ from pathlib import Path
 
 import pytest
 
+from heliograph import bootstrap
+from heliograph.adapters.memory import MemoryStore
+from heliograph.ports import Commit
+
 from .conftest import SHOP, Run
 
 
@@ -75,6 +79,23 @@ def test_serve_of_a_broken_project_lists_its_errors(tmp_path: Path) -> None:
     assert done.returncode == 1
     assert "segments/vip.yaml:2" in done.stdout
     assert "did you mean everyone?" in done.stdout
+
+
+def test_serve_on_a_full_disk_says_so_in_one_sentence(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The folder and its keys could still be written; the plan does not fit."""
+
+    class Brimful(MemoryStore):
+        def commit(self, commit: Commit, *, sync: bool = True) -> None:
+            self.full = commit.plan is not None or self.full
+            super().commit(commit, sync=sync)
+
+    monkeypatch.setattr(bootstrap, "RocksStore", lambda _path: Brimful())
+    said = run("serve", "--project", SHOP, "--data", tmp_path / "data", "--port", "0")
+    assert said.code == 1
+    words = [line for line in said.err.splitlines() if not line.startswith("{")]
+    assert words == ["The first plan cannot be written: the disk is full. Make room and start again."]
 
 
 def test_version_is_printed(run: Run) -> None:

@@ -23,6 +23,7 @@ from heliograph.ports import (
     PublishReport,
     Result,
     Store,
+    StoreFull,
 )
 from heliograph.runtime import mailwire
 from heliograph.runtime.chunk import Chunk
@@ -124,7 +125,7 @@ class EmbeddedEngine:
         if not self._desk.planned:
             if document is None:
                 raise PlanRefused([("", "this store has no plan yet, and none was given")])
-            await self.publish(document)
+            await self._publish_first(document)
         if socket is not None:
             await self.dispatcher.listen(socket)
         self.dispatcher.recover()
@@ -139,6 +140,13 @@ class EmbeddedEngine:
         for task in self._tasks:
             task.add_done_callback(self._loop_ended)
         self._accepting = True
+
+    async def _publish_first(self, document: dict[str, Any]) -> None:
+        """Nobody is there yet who could come back later, so a full disk is an error."""
+        try:
+            await self.publish(document)
+        except Busy as busy:
+            raise StoreFull(f"The first plan cannot be written: {busy.reason}. Make room and start again.") from busy
 
     async def stop(self, patience_s: float = 10.0) -> None:
         """Take no more, let mailers finish, decide and write what is queued.  The store stays open: its owner's."""
