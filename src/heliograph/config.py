@@ -201,8 +201,9 @@ def inspect(project: Path, environ: Mapping[str, str] | None = None) -> Inspecti
     text, raw, problems = _read_file(project / FILE)
     if problems:
         return Inspection(None, raw, problems)
-    problems += _apply_environment(raw, os.environ if environ is None else environ)
-    problems += _judge(raw)
+    overridden: dict[str, str] = {}
+    problems += _apply_environment(raw, os.environ if environ is None else environ, overridden)
+    problems += [_with_variable(problem, overridden) for problem in _judge(raw)]
     problems = [_with_line(problem, text) for problem in problems]
     if problems:
         return Inspection(None, raw, problems)
@@ -228,8 +229,8 @@ def _read_file(path: Path) -> tuple[str, dict[str, Any], list[Problem]]:
 # -- the environment --
 
 
-def _apply_environment(raw: dict[str, Any], environ: Mapping[str, str]) -> list[Problem]:
-    """Write every ``HELIOGRAPH_…`` over the file's value."""
+def _apply_environment(raw: dict[str, Any], environ: Mapping[str, str], overridden: dict[str, str]) -> list[Problem]:
+    """Write every ``HELIOGRAPH_…`` over the file's value; ``overridden`` tells afterwards which key came from where."""
     problems: list[Problem] = []
     known = _known_variables(raw)
     for variable, text in sorted(environ.items()):
@@ -248,9 +249,11 @@ def _apply_environment(raw: dict[str, Any], environ: Mapping[str, str]) -> list[
             try:
                 text = Path(text).read_text(encoding="utf-8").strip()
             except (OSError, UnicodeDecodeError) as error:
-                problems.append(Problem(variable, f"{variable}: cannot read {text}: {error}", source="environment"))
+                why = error.strerror if isinstance(error, OSError) else error
+                problems.append(Problem(variable, f"{variable}: cannot read {text}: {why}", source="environment"))
                 continue
         problems += _put(raw, path, text, variable)
+        overridden[".".join(path)] = variable
     return problems
 
 
@@ -453,6 +456,14 @@ def _resolve_keys(settings: Settings, project: Path) -> Settings:
         for name, sender in settings.sender.items()
     }
     return msgspec.structs.replace(settings, sender=senders)
+
+
+def _with_variable(problem: Problem, overridden: Mapping[str, str]) -> Problem:
+    """A value of the environment is not to be looked for in the file."""
+    variable = overridden.get(problem.key)
+    if variable is None or problem.missing:
+        return problem
+    return problem._replace(source="environment", message=f"{variable}: {problem.message}")
 
 
 def _with_line(problem: Problem, text: str) -> Problem:

@@ -75,6 +75,11 @@ def test_a_secret_is_read_from_a_file(project: Path) -> None:
     assert load(project, {"HELIOGRAPH_API_TOKEN_FILE": str(secret)}).api.token == "from a file"
 
 
+def test_a_mistake_in_the_environment_is_not_looked_for_in_the_file(project: Path) -> None:
+    with pytest.raises(ConfigError, match=r"^environment: HELIOGRAPH_SMTP_URL: smtp\.url must be like smtp://"):
+        load(project, {"HELIOGRAPH_SMTP_URL": "http://x"})
+
+
 def test_a_key_that_the_file_lacks_may_come_from_the_environment_alone(project: Path) -> None:
     (project / "heliograph.toml").write_text(TOML.replace('[api]\ntoken = "secret"\n', ""))
     assert load(project, {"HELIOGRAPH_API_TOKEN": "t"}).api.token == "t"

@@ -41,9 +41,9 @@ class Server:
     """One server, as a command sees it."""
 
     def __init__(self, url: str, token: str, write_key: str) -> None:
-        self.url = url.rstrip("/")
+        self.url = (url if "://" in url else "http://" + url).rstrip("/")
         self._token, self._write_key = token, write_key
-        local = config.is_loopback(urlsplit(url).hostname or "")
+        local = config.is_loopback(urlsplit(self.url).hostname or "")
         # A proxy of the environment is for the world outside, not for this machine.
         handlers = [urllib.request.ProxyHandler({})] if local else []
         self._opener = urllib.request.build_opener(*handlers)
@@ -81,8 +81,8 @@ class Server:
     def _once(self, method: str, path: str, body: Any, authorization: str) -> Any:
         data = None if body is None else msgspec.json.encode(body)
         headers = {"Authorization": authorization, "Content-Type": "application/json", "Accept": "application/json"}
-        request = urllib.request.Request(self.url + path, data, headers, method=method)
         try:
+            request = urllib.request.Request(self.url + path, data, headers, method=method)
             with self._opener.open(request, timeout=TIMEOUT_S) as response:
                 raw = response.read()
         except urllib.error.HTTPError as error:
