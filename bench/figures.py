@@ -42,6 +42,7 @@ class Report:
 
     def __init__(self) -> None:
         self.figures: list[Figure] = []
+        self._machine = machine()
         self._console = Console(width=200 if not sys.stdout.isatty() else None, highlight=False)
 
     def add(
@@ -63,7 +64,7 @@ class Report:
         return figure
 
     def table(self) -> None:
-        table = Table(title=machine(), title_justify="left")
+        table = Table(title=self._machine, title_justify="left")
         for column in ("benchmark", "what", "ours", "target", "limit or peer, same run", "cpu us", "procs", "note"):
             table.add_column(column, justify="right" if column in ("ours", "cpu us", "procs") else "left")
         last = ""
@@ -76,7 +77,7 @@ class Report:
         self._console.print(table)
 
     def save(self, path: Path) -> None:
-        body = {"machine": machine(), "figures": self.figures}
+        body = {"machine": self._machine, "figures": self.figures}
         path.write_bytes(msgspec.json.format(msgspec.json.encode(body)) + b"\n")
 
 

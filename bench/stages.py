@@ -134,7 +134,7 @@ def run(report: Report, folder: Path, quick: bool) -> None:
         "step": us("step"),
         "the chunk around it (record, effects, caches)": us("chunk") - us("step") - us("schema"),
         "encode changed states, once a chunk": us("encode"),
-        "commit: one synced WriteBatch (the other thread, mostly without the GIL)": us("commit"),
+        "commit: build and write one synced WriteBatch (another thread)": us("commit"),
     }
     for name, cost in rows.items():
         report.add("stages", name, cost, "us an event", processes=1)
