@@ -74,7 +74,8 @@ class Trial:
         for share, target, more in zip((0.5, 0.99, 0.999), targets, (note, "", ""), strict=True):
             report.add(
                 "latency", f"event to 250, {self.name}, p{share * 100:g}", percentile(self.latencies, share), "ms",
-                target=target, beside=PEERS, cpu_us=None if self.lost else self.cpu_us, processes=self.processes, note=more,
+                target=target, beside=PEERS, cpu_us=None if self.lost else self.cpu_us,
+                processes=self.processes, note=more,
             )  # fmt: skip
         answered = percentile(out.answered_ms, 0.99)
         report.add("latency", f"event to 200, {self.name}, p99", answered, "ms", note="all requests")
