@@ -28,7 +28,7 @@ from = "Base <base@example.com>"
     "policies.yaml": "topics: {offers: {consent: required}}\n",
     "segments/buyers.yaml": "name: buyers\nif: {did: {event: Order Completed}}\n",
     "templates/hello/message.yaml": "subject: Hello\n",
-    "templates/hello/body.html": "<p>Hello {{ profile.id }}</p>\n",
+    "templates/hello/body.html": "<p>Hello {{ profile.id }}</p>\n<a href='{{ urls.unsubscribe }}'>Unsubscribe</a>\n",
     "journeys/welcome.yaml": "name: welcome\nentry: {event: Signed Up}\nsteps:\n  - send: hello\n",
 }
 CHECK = "check"

@@ -91,9 +91,9 @@ BASE = {
         'subject: "{{ profile.firstName | default: \'Hello\' }}, your basket is waiting"\npreheader: "..."\n'
         "sender: default\nclass: marketing\nfreshness: PT6H\non_unknown: hold\n"
     ),
-    "templates/cart-reminder/body.html": "<p>Hello</p>",
+    "templates/cart-reminder/body.html": "<a href='{{ urls.unsubscribe }}'>No more</a>",
     "templates/cart-vip/message.yaml": "subject: VIP\n",
-    "templates/cart-vip/body.html": "<p>Hello</p>",
+    "templates/cart-vip/body.html": "<a href='{{ urls.unsubscribe }}'>No more</a>",
     "schemas/identify.json": '{"properties": {"firstName": {"type": "string"}}}',
 }
 

@@ -13,6 +13,7 @@ from heliograph.decide.conditions import Condition, parse_condition
 from heliograph.decide.conditions.paths import event_reader, parse_event_path
 from heliograph.decide.parsing import Context, JsonPath, nearest
 from heliograph.decide.program import (
+    FINISHED,
     Entry,
     ExitEvent,
     Goal,
@@ -50,7 +51,7 @@ def compile_journey(
     events, ifs = _exits(keys.get("exit", []), (*path, "exit"), context, by_event=bool(entry and entry.filter))
     goal = _goal(keys["goal"], (*path, "goal"), context) if "goal" in keys else None
     steps = StepReader(context, templates)
-    start = steps.top(keys.get("steps"), (*path, "steps"))
+    start = steps.top(keys["steps"], (*path, "steps")) if "steps" in keys else FINISHED
     topic = _topic(keys.get("topic", "marketing"), (*path, "topic"), context)
     priority = context.integer(keys.get("priority", 0), (*path, "priority"), "`priority`", -1_000_000, 1_000_000)
     _on_edit(keys.get("on_edit", "pin"), (*path, "on_edit"), context)
@@ -154,7 +155,7 @@ def _segment(node: Any, path: JsonPath, context: Context) -> str:
 
 def _reentry(node: Any, path: JsonPath, context: Context) -> Reentry:
     if not isinstance(node, dict):
-        return Reentry(context.choice(node, path, "`reentry`", ("always", "never")) or "always")
+        return Reentry(context.choice(node, path, "`reentry` (or {after: P1D})", ("always", "never")) or "always")
     keys = context.mapping(node, path, "`reentry`", ("after",), required=("after",)) or {}
     after = context.duration(keys["after"], (*path, "after"), "`after`") if "after" in keys else None
     return Reentry("after", after.ms if after else 0)

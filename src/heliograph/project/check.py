@@ -19,6 +19,7 @@ from heliograph.project.yaml import NodePath
 
 FORMAT = 1
 """Of the plan document."""
+WAYS_OUT = frozenset({"urls.unsubscribe", "urls.preferences"})
 
 
 class Report(NamedTuple):
@@ -119,7 +120,16 @@ def _templates(folder: Folder, senders: set[str]) -> dict[str, Any]:
         if made := _compile_template(folder, source):
             compiled[name] = made
             _judge_sender(folder, name, made["sender"], senders)
+            _judge_way_out(folder, source, made)
     return compiled
+
+
+def _judge_way_out(folder: Folder, source: TemplateSource, made: dict[str, Any]) -> None:
+    """The mail program's own button is there in any case, but not every program shows one."""
+    if made["class"] == "marketing" and WAYS_OUT.isdisjoint(made["paths"]):
+        directory = folder.locate(("templates", source.name))[0].rpartition("/")[0]
+        said = "marketing mail without a link to {{ urls.unsubscribe }} or {{ urls.preferences }}"
+        folder.report(f"{directory}/body.{source.kind}", None, said, warning=True)
 
 
 def _judge_sender(folder: Folder, name: str, sender: str, senders: set[str]) -> None:

@@ -22,6 +22,7 @@ LATER = {
     "catalogs": "catalogs",
     "transforms": "transforms of events",
     "sources": "webhook sources",
+    "broadcasts": "broadcasts",
 }
 """Folders of the contract that a later version reads; refused by name, never ignored."""
 FOLDERS = ("journeys", "segments", "templates", "schemas", *LATER)

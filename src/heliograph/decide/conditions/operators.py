@@ -226,7 +226,7 @@ def _read_pattern(node: Any, path: JsonPath, word: str, context: Context) -> str
     try:
         compile_pattern(text, ignore_case=False)
     except ValueError as error:
-        _refuse(context, path, f"`{word}`: {error}")
+        _refuse(context, path, f"`{word}`: {text!r} is no regular expression (RE2): {error}")
         return None
     return fold(text)
 
