@@ -166,6 +166,20 @@ async def test_closing_cuts_off_after_its_grace_and_says_unknown() -> None:
     assert sorted(verdict.kind for verdict in ledger.verdicts.values()) == ["retry", "unknown"]
 
 
+async def test_attempts_that_fail_together_still_tell_everybody_who_waits() -> None:
+    """Uvloop's resolver and a refusing kernel end several attempts in one turn of the loop."""
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        url = f"smtp://127.0.0.1:{taken.getsockname()[1]}"
+        ledger = Ledger()
+        pool = ledger.transport = Pool(parse_url(url), ledger, replace(LIMITS, connections=20))
+        for number in range(8):
+            pool.post(parcel(number))
+        await ledger.settled(8)
+        await pool.close(1)
+    assert {verdict.kind for verdict in ledger.verdicts.values()} == {"retry"}
+
+
 async def test_an_address_that_smtp_cannot_carry_is_refused_here() -> None:
     async with listening(Receiver()) as receiver:
         ledger = Ledger()

@@ -181,12 +181,13 @@ class Pool:
             wanted -= 1
 
     async def _open(self) -> None:
+        task = asyncio.current_task()
         try:
             session = await self._opener.open()
         except CannotOpen as error:
-            self._failed(error)
+            self._failed(error, task)
         except Exception as error:  # whatever it is, what waits must hear of it
-            self._failed(CannotOpen("unreachable", f"{self._opener.relay}: {error!r}"))
+            self._failed(CannotOpen("unreachable", f"{self._opener.relay}: {error!r}"), task)
         else:
             self._joined(session)
 
@@ -200,14 +201,16 @@ class Pool:
         self._carriers.add(carrier)
         self._place(carrier)
 
-    def _failed(self, error: CannotOpen) -> None:
+    def _failed(self, error: CannotOpen, task: asyncio.Task[None] | None) -> None:
+        """``task``: the attempt, which is over: several may fail in one turn, before any of them is done."""
+        self._opening = {other for other in self._opening if other is not task}
         now = self._loop.time()
         if now >= self._blocked_until:
             pause = min(self._limits.backoff_first_s * 2 ** min(self._failures, 30), self._limits.backoff_longest_s)
             self._failures += 1
             self._blocked_until = now + pause
             self._loop.call_later(pause + CLOCK_GRAIN_S, self._soon)
-        if not self._carriers and len(self._opening) <= 1:
+        if not self._carriers and not self._opening:
             self._give_up(error)
 
     def _give_up(self, error: CannotOpen) -> None:
