@@ -20,8 +20,8 @@ FORBIDDEN_CALLS = {
 FORBIDDEN_NAMES = {"open", "print", "input", "exec", "eval"}
 FORBIDDEN_IMPORTS = {
     "asyncio", "concurrent", "http", "io", "logging", "multiprocessing", "os", "random", "secrets", "select", "shutil",
-    "signal", "socket", "sqlite3", "ssl", "structlog", "subprocess", "sys", "tempfile", "threading", "time", "urllib.request",
-    "uuid",
+    "signal", "socket", "sqlite3", "ssl", "structlog", "subprocess", "sys", "tempfile", "threading", "time",
+    "urllib.request", "uuid",
 }  # fmt: skip
 
 pure_files = sorted(file for package in PURE for file in (SRC / package).rglob("*.py"))

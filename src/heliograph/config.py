@@ -9,7 +9,7 @@ import json
 import os
 import re
 import tomllib
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from ipaddress import ip_address
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -417,7 +417,7 @@ def _rule_smtp(value: str) -> str:
     return "" if mode in ("required", "optional", "off") else f"starttls must be required, optional or off, not {mode}"
 
 
-_RULES = {
+_RULES: dict[tuple[str, str], Callable[[Any], str]] = {
     ("project", "timezone"): _rule_timezone,
     ("project", "base_url"): _rule_base_url,
     ("project", "time_scale"): lambda v: "" if 0 < v < float("inf") else f"must be above 0, not {v}",

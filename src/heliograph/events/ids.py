@@ -14,7 +14,7 @@ WORKSPACE = 0
 
 _ALPHABET = "abcdefghijklmnopqrstuvwxyz234567"
 _PAIRS = [first + second for first in _ALPHABET for second in _ALPHABET]
-"""Two base32 characters by their ten bits: every event needs a few ids, and ``base64.b32encode`` takes 6 us for each."""
+"""Two base32 characters by their ten bits: an event needs a few ids, and ``base64.b32encode`` takes 6 us each."""
 
 
 def _tagged(part: str | int | bytes | None) -> bytes:
