@@ -11,13 +11,13 @@ from typing import Any, Final
 
 from heliograph.decide.effects import ChangeLedger, IndexEmail
 from heliograph.decide.members import topic_changed
-from heliograph.decide.state import MAX_TOPICS, State, Word
+from heliograph.decide.state import MAX_TOPICS, State, Word, clip
 from heliograph.decide.turn import Person, Turn
 from heliograph.events.event import Event
 from heliograph.events.record import LedgerRow
 
 MAX_TOPIC: Final = 64
-"""Characters."""
+"""Bytes."""
 SUPPRESSIONS: Final[Mapping[str, bool]] = {"!bounce": True, "!manual": True, "!complaint": False}
 """Suppression -> whether it stops transactional mail, too."""
 
@@ -76,12 +76,15 @@ def _preferences(event: Event) -> dict[str, Word]:
         topic: Word(
             value,
             event.occurred_at,
-            source if isinstance(source, str) else event.type,
-            text if isinstance(text, str) else "",
-            event.event_id,
+            clip(source) if isinstance(source, str) else event.type,
+            clip(text) if isinstance(text, str) else "",
+            clip(event.event_id),
         )
         for topic, value in preferences.items()
-        if isinstance(value, bool) and isinstance(topic, str) and 0 < len(topic) <= MAX_TOPIC and topic[0] != "!"
+        if isinstance(value, bool)
+        and isinstance(topic, str)
+        and 0 < len(topic.encode()) <= MAX_TOPIC
+        and topic[0] != "!"
     }
 
 
@@ -100,9 +103,16 @@ def _say(turn: Turn, topic: str, word: Word) -> bool:
 def hear_ledger(turn: Turn, rows: Iterable[LedgerRow]) -> None:
     """What the ledger says about the present address; rows of another address are nothing to this person."""
     for row in rows:
-        word = Word(row.given, row.at, row.source, row.text_version, row.proof)
-        if row.address == turn.state.address and turn.state.consent.get(row.topic) != word:
-            _take(turn, row.topic, word)
+        if row.address != turn.state.address:
+            continue
+        word = Word(row.given, row.at, clip(row.source), clip(row.text_version), clip(row.proof))
+        old = turn.state.consent.get(row.topic)
+        if old == word:
+            continue
+        if old is None and len(turn.state.consent) >= MAX_TOPICS and row.topic not in SUPPRESSIONS:
+            turn.fact("cut", what="topics", limit=MAX_TOPICS)
+            continue
+        _take(turn, row.topic, word)
 
 
 def _take(turn: Turn, topic: str, word: Word) -> None:

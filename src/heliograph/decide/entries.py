@@ -6,7 +6,7 @@ is a fact with its reason.  ``run_id = H(key, journey, entry key, cause)``: the 
 
 from typing import Any, Final
 
-from heliograph.decide import runs
+from heliograph.decide import bounds, runs
 from heliograph.decide.conditions import failing_leaf
 from heliograph.decide.program import Journey
 from heliograph.decide.state import MAX_ENTRY_KEYS, MAX_RUN_BYTES, MAX_RUNS, Run, pack, room_for_event, set_timer
@@ -77,8 +77,10 @@ def _objection(
         return "reentry", again
     if active is None and len(turn.state.runs) >= MAX_RUNS:
         return "state_full", {"limit": MAX_RUNS}
-    if not room_for_event(turn.state, pack(event)):
+    if not room_for_event(turn.state, packed := pack(event)):
         return "state_full", {"limit": MAX_RUN_BYTES}
+    if not bounds.room(turn, len(packed) + bounds.RUN_BYTES + 2 * len(key.encode())):
+        return "state_full", {"limit": bounds.MAX_BLOB}
     return None
 
 

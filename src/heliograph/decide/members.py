@@ -2,9 +2,10 @@
 
 from typing import Any
 
+from heliograph.decide import bounds
 from heliograph.decide.effects import SetMembership
 from heliograph.decide.plan import segment_timer
-from heliograph.decide.state import MAX_LAST, MAX_LAST_BYTES, ORPHAN_MS, clear_timer, pack, set_timer
+from heliograph.decide.state import MAX_LAST, MAX_LAST_BYTES, MAX_LISTS, ORPHAN_MS, clear_timer, pack, set_timer
 from heliograph.decide.turn import Mode, Signal, Turn
 from heliograph.events.event import Event
 from heliograph.events.ids import digest, make_id
@@ -96,6 +97,11 @@ def change_list(turn: Turn, change: ListChange) -> None:
     """Static lists: the later change wins, leaving wins ties.  A name that a segment has is left alone."""
     old = turn.state.lists.get(change.name)
     if change.name in turn.plan.segments.by_name or (old and (old[0], not old[1]) >= (change.at, not change.on)):
+        return
+    if old is None and (
+        len(turn.state.lists) >= MAX_LISTS or not bounds.room(turn, 2 * len(change.name.encode()) + 24)
+    ):
+        turn.fact("cut", what="lists", limit=MAX_LISTS)
         return
     turn.state.lists[change.name] = (change.at, change.on)
     if change.on is not (change.name in turn.state.members):

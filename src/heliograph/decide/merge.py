@@ -4,7 +4,7 @@ Unions (condition states, dedupe, links, remembered events, memberships since th
 lists, words on topics), and for runs of the same journey and key: the earlier stays, the other ends ``merged``.
 """
 
-from heliograph.decide import consent, members, people, runs
+from heliograph.decide import bounds, consent, members, people, runs
 from heliograph.decide.effects import ChangeLedger, SetMembership
 from heliograph.decide.state import (
     MAX_ENDED,
@@ -33,7 +33,7 @@ def take_over(turn: Turn, answer: MergeInto) -> bool:
     turn.fact("merged", source=answer.source, moved=other is not None)
     if other is None:
         return False
-    _merge(turn, other)
+    _merge(turn, other, answer.state)
     return True
 
 
@@ -42,13 +42,13 @@ def _link(turn: Turn, keys: list[str]) -> None:
     for key in keys:
         if key == turn.state.key or key in links:
             continue
-        if len(links) >= MAX_LINKS:
+        if len(links) >= MAX_LINKS or not bounds.room(turn, len(key.encode())):
             turn.fact("cut", what="links", limit=MAX_LINKS)
             return
         links.append(key)
 
 
-def _merge(turn: Turn, other: State) -> None:
+def _merge(turn: Turn, other: State, blob: bytes) -> None:
     state = turn.state
     state.created_at = min(state.created_at, other.created_at)
     state.last_seen = max(state.last_seen, other.last_seen)
@@ -66,6 +66,10 @@ def _merge(turn: Turn, other: State) -> None:
     for marks in (other.seen_before, other.seen):
         for at in range(0, len(marks), 8):
             remember_mark(state, marks[at : at + 8], turn.t)
+    if state.size + len(blob) > bounds.MAX_BLOB:
+        _fit(turn)
+    else:
+        state.size += len(blob)
     members.everything_changed(turn)
 
 
@@ -150,5 +154,18 @@ def _merge_runs(turn: Turn, other: State) -> None:
         if first is not run:
             runs.end(turn, run, "merged", {"run_id": first.run_id})
     for run in sorted(state.runs.values(), key=lambda one: (one.entered_at, one.run_id))[MAX_RUNS:]:
-        turn.fact("cut", what="runs", limit=MAX_RUNS)
-        runs.end(turn, run, "merged")
+        _cut(turn, run)
+
+
+def _cut(turn: Turn, run: Run) -> None:
+    turn.fact("cut", what="runs", limit=MAX_RUNS)
+    runs.end(turn, run, "merged")
+
+
+def _fit(turn: Turn) -> None:
+    """Two histories may be more than one blob holds even without what is finished: the latest runs end."""
+    bounds.weigh(turn)
+    going = sorted(turn.state.runs.values(), key=lambda one: (one.entered_at, one.run_id))
+    while turn.state.size > bounds.MAX_BLOB and going:
+        _cut(turn, going.pop())
+        bounds.weigh(turn)

@@ -16,9 +16,10 @@ from typing import Any, Final, TypeAlias
 import msgspec
 from msgspec.structs import replace
 
-from heliograph.decide import consent, members
+from heliograph.decide import bounds, consent, members
 from heliograph.decide.effects import IndexEmail, SetMembership
 from heliograph.decide.state import (
+    MAX_CLOCK_BYTES,
     MAX_LINKS,
     MAX_PARKED,
     MAX_PARKED_BYTES,
@@ -91,7 +92,8 @@ def _email_key(state: State, event: Event) -> str:
 def ask(turn: Turn, keys: list[str]) -> bool:
     """Ask these keys for their history; False when the person has too many ids already."""
     state = turn.state
-    if len(state.links) + len(state.pending) + len(keys) > MAX_LINKS:
+    many = len(state.links) + len(state.pending) + len(keys) > MAX_LINKS
+    if many or not bounds.room(turn, sum(len(key.encode()) for key in keys)):
         turn.fact("cut", what="links", limit=MAX_LINKS)
         return False
     for key in keys:
@@ -105,6 +107,8 @@ def park(turn: Turn, record: Record) -> bool:
     parked = turn.state.parked
     data = encode_record(record)
     if len(parked) >= MAX_PARKED or sum(map(len, parked)) + len(data) > MAX_PARKED_BYTES:
+        return False
+    if not bounds.room(turn, len(data)):
         return False
     parked.append(data)
     return True
@@ -210,7 +214,8 @@ def write_trait(turn: Turn, name: str, value: Any, clock: tuple[int, int]) -> No
     if clock <= state.clocks.get(name, _NEVER):
         return
     old = state.traits.get(name)
-    if not _same(value, old) and not _room_for(turn, name, value, old):
+    news = name not in state.clocks or not _same(value, old)
+    if news and not _room_for(turn, name, value, old):
         return
     state.clocks[name] = clock
     if _same(value, old):
@@ -234,7 +239,11 @@ def _room_for(turn: Turn, name: str, value: Any, old: Any) -> bool:
     state = turn.state
     names = len(state.clocks) + (name not in state.clocks)
     size = size_of(state.traits) - size_of(old) + size_of(value) + (len(name) * 4 if name not in state.traits else 0)
-    if names <= MAX_TRAITS and (value is None or size <= MAX_TRAIT_BYTES):
+    if value is None and name in state.traits:
+        return True
+    named = name in state.clocks or size_of(state.clocks) + len(name.encode()) + 24 <= MAX_CLOCK_BYTES
+    fits = names <= MAX_TRAITS and named and (value is None or size <= MAX_TRAIT_BYTES)
+    if fits and bounds.room(turn, max(size_of(value) - size_of(old), 0) + len(name.encode()) + 24):
         return True
     turn.fact("cut", what="traits", limit=MAX_TRAIT_BYTES, trait=name[:64])
     return False

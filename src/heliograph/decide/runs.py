@@ -15,7 +15,7 @@ that the run is watching (exits, and the paths of a ``wait_until``).
 from collections.abc import Callable
 from typing import Any, Final
 
-from heliograph.decide import consent, members
+from heliograph.decide import bounds, consent, members
 from heliograph.decide.conditions import Condition
 from heliograph.decide.conditions.operators import index_keys
 from heliograph.decide.effects import CancelMessage, DecideMessage
@@ -158,7 +158,7 @@ def resume(turn: Turn, signal: Signal | None, mode: Mode) -> list[tuple[Run, int
 
 def _keep_trigger(turn: Turn, run: Run, event: Event) -> None:
     run.trigger = b""
-    if room_for_event(turn.state, data := pack(event)):
+    if room_for_event(turn.state, data := pack(event)) and bounds.room(turn, len(data)):
         run.trigger = data
     else:
         turn.fact("cut", what="trigger", limit=MAX_RUN_BYTES)

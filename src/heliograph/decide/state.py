@@ -20,8 +20,8 @@ STATE_VERSION: Final = 1
 MAX_RUNS: Final = 256
 """Active runs; a further entry is refused ``state_full`` (design, section 6)."""
 MAX_RUN_BYTES: Final = 128 * 1024
-"""Encoded entry and trigger events of the active runs together; beyond it an entry is refused ``state_full``.  With
-traits (64 KB) and remembered events (48 KB) it leaves 16 KB of the 256 KB of a blob for everything else."""
+"""Encoded entry and trigger events of the active runs together; beyond it an entry is refused ``state_full``.  The
+whole has its bound in :mod:`heliograph.decide.bounds`."""
 MAX_ENDED: Final = 64
 """Ended runs kept for goals, late outcomes and ``why``: the oldest goes."""
 MAX_ENTRY_KEYS: Final = 1000
@@ -33,7 +33,13 @@ MAX_PARKED_BYTES: Final = 128 * 1024
 """Records that wait for a link; over either bound all are decided without waiting."""
 MAX_TRAIT_BYTES: Final = 64 * 1024
 """Encoded traits; a trait that would pass it is not taken."""
+MAX_CLOCK_BYTES: Final = 32 * 1024
+"""Names of traits with their last writers, removed ones included."""
 MAX_TOPICS: Final = 64
+MAX_PROOF: Final = 64
+"""Bytes of a word's source, text version and proof each; the ledger has them in full."""
+MAX_LISTS: Final = 256
+"""Static lists that say something about one person."""
 MAX_LAST: Final = 5
 MAX_LAST_BYTES: Final = 48 * 1024
 """Remembered events: so many of each name that a journey or template uses, so many bytes in all."""
@@ -118,6 +124,7 @@ class State(msgspec.Struct, array_like=True):
     ``entered``: journey -> entry key -> last entry.  ``last``: event name -> encoded events with their order, oldest
     first.  ``timers``: id -> due; ``next_due`` is the earliest, 0 without one.  ``last_seen``: when the latest event
     occurred; ``heard_at``: the engine time of the last event, outcome or list change.
+    ``size``: about what this weighs (:mod:`heliograph.decide.bounds`).
     """
 
     key: str
@@ -149,6 +156,7 @@ class State(msgspec.Struct, array_like=True):
     next_due: int = 0
     last_seen: int = 0
     heard_at: int = 0
+    size: int = 0
 
 
 _ENCODER = msgspec.msgpack.Encoder()
@@ -201,6 +209,11 @@ def room_for_event(state: State, data: bytes) -> bool:
     """Whether the active runs may hold another encoded event."""
     held = sum(len(run.event) + len(run.trigger) for run in state.runs.values())
     return held + len(data) <= MAX_RUN_BYTES
+
+
+def clip(text: str, most: int = MAX_PROOF) -> str:
+    """The beginning of ``text``, at most so many bytes."""
+    return text if len(text) * 4 <= most else text.encode()[:most].decode(errors="ignore")
 
 
 def size_of(value: Any) -> int:

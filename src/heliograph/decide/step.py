@@ -15,7 +15,7 @@ from collections.abc import Callable
 from hashlib import blake2b
 from typing import Any, Final
 
-from heliograph.decide import consent, entries, expiry, members, merge, outcomes, people, runs
+from heliograph.decide import bounds, consent, entries, expiry, members, merge, outcomes, people, runs
 from heliograph.decide.conditions.operators import fold
 from heliograph.decide.effects import Duplicate, Effect
 from heliograph.decide.plan import Plan
@@ -51,6 +51,8 @@ def step(state: State, record: Record, plan: Plan) -> tuple[State, list[Effect]]
         _while_waiting(turn, record)
     else:
         _apply(turn, record)
+    if turn.state.size > bounds.MAX_BLOB:
+        bounds.weigh(turn)
     return turn.state, turn.effects
 
 
@@ -116,11 +118,14 @@ def _instant(turn: Turn, signal: Signal | None, mode: Mode, woken: Woken) -> Non
 
 
 def _settle(turn: Turn, signal: Signal | None, mode: Mode, woken: Woken) -> None:
+    turn.state.size += bounds.STEP_BYTES
     if signal is not None:
         members.observe(turn, signal.event, signal.mark)
     turned = members.update(turn, mode) if turn.touched else []
     if signal is not None and signal.name in turn.plan.remembered:
         members.remember(turn, signal.name, signal.event)
+        if kept := turn.state.last[signal.name]:
+            turn.state.size += len(kept[-1][2])
     if turn.state.runs or turn.state.ended:
         woken = _move(turn, signal, mode, woken)
     started: Woken = []
