@@ -19,6 +19,15 @@ def api(server: str, path: str) -> Any:
         return json.load(answer)
 
 
+def test_consent_for_a_topic_that_nothing_asks_is_refused(run: Run, server: str, tmp_path: Path) -> None:
+    file = tmp_path / "people.csv"
+    file.write_text("user_id,email,consent.ofers\nt1,t1@people.example,true\n")
+    said = run("import", file, "--url", server)
+    assert (said.code, said.err) == (1, "there is no topic 'ofers' in the published plan; did you mean offers?\n")
+    said = run("import", file, "--url", server, "--map", "consent.ofers=-", "--topic", "x", "--consent-source", "fair")
+    assert "there is no topic 'x' in the published plan; there are: marketing" in said.err
+
+
 def unsubscribe(server: str, person: str, topic: str) -> None:
     body = json.dumps(
         {

@@ -7,10 +7,12 @@ from urllib.parse import quote
 
 import httpx
 import pytest
+from msgspec.structs import replace
 from prometheus_client import CollectorRegistry
 
 from heliograph.console.access import Access
 from heliograph.console.app import build
+from heliograph.ports import Commit
 from heliograph.runtime.engine import EmbeddedEngine
 from tests.runtime.harness import call, identify, running, send
 
@@ -129,3 +131,15 @@ async def test_a_wrong_token_is_said_on_the_log_in_page() -> None:
         assert "not the token" not in (await page.get("/")).text
         answer = await page.post("/login", data={"token": "guess"}, follow_redirects=True)
         assert "That is not the token of this server." in answer.text
+
+
+async def test_why_tells_what_mail_waits_for() -> None:
+    reason = "relay.example:25: nothing listens there (connection refused)"
+    async with running() as engine, caller(engine) as api:
+        await send(engine, identify("ann", email="ann@x.example"), call("Signed Up"))
+        (row,) = engine.store.messages()[0]
+        engine.store.commit(Commit(messages={row.message_id: replace(row, reason=reason)}))
+        for asked in ("journey=welcome", "template=welcome"):
+            answer = await api.get(f"/api/profiles/ann/why?{asked}")
+            assert f"The mail 'welcome' waits: {reason}." in answer.json()["sentence"]
+        assert "waits" not in (await api.get("/api/profiles/ann/why?journey=cart")).json()["sentence"]

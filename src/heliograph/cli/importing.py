@@ -7,7 +7,7 @@ A consent whose time nobody knows is dated :data:`LONG_AGO`: it counts where the
 a withdrawal that somebody made since.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -112,6 +112,12 @@ def _people(options: Options, row: Row, written_at: str) -> Iterator[dict[str, A
         if options.consent_source:
             body["context"]["consent"]["source"] = options.consent_source
         yield body
+
+
+def topics_of(options: Options, rows: Iterable[Row]) -> set[str]:
+    """The consent topics that a file speaks of."""
+    names = {name for row in rows for name in row.values if name.startswith("consent.")}
+    return {name.removeprefix("consent.") for name in names} | ({options.topic} if options.topic else set())
 
 
 def _consent(options: Options, values: dict[str, Any]) -> dict[str, bool]:

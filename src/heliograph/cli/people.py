@@ -14,9 +14,10 @@ from heliograph.cli.client import (
     segment,
     server_for,
 )
-from heliograph.cli.importing import KINDS, Options, file_time, instant, run
+from heliograph.cli.importing import KINDS, Options, file_time, instant, run, topics_of
 from heliograph.cli.rows import BadRow, Columns, MapError, read_rows
 from heliograph.cli.show import complain, count, fail, say, when
+from heliograph.decide.parsing import nearest
 
 SHOWN_BAD_ROWS = 100
 """Listed one by one; beyond that only counted."""
@@ -99,6 +100,8 @@ def import_(
     good = [row for row in rows if not isinstance(row, BadRow)]
     bad = [row for row in rows if isinstance(row, BadRow)]
     server = server_for(project, url, token, write_key)
+    if kind == "people":
+        _refuse_unknown_topics(server, topics_of(options, good))
     tally = run(server, options, good, file_time(file))
     bad = sorted([*bad, *tally.bad])
     for row in bad[:SHOWN_BAD_ROWS]:
@@ -129,6 +132,19 @@ def _import_options(kind: str, list_name: str | None, topic: str | None, source:
     if at is not None and instant(at) is None:
         fail(f"--consent-at {at} is no RFC 3339 instant like 2024-05-01T12:00:00Z")
     return Options(kind, list_name or "", topic or "", source or "", at or "")
+
+
+def _refuse_unknown_topics(server: Server, asked: set[str]) -> None:
+    """A consent under a name that nothing asks would be lost without a word."""
+    if not asked:
+        return
+    known = {"marketing", *server.get("/plan")["document"].get("policies", {}).get("topics", {})}
+    for topic in sorted(asked - known):
+        hint = nearest(topic, known)
+        fail(
+            f"there is no topic {topic!r} in the published plan"
+            + (f"; did you mean {hint}?" if hint else f"; there are: {', '.join(sorted(known))}")
+        )
 
 
 COMMANDS = (why, import_)

@@ -1,6 +1,7 @@
 """Profiles: who is it, what happened to them, and why (or why not)."""
 
 import difflib
+from collections.abc import Callable
 from typing import Annotated, Any
 
 from litestar import Router, get
@@ -11,10 +12,12 @@ from heliograph import decide
 from heliograph.console import shapes
 from heliograph.console.slashes import as_sent
 from heliograph.events.identity import profile_id
-from heliograph.ports import Engine, Store
+from heliograph.ports import Engine, MessageRow, Store
 
 NEAR_MISS_SCAN = 20_000
 """Keys or addresses looked at for a name like the one asked for: about 20 ms, only when nobody has that name."""
+WAITING_READ = 100
+"""Waiting messages of one person that ``why`` looks through."""
 SHORT = 4
 """Characters up to which one wrong letter is a large part of a name."""
 MAX_ASKED = 100
@@ -86,11 +89,22 @@ def explain(engine: Engine, key: str, journey: str | None, template: str | None)
     if journey is not None:
         if journey not in plan.journeys:
             raise NotFoundException(f"no journey is called {journey!r}{near_word(journey, list(plan.journeys))}")
-        return decide.explain_journey(state, plan, journey, now, journal_of(engine, key))
+        answer = decide.explain_journey(state, plan, journey, now, journal_of(engine, key))
+        return with_waiting(engine, key, answer, lambda row: row.journey == journey)
     assert template is not None
     if template not in plan.templates:
         raise NotFoundException(f"no template is called {template!r}{near_word(template, list(plan.templates))}")
-    return decide.explain_template(state, plan, template, now, journal_of(engine, key))
+    answer = decide.explain_template(state, plan, template, now, journal_of(engine, key))
+    return with_waiting(engine, key, answer, lambda row: row.template == template)
+
+
+def with_waiting(
+    engine: Engine, key: str, answer: dict[str, Any], asked: Callable[[MessageRow], bool]
+) -> dict[str, Any]:
+    """Tell why mail that was decided has not left: deciding is over then, only the outbox knows."""
+    rows, _ = engine.store.messages(key=key, status="queued", limit=WAITING_READ)
+    waits = [f"The mail {row.template!r} waits: {row.reason}." for row in rows if row.reason and asked(row)]
+    return {**answer, "sentence": " ".join([answer["sentence"], *waits])}
 
 
 def router(engine: Engine) -> Router:
