@@ -105,9 +105,19 @@ class Chunk:
             _APPLY[type(effect)](self, record, effect)
 
     def replay(self, record: Record) -> None:
-        """Decide a logged record alone: what follows from it is in the log, too."""
+        """Decide a logged record alone: what follows from it is in the log, too.  The words of the ledger that it carries
+        go into this ledger, which has no other way to hear them (decision 0024)."""
+        if isinstance(record.body, EventBody | LedgerChange):
+            for row in record.body.rows:
+                self._copy_word(row)
         self._decide(record)
         self._hops.clear()
+
+    def _copy_word(self, row: LedgerRow) -> None:
+        old = self.desk.words(row.address).get(row.topic)
+        if old is None or overrides(row, old):
+            self.desk.write_word(row)
+            self.commit.ledger[row.address, row.topic] = row
 
     def deadline_of(self, key: str) -> int | None:
         """The earliest timer of a key as it is now."""
