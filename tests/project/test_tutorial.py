@@ -57,3 +57,38 @@ def test_every_command_and_setting_is_documented() -> None:
     for section, kind in config.SECTIONS.items():
         for key in kind.__struct_fields__:
             assert f"`{section}.{key}`" in page
+
+
+def written_commands() -> list[str]:
+    """Every `heliograph ...` line that README and the tutorial tell people to type."""
+    text = (DOCS.parent / "README.md").read_text() + TUTORIAL
+    lines = re.findall(r"^(?: {4}|\.venv/bin/)(heliograph [^\n#]+)", text, re.MULTILINE)
+    return [*lines, *re.findall(r"`(heliograph apply [^`]+)`", text)]
+
+
+def test_every_written_command_is_one_that_the_command_line_takes() -> None:
+    import shlex
+
+    import typer
+
+    from heliograph.cli.app import app
+
+    group = typer.main.get_command(app)
+    commands = written_commands()
+    assert len(commands) > 12
+    for line in commands:
+        _, name, *arguments = shlex.split(line)
+        group.commands[name].make_context(name, arguments)  # type: ignore[attr-defined]
+
+
+def test_every_call_of_the_api_is_documented() -> None:
+    import heliograph.console as console
+
+    page = (DOCS / "reference" / "api.md").read_text()
+    routes = re.findall(r'@(?:get|post|put|delete)\("(/[^"]*)"', "".join(
+        path.read_text() for path in Path(console.__file__).parent.glob("*.py") if path.name != "pages.py"
+    ))  # fmt: skip
+    assert len(routes) > 12
+    for route in routes:
+        last = re.sub(r"\{[^}]*\}", "", route).rstrip("/").rpartition("/")[2]
+        assert last in page, route
