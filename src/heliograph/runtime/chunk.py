@@ -105,8 +105,8 @@ class Chunk:
             _APPLY[type(effect)](self, record, effect)
 
     def replay(self, record: Record) -> None:
-        """Decide a logged record alone: what follows from it is in the log, too.  The words of the ledger that it carries
-        go into this ledger, which has no other way to hear them (decision 0024)."""
+        """Decide a logged record alone: what follows from it is in the log, too.  The words of the ledger that it
+        carries go into this ledger, which has no other way to hear them (decision 0024)."""
         if isinstance(record.body, EventBody | LedgerChange):
             for row in record.body.rows:
                 self._copy_word(row)
