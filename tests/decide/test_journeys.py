@@ -162,6 +162,14 @@ def test_an_older_version_that_does_not_read_any_more_is_dropped_with_a_warning(
     assert list(plan.warnings[0].path) == ["pinned", "j@aaaaaaaa"]
 
 
+def test_runs_of_an_older_version_go_on_when_the_segment_they_entered_by_is_gone():
+    document = plan_document([])
+    document["pinned"] = {"j@aaaaaaaa": journey(entry={"segment": "gone"})}
+    plan = compile_plan(document, 2)
+    assert plan.warnings == []
+    assert [name for name, _ in plan.all_journeys] == ["j"]
+
+
 def test_names_mean_themselves_in_any_unicode_form():
     plan = compile_plan(plan_document([journey(entry={"event": "Café"})]), 1)
     assert list(plan.entries_by_event) == ["Café"]

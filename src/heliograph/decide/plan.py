@@ -186,6 +186,8 @@ class _Parts:
                 timezone=self.context.timezone,
             )
             document = documents[label]
+            if segment := _entry_segment(document):
+                context.segments = [*context.segments, segment]  # nobody enters here any more: it may be gone
             if isinstance(document, dict) and document.get("topic", IMPLICIT_TOPIC) not in context.topics:
                 context.topics[str(document["topic"])] = "required"  # a topic that is gone: no more mail
             journey = compile_journey(name, document, ("pinned", label), context, None)
@@ -228,3 +230,9 @@ def compile_plan(document: dict[str, Any], version: int) -> Plan:
 def templates_of(journey: Journey) -> frozenset[str]:
     """The templates that a journey sends."""
     return frozenset(step.template for step in journey.program if isinstance(step, Send))
+
+
+def _entry_segment(journey: Any) -> str:
+    entry = journey.get("entry") if isinstance(journey, dict) else None
+    segment = entry.get("segment") if isinstance(entry, dict) else None
+    return segment if isinstance(segment, str) else ""
