@@ -166,7 +166,7 @@ def test_runs_of_an_older_version_go_on_when_the_segment_they_entered_by_is_gone
     document = plan_document([])
     document["pinned"] = {"j@aaaaaaaa": journey(entry={"segment": "gone"})}
     plan = compile_plan(document, 2)
-    assert plan.warnings == []
+    assert not plan.warnings
     assert [name for name, _ in plan.all_journeys] == ["j"]
 
 

@@ -187,7 +187,7 @@ class _Parts:
             )
             document = documents[label]
             if segment := _entry_segment(document):
-                context.segments = [*context.segments, segment]  # nobody enters here any more: it may be gone
+                context.segments |= {segment}  # nobody enters here any more: it may be gone
             if isinstance(document, dict) and document.get("topic", IMPLICIT_TOPIC) not in context.topics:
                 context.topics[str(document["topic"])] = "required"  # a topic that is gone: no more mail
             journey = compile_journey(name, document, ("pinned", label), context, None)
