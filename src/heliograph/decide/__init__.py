@@ -4,7 +4,8 @@ How to read this package.  ``step`` is the order of one decision; ``state`` all 
 encoding; ``plan`` everything published, compiled, with its indexes; ``effects`` what a decision asks of the world.
 A decision passes through ``people`` (identity, traits, ``merge``), ``consent``, ``conditions`` and ``segments`` (the
 language), ``members`` (memberships), ``entries``, ``runs`` and ``outcomes`` (journeys,
-compiled by ``journeys`` and ``steps`` to a ``program``).  ``expiry`` forgets visitors who never came back.
+compiled by ``journeys`` and ``steps`` to a ``program``).  ``expiry`` forgets visitors who never came back,
+``bounds`` keeps one blob within 256 KB.
 ``context`` is what templates see, ``explain`` why something did or did not happen.
 
 Absences: no clock, no random number, no I/O, no log line, no driver.
