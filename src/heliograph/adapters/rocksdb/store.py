@@ -42,6 +42,7 @@ class RocksStore:
             self._db.close()
             raise
         self._writing = threading.Lock()
+        self._visible = threading.Lock()  # rows and the counts of them are seen together
         self._pending_lock = threading.Lock()
         self._none_pending_before = spell.SPACE
 
@@ -77,9 +78,10 @@ class RocksStore:
         with self._writing:
             writer = Writer(self._db, self._tally, self._counts)
             writer.fill(commit)
-            self._db.write(writer.batch)
-            self._tally = writer.tally
-            self._counts.update(writer.counts)
+            with self._visible:
+                self._db.write(writer.batch)
+                self._tally = writer.tally
+                self._counts.update(writer.counts)
             self._note_wakeups(commit)
             if sync:
                 self._db.sync()
@@ -224,7 +226,8 @@ class RocksStore:
         return _page(found, limit, lambda row: (row[0],))
 
     def member_count(self, name: str) -> int:
-        return self._counts.get(name, 0)
+        with self._visible:
+            return self._counts.get(name, 0)
 
     def journal(self, key: str, limit: int = 200, before: int | None = None) -> list[JournalRow]:
         owner = spell.person(key)
