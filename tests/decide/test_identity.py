@@ -253,6 +253,15 @@ def test_the_answer_to_a_link_is_derived_from_the_record_that_caused_it():
     assert all(received_at == T0 for *_, received_at in first)
 
 
+def test_traits_past_the_bound_leave_one_fact_a_call_not_one_for_each() -> None:
+    """A flood of names is cut and said once: it must not fill the journal."""
+    world = World()
+    for number in range(2):
+        world.identify("1", {f"trait_{number}_{n}": n for n in range(900)})
+    cuts = [data for _, kind, data in world.journal["u:1"] if kind == "cut"]
+    assert [(cut["what"], cut["limit"]) for cut in cuts] == [("traits", 1000)]
+
+
 def _track(event_id, name, user, anon):
     return _event(event_id, "track", name, user_id=user, anonymous_id=anon)
 

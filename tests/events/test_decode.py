@@ -309,3 +309,12 @@ def test_any_bytes_are_answered(body: bytes) -> None:
         decode_batch(open_batch(body), NOW, lambda: "m")
     except Refused as error:
         assert str(error)
+
+
+@pytest.mark.parametrize("preferences", [{"offers": "yes"}, {"offers": 1}, {"offers": None}, ["offers"], "offers"])
+def test_a_consent_that_cannot_be_understood_is_refused_and_never_dropped_in_silence(preferences: object) -> None:
+    context = {"consent": {"categoryPreferences": preferences}}
+    body = msgspec.json.encode({"userId": "u", "traits": {}, "context": context})
+    arrival = decode_call("identify", body, 1_000, lambda: "made-up")
+    assert arrival.event is None
+    assert "true or false" in arrival.refused

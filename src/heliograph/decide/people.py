@@ -245,7 +245,7 @@ def _room_for(turn: Turn, name: str, value: Any, old: Any) -> bool:
     fits = names <= MAX_TRAITS and named and (value is None or size <= MAX_TRAIT_BYTES)
     if fits and bounds.room(turn, max(size_of(value) - size_of(old), 0) + len(name.encode()) + 24):
         return True
-    turn.fact("cut", what="traits", limit=MAX_TRAIT_BYTES, trait=name[:64])
+    turn.fact_once("cut", what="traits", limit=MAX_TRAITS if names > MAX_TRAITS else MAX_TRAIT_BYTES, trait=name[:64])
     return False
 
 

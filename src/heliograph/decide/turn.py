@@ -103,6 +103,12 @@ class Turn:
     def fact(self, kind: str, /, **data: Any) -> None:
         self.effects.append(Fact(kind, self.t, data))
 
+    def fact_once(self, kind: str, /, *, what: str, **data: Any) -> None:
+        """A fact of which one for each record and ``what`` is enough: the first."""
+        known = (effect for effect in self.effects if isinstance(effect, Fact) and effect.kind == kind)
+        if not any(fact.data.get("what") == what for fact in known):
+            self.fact(kind, what=what, **data)
+
     def hop(self, key: str, body: Body) -> None:
         """Send a record to another key; its id follows from this record and the number of hops before."""
         parent = self.record

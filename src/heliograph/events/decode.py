@@ -228,6 +228,21 @@ def _complete(event: Event) -> None:
         raise Refused("an alias call needs userId (the new name) and previousId (the old one)")
     if event.type == "group" and not event.group_id:
         raise Refused('a group call needs "groupId"')
+    if event.type == "identify" and "consent" in event.context:
+        _consent(event.context["consent"])
+
+
+def _consent(consent: Any) -> None:
+    """What somebody said about a topic must be understood, or nobody may believe that it was heard."""
+    preferences = consent.get("categoryPreferences") if isinstance(consent, dict) else None
+    if preferences is None:
+        return
+    if not isinstance(preferences, dict):
+        said = _shown(preferences)
+        raise Refused(f"context.consent.categoryPreferences must be topics with true or false, not {said}")
+    for topic, given in preferences.items():
+        if not isinstance(given, bool):
+            raise Refused(f"consent to {_shown(topic)} must be true or false, not {_shown(given)}")
 
 
 def _with_titles(call: _Call, properties: dict[str, Any]) -> dict[str, Any]:
