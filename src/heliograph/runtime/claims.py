@@ -22,7 +22,7 @@ class PassCommitPoint(Work):
     ``held``: what this mailer still holds; it is empty once its socket has closed, and then nothing may go.
     """
 
-    internal = True
+    internal = urgent = True
 
     def __init__(self, message_ids: Sequence[str], held: Mapping[str, MessageRow], answer: Answer) -> None:
         self.records = len(message_ids)
@@ -58,7 +58,7 @@ class PassCommitPoint(Work):
 class TakeReports(Work):
     """Outcomes.  ``ended`` gets (message id, row to be tried again or None) of each."""
 
-    internal = True
+    internal = urgent = True
 
     def __init__(
         self, done: Sequence[mailwire.Done], ended: Callable[[list[tuple[mailwire.Done, MessageRow | None]]], None]

@@ -91,6 +91,8 @@ class Dispatcher:
         """Rows just committed as queued."""
         for row in rows:
             self.outbox.add(row)
+        if self._opened.is_set() and not self._draining:
+            self._offer_slice()  # at once: our task may have to wait for its turn
         self._stirred.set()
 
     def resync(self) -> None:

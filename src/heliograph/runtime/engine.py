@@ -47,7 +47,7 @@ from heliograph.runtime.sweeper import META as SWEEP
 from heliograph.runtime.sweeper import Progress, Sweeper
 from heliograph.runtime.waiting import Waiting
 from heliograph.runtime.wakeups import Wakeups
-from heliograph.runtime.work import ChangeLists, ChangeWords, Collect, Feedback, Replay, SwitchPlan
+from heliograph.runtime.work import ChangeLists, ChangeWords, Feedback, Replay, SwitchPlan, collects, joined
 
 MAX_FORWARDS = 8
 """Merged keys followed to the survivor (:data:`heliograph.events.record.MAX_HOPS`)."""
@@ -195,9 +195,9 @@ class EmbeddedEngine:
 
     def collect(self, arrivals: Sequence[Arrival]) -> Awaitable[list[Result]]:
         self._accept()
-        work = Collect(arrivals, self.meter)
-        self._processor.put(work)
-        return work.done
+        works = collects(arrivals, self.meter)
+        self._processor.put(*works)
+        return joined(works)
 
     async def change_ledger(self, rows: Sequence[LedgerRow]) -> None:
         self._accept()

@@ -6,21 +6,23 @@
                           ^                    |
                           +---- decides on while that one syncs
 
-A chunk takes what is waiting and never waits for more; while the chunk before it is still being written it stays open
-and takes what comes in.  When the disk refuses (:class:`~heliograph.ports.StoreFull`) nothing of either chunk has
-happened: callers are told to come back, the runtime's own work goes back to the front of the queue, the desk is read
-again from the store, and small probes find out when the disk has room.
+A chunk takes what is waiting and never waits for more, and only for some milliseconds, because whoever is in it waits
+for its end; while the chunk before it is still being written it stays open and takes what comes in.  When the
+disk refuses (:class:`~heliograph.ports.StoreFull`) nothing of either chunk has happened: callers are told to come back,
+the runtime's own work goes back to the front of the queue, the desk is read again from the store, and small probes find
+out when the disk has room.
 """
 
 import asyncio
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import TypeVar
 
 import structlog
 
-from heliograph.ports import Busy, Clock, Commit, Store, StoreFull
+from heliograph.ports import Busy, Clock, Store, StoreFull
 from heliograph.runtime.chunk import Chunk
 from heliograph.runtime.desk import Desk
 from heliograph.runtime.meter import Meter
@@ -30,7 +32,12 @@ from heliograph.runtime.work import Probe, Stopped, Work
 MAX_RECORDS = 2_048
 MAX_BYTES = 8 * 1024 * 1024
 """Of one chunk (design, section 1)."""
-SLICE_S = 0.004
+SHORTEST_S = 0.002
+"""Deciding for this long fills a chunk when the writer is free and nothing more waits: whoever is in it waits for its
+end."""
+LONGER_S = 10e-6
+"""And for this much longer for each record that waits, because every commit has its price."""
+SLICE_S = 0.001
 """Deciding gives way to sockets and timers this often."""
 FULL_PAUSE_S = 0.5
 """Between probes of a full disk."""
@@ -66,8 +73,9 @@ class Processor:
         self._undone = undone
         self._full_pause_s = full_pause_s
         self._stirred = asyncio.Event()
-        self._writing: asyncio.Task[None] | None = None
-        self._failure: Exception | None = None
+        self._writing: asyncio.Future[None] | None = None
+        """Done when the writer is."""
+        self._failure: BaseException | None = None
         self._written: list[Work] = []
         self._task: asyncio.Task[None] | None = None
         self._ending = False
@@ -76,15 +84,15 @@ class Processor:
 
     # -- the doors --
 
-    def put(self, work: Work) -> None:
-        """Queue it.  :class:`Busy` when the queue is full, the disk refuses or the engine has ended."""
+    def put(self, *works: Work) -> None:
+        """Queue all of it or nothing.  :class:`Busy` when the queue is full, the disk refuses or the engine ended."""
         if self._ending:
             raise Stopped
-        if self.full and not work.internal:
+        if self.full and not works[0].internal:
             self._meter.count("busy_total", "disk full")
             raise Busy("the disk is full", 5)
         try:
-            self.waiting.put(work)
+            self.waiting.put(*works)
         except Busy:
             self._meter.count("busy_total", "queue full")
             raise
@@ -136,52 +144,75 @@ class Processor:
     def _begin(self) -> None:
         self._chunk = Chunk(self.desk, self._clock)
         self._open: list[Work] = []
+        self._room = (MAX_RECORDS, MAX_BYTES)
+        self._spent = 0.0
 
     async def _fill(self) -> None:
-        """Decide what is waiting into the open chunk, as far as there is room."""
-        records = MAX_RECORDS - sum(work.records for work in self._open)
-        size = MAX_BYTES - sum(work.size for work in self._open)
-        taken = self.waiting.take(records, size)
+        """Decide what is waiting into the open chunk, as far as there is room and time."""
         self._chunk.watched = self._watched()
-        started = slice_from = time.perf_counter()
-        for index, work in enumerate(taken):
+        slice_from = time.perf_counter()
+        while not self._ripe() and (work := self._next()) is not None:
+            started = time.perf_counter()
             try:
                 work.prepare(self.desk)
                 work.decide(self._chunk)
             except Exception as error:
-                await self._spoilt(taken[index:], error)
+                await self._spoilt(work, error)
                 return
             self._open.append(work)
-            if time.perf_counter() - slice_from > SLICE_S:
+            now = time.perf_counter()
+            self._spent += now - started
+            if now - slice_from > SLICE_S:
                 await asyncio.sleep(0)
                 slice_from = time.perf_counter()
-        if taken:
-            self._meter.observe("decide_seconds", time.perf_counter() - started)
+
+    def _ripe(self) -> bool:
+        """The writer is free and the open chunk is worth its while."""
+        return self._writing is None and self._spent > SHORTEST_S + LONGER_S * self.waiting.records
+
+    def _next(self) -> Work | None:
+        records, size = self._room
+        work = self.waiting.take(records, size, always=not self._open)
+        if work is not None:
+            self._room = (records - work.records, size - work.size)
+        return work
 
     def _hand_over(self) -> None:
         """Give the open chunk to the writer and open the next."""
         chunk, works = self._chunk, self._open
         commit = chunk.finish()
         self.desk.seal()
+        self._meter.observe("decide_seconds", self._spent)
         self._written = works
-        self._writing = asyncio.create_task(self._write(chunk, commit, works), name="write")
+        loop = asyncio.get_running_loop()
+        self._writing = loop.create_future()
+        written = partial(self._back, chunk, time.perf_counter())
+        if commit.empty:
+            loop.call_soon(written, None)
+        else:
+            # Straight back to the loop: a task around the executor's future would cost three more of its turns.
+            self._writer.submit(self._store.commit, commit).add_done_callback(
+                lambda done: loop.call_soon_threadsafe(written, done.exception())
+            )
         self._begin()
         if self.waiting:
             self._stirred.set()
 
-    async def _write(self, chunk: Chunk, commit: Commit, works: list[Work]) -> None:
-        started = time.perf_counter()
-        try:
-            if not commit.empty:
-                await asyncio.get_running_loop().run_in_executor(self._writer, self._store.commit, commit)
-            self.desk.settle()
-            self.full = self.full and commit.empty
-            self._measure(chunk, time.perf_counter() - started)
-            self._settle(chunk, works)
-            self._written = []
-        except Exception as error:
-            self._failure = error
-        self._writing = None
+    def _back(self, chunk: Chunk, started: float, error: BaseException | None) -> None:
+        """The writer is done with this chunk."""
+        writing, self._writing = self._writing, None
+        assert writing is not None
+        self._failure = error
+        if error is None:
+            try:
+                self.desk.settle()
+                self.full = self.full and chunk.commit.empty
+                self._settle(chunk, self._written)
+                self._written = []
+                self._measure(chunk, time.perf_counter() - started)
+            except Exception as bug:
+                self._failure = bug
+        writing.set_result(None)
         self._stirred.set()
 
     def _settle(self, chunk: Chunk, works: Sequence[Work]) -> None:
@@ -224,16 +255,16 @@ class Processor:
         self.waiting.put_back([Probe(), *own])
         self._stirred.set()
 
-    async def _spoilt(self, rest: list[Work], error: Exception) -> None:
-        """Deciding ``rest[0]`` raised.  Begin again from the disk without the part that did it."""
+    async def _spoilt(self, work: Work, error: Exception) -> None:
+        """Deciding ``work`` raised.  Begin again from the disk without the part that did it."""
         log.exception("undecidable", error=str(error))
         self._meter.count("step_errors_total")
         if self._writing is not None:
             await self._writing
-        again = rest[0].isolate()
+        again = work.isolate()
         if not again:
-            rest[0].failed(error)
-        self.waiting.put_back([*self._open, *(rest if again else rest[1:])])
+            work.failed(error)
+        self.waiting.put_back([*self._open, *([work] if again else [])])
         if self._failure is None:
             self.desk.reload()
             self._begin()

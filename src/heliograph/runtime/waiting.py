@@ -1,7 +1,15 @@
-"""The bounded queue in front of the processor: one order for everything, back-pressure for what comes from outside."""
+"""The bounded queue in front of the processor: one order for everything, back-pressure for what comes from outside.
+
+The order is that in which pieces are taken, and that is the order in which they came, with two exceptions.  *Urgent*
+work (mailers at their commit points, what became of their mails) does not stand behind *patient* work (events that
+nobody has been answered yet, timers), and patient calls of several pieces take turns, so that one event waits for a
+piece of a large batch and not for all of it.  Nothing else is ever overtaken, so what somebody was told has happened -
+a word of consent, feedback, a plan - is known at every commit point that was asked for later.
+"""
 
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from itertools import chain
 
 from heliograph.ports import Busy
 from heliograph.runtime.work import Work
@@ -12,49 +20,66 @@ MAX_BYTES = 32 * 1024 * 1024
 
 
 class Waiting:
-    """First in, first out.  Bounded by records and bytes; a single piece of work may be as large as it is allowed to
-    arrive, so the queue may overshoot by one."""
+    """First in, first out, but for what is said above.  Bounded by records and bytes; what arrives together may be as
+    large as it is allowed to arrive, so the queue may overshoot by that."""
 
     def __init__(self, max_records: int = MAX_RECORDS, max_bytes: int = MAX_BYTES) -> None:
         self._max_records, self._max_bytes = max_records, max_bytes
         self._works: deque[Work] = deque()
+        self._patient: deque[deque[Work]] = deque()
+        """Calls and their pieces, behind all of ``_works``."""
+        self._pieces = 0
         self.records = 0
         self.size = 0
 
     def __len__(self) -> int:
-        return len(self._works)
+        return self._pieces
 
-    def put(self, work: Work) -> None:
-        """:class:`Busy` when full, unless the work is internal (which is bounded where it comes from)."""
-        if not work.internal and (self.records >= self._max_records or self.size >= self._max_bytes):
+    def put(self, *works: Work) -> None:
+        """Put the pieces of one call.  :class:`Busy` when full, and nothing was put; internal work (which is bounded
+        where it comes from) always goes in."""
+        first = works[0]
+        if (self.records >= self._max_records or self.size >= self._max_bytes) and not first.internal:
             raise Busy("the queue is full")
-        self._works.append(work)
-        self.records += work.records
-        self.size += work.size
+        if first.patient:
+            self._patient.append(deque(works))
+        else:
+            if not first.urgent and self._patient:
+                self._works.extend(chain.from_iterable(self._patient))
+                self._patient.clear()
+            self._works.extend(works)
+        self._count(works, 1)
 
     def put_back(self, works: Iterable[Work]) -> None:
         """In front of everything, in this order."""
         works = list(works)
         self._works.extendleft(reversed(works))
-        self.records += sum(work.records for work in works)
-        self.size += sum(work.size for work in works)
+        self._count(works, 1)
 
-    def take(self, records: int, size: int) -> list[Work]:
-        """What waits, up to these sums; the first piece always, if there is room at all."""
-        taken: list[Work] = []
-        while self._works and records > 0 and size > 0:
-            work = self._works[0]
-            if taken and (work.records > records or work.size > size):
-                break
-            taken.append(self._works.popleft())
-            records -= work.records
-            size -= work.size
-        self.records -= sum(work.records for work in taken)
-        self.size -= sum(work.size for work in taken)
-        return taken
+    def take(self, records: int, size: int, *, always: bool) -> Work | None:
+        """The next piece, if it needs no more room than this; ``always``: also when it is larger."""
+        if not self._pieces:
+            return None
+        queue = self._works or self._patient[0]
+        if not always and (queue[0].records > records or queue[0].size > size):
+            return None
+        work = queue.popleft()
+        if queue is not self._works:
+            self._patient.rotate(-1)  # the next call's turn
+            if not queue:
+                self._patient.pop()
+        self._count((work,), -1)
+        return work
 
     def take_all(self) -> list[Work]:
-        works = list(self._works)
+        works = [*self._works, *chain.from_iterable(self._patient)]
         self._works.clear()
-        self.records = self.size = 0
+        self._patient.clear()
+        self._pieces = self.records = self.size = 0
         return works
+
+    def _count(self, works: Sequence[Work], sign: int) -> None:
+        self._pieces += sign * len(works)
+        for work in works:
+            self.records += sign * work.records
+            self.size += sign * work.size
