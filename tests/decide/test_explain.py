@@ -97,6 +97,19 @@ def test_the_condition_of_the_entry_failed(world):
     assert 'is in "staff"' in answer["sentence"]
 
 
+def test_a_condition_that_failed_again_is_told_with_its_latest_time():
+    entry = {"event": "Signed Up", "if": {"trait": {"path": "email", "exists": True}}}
+    world = World(plan_document([{"name": "hello", "entry": entry, "steps": [{"wait": "PT1H"}]}]))
+    world.track("Signed Up")
+    world.advance(HOUR)
+    world.track("Signed Up")
+    answer = why(world, "hello")
+    assert (answer["since"], len(answer["facts"])) == (T0 + HOUR, 1)
+    assert "`if` was false: email exists; seen: nothing" in answer["sentence"]
+    forgotten = checked(explain_journey(world.state(), world.plan, "hello", world.now))
+    assert (forgotten["since"], forgotten["reason"]) == (T0 + HOUR, "if_false")
+
+
 def test_reentry_says_from_when(world):
     world.track("Product Added", price=5, cart_id="c1")
     world.track("Order Completed")

@@ -3,6 +3,7 @@
 import pytest
 
 from heliograph.decide import render_context
+from heliograph.decide.state import Refused
 from tests.decide.driver import DAY, HOUR, MINUTE, T0, World, journey, plan_document
 
 CART = {
@@ -554,3 +555,24 @@ def test_runs_of_a_version_that_is_gone_end():
     world.track("Start")
     world.publish(plan_document())
     assert world.ended() == ["journey_removed"]
+
+
+def test_a_condition_that_goes_on_failing_in_one_leaf_is_told_once():
+    condition = {"all": [{"trait": {"path": "email", "exists": True}}, {"trait": {"path": "staff", "is_not": True}}]}
+    one = journey(entry={"event": "Start", "if": condition}, steps=[{"wait": "P1D"}])
+    world = World(plan_document([one]))
+    told = lambda: [fact["condition"] for fact in world.facts("run_refused")]  # noqa: E731
+    for _ in range(3):
+        world.track("Start")
+        world.advance(HOUR)
+    assert told() == ["email exists"]
+    assert world.state().refused == {"j": Refused(world.now - HOUR, 0)}
+    world.identify(traits={"email": "ann@shop.example", "staff": True})
+    world.track("Start")
+    world.track("Start")
+    assert told() == ["email exists", "staff is not true"]
+    world.advance(MINUTE)
+    world.identify(traits={"email": "ann@shop.example", "staff": False})
+    world.track("Start")
+    assert len(world.runs()) == 1
+    assert world.state().refused == {}

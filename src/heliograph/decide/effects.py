@@ -89,7 +89,8 @@ FACTS = {
     "segment_entered": "segment; at the very instant the condition turned true",
     "segment_left": "segment",
     "run_started": "journey, version, run_id, entry_key, cause, arm (holdout or treated)",
-    "run_refused": "journey, entry_key, reason (no_key, reentry, already_active, if_false, too_late, state_full, ...)",
+    "run_refused": "journey, entry_key, reason (no_key, reentry, already_active, if_false, too_late, state_full, ...); "
+    "if_false again in the same leaf only when there is an entry key",
     "run_step": "journey, run_id, step_id, what (waiting, resumed, timed_out, branched, sent, ...), until",
     "run_ended": "journey, version, run_id, entry_key, reason (finished, exited, restarted, merged, ...), step_id",
     "goal": "journey, run_id, value, held_out",

@@ -7,9 +7,18 @@ is a fact with its reason.  ``run_id = H(key, journey, entry key, cause)``: the 
 from typing import Any, Final
 
 from heliograph.decide import bounds, runs
-from heliograph.decide.conditions import failing_leaf
+from heliograph.decide.conditions import Condition, Leaf, culprit_leaf
 from heliograph.decide.program import Journey
-from heliograph.decide.state import MAX_ENTRY_KEYS, MAX_RUN_BYTES, MAX_RUNS, Run, pack, room_for_event, set_timer
+from heliograph.decide.state import (
+    MAX_ENTRY_KEYS,
+    MAX_RUN_BYTES,
+    MAX_RUNS,
+    Refused,
+    Run,
+    pack,
+    room_for_event,
+    set_timer,
+)
 from heliograph.decide.times import describe
 from heliograph.decide.turn import Mode, Signal, Turn
 from heliograph.events.event import Event
@@ -46,8 +55,7 @@ def _try(turn: Turn, journey: Journey, event: Event | None, mode: Mode) -> Run |
     key = entry_key(journey, event)
     active = next((run for run in turn.state.runs.values() if _is(run, journey, key)), None)
     if (objection := _objection(turn, journey, key, event, active, mode)) is not None:
-        reason, data = objection
-        turn.fact("run_refused", journey=journey.name, entry_key=key or "", reason=reason, **data)
+        _refuse(turn, journey, key or "", *objection)
         return None
     if active is not None and journey.entry.on_repeat == "update":
         active.event = pack(event)
@@ -70,9 +78,7 @@ def _objection(
     if active is not None and entry.on_repeat == "ignore":
         return "already_active", {"run_id": active.run_id}
     if entry.condition is not None and not entry.condition.truth(turn.person, turn.t):
-        failing = failing_leaf(entry.condition, turn.person, turn.t)
-        seen = {} if failing is None else {"condition": failing.text, "seen": failing.seen(turn.person, turn.t)}
-        return "if_false", seen
+        return "if_false", {}
     if active is None and (again := _reentry(turn, journey, key)) is not None:
         return "reentry", again
     if active is None and len(turn.state.runs) >= MAX_RUNS:
@@ -82,6 +88,32 @@ def _objection(
     if not bounds.room(turn, len(packed) + bounds.RUN_BYTES + 2 * len(key.encode())):
         return "state_full", {"limit": bounds.MAX_BLOB}
     return None
+
+
+def _refuse(turn: Turn, journey: Journey, key: str, reason: str, data: dict[str, Any]) -> None:
+    """Tell why.  A condition that goes on failing in the same leaf is told once: thousands of views by somebody
+    without an address are one fact, and the state has the time of the last one."""
+    refused, condition = turn.state.refused, journey.entry.condition
+    if reason == "if_false" and condition is not None:
+        failing = culprit_leaf(condition, False, turn.person, turn.t)
+        if not key:
+            told, place = refused.get(journey.name), _place(condition, failing)
+            refused[journey.name] = Refused(turn.t, place)
+            if told is not None and told.place == place:
+                return
+        if failing is not None:
+            data = {"condition": failing.text, "seen": failing.seen(turn.person, turn.t)}
+    elif refused:
+        refused.pop(journey.name, None)
+    turn.fact("run_refused", journey=journey.name, entry_key=key, reason=reason, **data)
+
+
+def _place(condition: Condition, failing: Leaf | None) -> int:
+    """The place among the leaves of the condition, -1 without one.  An id alone does not tell windows apart."""
+    for place, leaf in enumerate(condition.leaves):
+        if leaf is failing or (failing is not None and leaf.id == failing.id and leaf.text == failing.text):
+            return place
+    return -1
 
 
 def _is(run: Run, journey: Journey, key: str | None) -> bool:
@@ -131,6 +163,7 @@ def _start(turn: Turn, journey: Journey, key: str, event: Event | None) -> Run |
         event=pack(event),
     )
     state.runs[run_id] = run
+    state.refused.pop(journey.name, None)
     _remember_entry(turn, journey, key)
     order = turn.next_order()
     turn.began[run_id] = (order, order)

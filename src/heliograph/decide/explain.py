@@ -75,7 +75,15 @@ def _last_decision(state: State, journey: str, facts: Journal) -> tuple[int, str
         if run.journey == journey:
             data = {"run_id": run.run_id, "entry_key": run.entry_key, "reason": run.reason, "step_id": run.step}
             found.append((run.ended_at, "run_ended", {"journey": journey, **data, "by": run.by}))
+    if journey in state.refused:
+        found.append(_refused_again(state.refused[journey].at, journey, facts))
     return max(found, key=lambda fact: fact[0], default=None)
+
+
+def _refused_again(at: int, journey: str, facts: Journal) -> tuple[int, str, dict[str, Any]]:
+    """A condition that goes on failing is told once: what the journal said then, at the time of the last refusal."""
+    told = next((data for _, kind, data in facts if kind == "run_refused" and data.get("reason") == "if_false"), {})
+    return at, "run_refused", {"journey": journey, "reason": "if_false", **told}
 
 
 def _later_event(state: State, journey: Journey, at: int, answer: Answer) -> Answer:
@@ -165,7 +173,8 @@ def _refusal(journey: Journey, data: dict[str, Any]) -> str:
         case "already_active":
             return f"a run{key} was active already"
         case "if_false":
-            return f"`if` was false: {data.get('condition')}; seen: {data.get('seen') or 'nothing'}"
+            said = f": {data['condition']}; seen: {data['seen'] or 'nothing'}" if "condition" in data else ""
+            return f"`if` was false{said}"
         case "reentry" if "until" in data:
             return f"the last entry{key} was at {iso(data['entered_at'])}, the next may be from {iso(data['until'])}"
         case "reentry":

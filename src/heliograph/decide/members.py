@@ -121,6 +121,7 @@ def reconcile(turn: Turn) -> None:
             _set(turn, name, False)
     for name in state.last.keys() - plan.remembered:
         del state.last[name]
+    state.refused.clear()
     _keep_orphans(turn)
     everything_changed(turn)
     update(turn, Mode.HISTORY, silent=True)

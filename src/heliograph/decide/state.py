@@ -113,6 +113,16 @@ class Ended(msgspec.Struct, array_like=True):
     by: dict[str, Any] = {}
 
 
+class Refused(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """An entry whose ``if`` was false: when, and the place of the failing leaf among those of the condition.
+
+    Not tracked by the garbage collector, and so neither is a dict of them: nearly everybody has one.
+    """
+
+    at: int
+    place: int
+
+
 class State(msgspec.Struct, array_like=True):
     """One key.  A key with ``forward`` is a stub: it was merged and hands on what still arrives.
 
@@ -124,7 +134,8 @@ class State(msgspec.Struct, array_like=True):
     ``entered``: journey -> entry key -> last entry.  ``last``: event name -> encoded events with their order, oldest
     first.  ``timers``: id -> due; ``next_due`` is the earliest, 0 without one.  ``last_seen``: when the latest event
     occurred; ``heard_at``: the engine time of the last event, outcome or list change.
-    ``size``: about what this weighs (:mod:`heliograph.decide.bounds`).
+    ``size``: about what this weighs (:mod:`heliograph.decide.bounds`).  ``refused``: journey -> its latest entry, while
+    that is one whose ``if`` was false.
     """
 
     key: str
@@ -157,6 +168,7 @@ class State(msgspec.Struct, array_like=True):
     last_seen: int = 0
     heard_at: int = 0
     size: int = 0
+    refused: dict[str, Refused] = {}
 
 
 _ENCODER = msgspec.msgpack.Encoder()

@@ -18,6 +18,7 @@ from heliograph.decide.conditions.model import (
     Leaf,
     View,
     content_id,
+    culprit_leaf,
     failing_leaf,
     first_failing,
     turns_at,
@@ -26,6 +27,6 @@ from heliograph.decide.conditions.paths import Path, event_reader, parse_event_p
 
 __all__ = [
     "Condition", "Count", "Did", "EventFilter", "Explanation", "Group", "Leaf", "LeafIndex", "Path", "View",
-    "content_id", "event_reader", "failing_leaf", "first_failing", "parse_condition", "parse_event_filter",
-    "parse_event_path", "parse_path", "read_event_filter", "read_path", "turns_at",
+    "content_id", "culprit_leaf", "event_reader", "failing_leaf", "first_failing", "parse_condition",
+    "parse_event_filter", "parse_event_path", "parse_path", "read_event_filter", "read_path", "turns_at",
 ]  # fmt: skip

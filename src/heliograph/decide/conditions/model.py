@@ -170,17 +170,18 @@ def first_failing(explanation: Explanation) -> Explanation | None:
 
 def failing_leaf(condition: Condition, view: View, t: int) -> Leaf | None:
     """The leaf that :func:`first_failing` would show, found without explaining everything else; None when true."""
-    return None if condition.truth(view, t) else _culprit_leaf(condition, False, view, t)
+    return None if condition.truth(view, t) else culprit_leaf(condition, False, view, t)
 
 
-def _culprit_leaf(condition: Condition, truth: bool, view: View, t: int) -> Leaf | None:
+def culprit_leaf(condition: Condition, truth: bool, view: View, t: int) -> Leaf | None:
+    """The leaf that makes a condition what it is, ``truth``."""
     parts: tuple[Condition, ...] = getattr(condition, "parts", ())
     if not parts:
         return condition if isinstance(condition, Leaf) else None
     if len(parts) == 1:
-        return _culprit_leaf(parts[0], parts[0].truth(view, t), view, t)
+        return culprit_leaf(parts[0], parts[0].truth(view, t), view, t)
     wrong = next((part for part in parts if part.truth(view, t) is truth), parts[0])
-    return _culprit_leaf(wrong, wrong.truth(view, t), view, t)
+    return culprit_leaf(wrong, wrong.truth(view, t), view, t)
 
 
 def _culprit(explanation: Explanation) -> Explanation:
