@@ -45,25 +45,19 @@ class Signal(msgspec.Struct, frozen=True):
 
 
 class Person:
-    """The state as conditions see it (:class:`heliograph.decide.conditions.View`)."""
+    """The state as conditions see it (:class:`heliograph.decide.conditions.View`).
 
-    __slots__ = ("plan", "state")
+    ``traits``, ``conditions`` and ``members`` are those of the state, which changes them in place.
+    """
+
+    __slots__ = ("conditions", "members", "plan", "state", "traits")
 
     def __init__(self, state: State, plan: Plan) -> None:
         self.state = state
         self.plan = plan
-
-    @property
-    def traits(self) -> dict[str, Any]:
-        return self.state.traits
-
-    @property
-    def conditions(self) -> dict[str, Any]:
-        return self.state.conditions
-
-    @property
-    def members(self) -> dict[str, int]:
-        return self.state.members
+        self.traits: dict[str, Any] = state.traits
+        self.conditions: dict[str, Any] = state.conditions
+        self.members: dict[str, int] = state.members
 
     @property
     def timezone(self) -> str:

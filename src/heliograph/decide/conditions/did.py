@@ -114,6 +114,45 @@ class Did(Leaf, frozen=True, kw_only=True):
         return _BEGINNING if self.within is None else t - self.within
 
 
+class DidLately(Did, frozen=True, kw_only=True):
+    """At least once: most conditions are this one, and ask only for the latest instant."""
+
+    def truth(self, view: View, t: int) -> bool:
+        latest = view.conditions.get(self.id)
+        return latest is not None and (self.within is None or latest > t - self.within)
+
+    def next_flip(self, view: View, t: int) -> int | None:
+        latest = view.conditions.get(self.id)
+        if latest is None or self.within is None:
+            return None
+        edge: int = latest + self.within
+        return edge if edge > t else None
+
+
+class DidNever(DidLately, frozen=True, kw_only=True):
+    """Not once."""
+
+    def truth(self, view: View, t: int) -> bool:
+        return not super().truth(view, t)
+
+
+class DidOften(Did, frozen=True, kw_only=True):
+    """At least so many times, more than once, whatever the values."""
+
+    def truth(self, view: View, t: int) -> bool:
+        samples, place = view.conditions.get(self.id), 2 * self.count.least - 2
+        if samples is None or len(samples) <= place:
+            return False
+        return self.within is None or samples[place] > t - self.within
+
+    def next_flip(self, view: View, t: int) -> int | None:
+        samples, place = view.conditions.get(self.id), 2 * self.count.least - 2
+        if self.within is None or samples is None or len(samples) <= place:
+            return None
+        edge: int = samples[place] + self.within
+        return edge if edge > t else None
+
+
 def _reached(samples: Samples, k: int, since: int) -> bool:
     """At least k samples are later than ``since``."""
     return k == 0 or ((edge := nth(samples, k)) is not None and edge > since)
@@ -154,7 +193,7 @@ def make_did(event_filter: EventFilter, same: Path | None, count: Count, within:
     state = ["did", event_filter.canonical, same.canonical if same else None, count.keep]
     window = "" if within is None else f" within {times.describe(within)}"
     each = f", with the same {same.text}" if same else ""
-    return Did(
+    return _kind_of(same, count)(
         id=content_id(state),
         kind="did",
         text=f"did {event_filter.text}{each}, {count.text}{window}",
@@ -168,6 +207,15 @@ def make_did(event_filter: EventFilter, same: Path | None, count: Count, within:
         within=within,
         tally=_tally(same, count.keep),
     )
+
+
+def _kind_of(same: Path | None, count: Count) -> type[Did]:
+    """The frequent questions have an answer of their own; equal to that of :class:`Did`, and several times as fast."""
+    if same is not None:
+        return Did
+    if count.most is None and count.least >= 1:
+        return DidLately if count.least == 1 else DidOften
+    return DidNever if count.most == 0 else Did
 
 
 def _tally(same: Path | None, keep: int) -> Tally:

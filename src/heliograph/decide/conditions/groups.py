@@ -60,6 +60,9 @@ class Not(Group, frozen=True):
     def truth(self, view: View, t: int) -> bool:
         return not self.parts[0].truth(view, t)
 
+    def next_flip(self, view: View, t: int) -> int | None:
+        return self.parts[0].next_flip(view, t)
+
 
 GROUPS: dict[str, type[Group]] = {"all": All, "any": AnyOf, "not": Not}
 
