@@ -26,8 +26,9 @@ class Server:
         self.folder, self.project = folder, project
         self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
-        self._environment = {
-            **os.environ,
+        inherited = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
+        self._environment = {  # a start that compiles every module anew is none that users see
+            **inherited,
             "HELIOGRAPH_SMTP_URL": smtp_url,
             "HELIOGRAPH_PROJECT_BASE_URL": self.url,
             "HELIOGRAPH_COLLECT_RATE_LIMIT": "10000000/s",
