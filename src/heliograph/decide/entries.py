@@ -53,7 +53,8 @@ def _candidates(turn: Turn, signal: Signal | None, turned: list[str]) -> list[Jo
 
 def _try(turn: Turn, journey: Journey, event: Event | None, mode: Mode) -> Run | None:
     key = entry_key(journey, event)
-    active = next((run for run in turn.state.runs.values() if _is(run, journey, key)), None)
+    runs_now = turn.state.runs
+    active = next((run for run in runs_now.values() if _is(run, journey, key)), None) if runs_now else None
     if (objection := _objection(turn, journey, key, event, active, mode)) is not None:
         _refuse(turn, journey, key or "", *objection)
         return None

@@ -21,6 +21,7 @@ from heliograph.decide.program import (
     Match,
     Reader,
     Reentry,
+    watched,
 )
 from heliograph.decide.steps import StepReader, append, read_filter
 from heliograph.events.ids import make_id
@@ -55,6 +56,7 @@ def compile_journey(
     topic = _topic(keys.get("topic", "marketing"), (*path, "topic"), context)
     priority = context.integer(keys.get("priority", 0), (*path, "priority"), "`priority`", -1_000_000, 1_000_000)
     _on_edit(keys.get("on_edit", "pin"), (*path, "on_edit"), context)
+    program = steps.finished()
     return Journey(
         name=name,
         version=journey_version(document),
@@ -65,10 +67,11 @@ def compile_journey(
         exit_ifs=ifs,
         goal=goal,
         holdout=_percent(keys.get("holdout", "0%"), (*path, "holdout"), context),
-        program=steps.finished(),
+        program=program,
         start=start,
         index=dict(steps.places),
         document=document,
+        timed=any(condition.timed for condition in watched(ifs, program)),
     )
 
 

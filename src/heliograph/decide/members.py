@@ -4,7 +4,6 @@ from typing import Any
 
 from heliograph.decide import bounds
 from heliograph.decide.effects import SetMembership
-from heliograph.decide.plan import segment_timer
 from heliograph.decide.state import MAX_LAST, MAX_LAST_BYTES, MAX_LISTS, ORPHAN_MS, clear_timer, pack, set_timer
 from heliograph.decide.turn import Mode, Signal, Turn
 from heliograph.events.event import Event
@@ -48,18 +47,20 @@ def update(turn: Turn, mode: Mode, *, silent: bool = False) -> list[str]:
     ``silent``: the first evaluation after a publish, which enters and reports nothing.
     """
     turned: list[str] = []
-    while turn.touched:
-        segment = turn.touched.pop(min(turn.touched))
-        condition, name = segment.condition, segment.name
-        truth = condition.truth(turn.person, turn.t)
-        if condition.timed:
-            set_timer(turn.state, segment_timer(segment), condition.next_flip(turn.person, turn.t))
-        if truth is (name in turn.state.members):
-            continue
-        _set(turn, name, truth)
-        if not silent:
-            _report(turn, name, truth, mode)
-            turned += [name] if truth else []
+    touched, person, t = turn.touched, turn.person, turn.t
+    while touched:
+        for rank in sorted(touched):
+            segment = touched.pop(rank)
+            condition = segment.condition
+            truth = condition.truth(person, t)
+            if condition.timed:
+                set_timer(turn.state, segment.timer, condition.next_flip(person, t))
+            if truth is not (segment.name in person.members):
+                _set(turn, segment.name, truth)
+                if not silent:
+                    _report(turn, segment.name, truth, mode)
+                    turned += [segment.name] if truth else []
+                break  # it may have touched segments behind it
     return turned
 
 
@@ -144,7 +145,9 @@ def _keep_orphans(turn: Turn) -> None:
 def remember(turn: Turn, name: str, event: Event) -> None:
     """Keep the latest events of the names that templates show and entries wait for."""
     kept = turn.state.last.setdefault(name, [])
-    row = (event.occurred_at, event.event_id, pack(event))
+    data = pack(event)
+    turn.state.size += len(data)
+    row = (event.occurred_at, event.event_id, data)
     if kept and row[:2] <= kept[-1][:2]:  # late or seen before; nearly every event is the newest of its name
         if row[:2] in (old[:2] for old in kept):
             return
@@ -153,7 +156,8 @@ def remember(turn: Turn, name: str, event: Event) -> None:
     else:
         kept.append(row)
     del kept[:-MAX_LAST]
-    trim_last(turn)
+    if turn.state.size > MAX_LAST_BYTES:  # the whole state is not heavier
+        trim_last(turn)
 
 
 def trim_last(turn: Turn) -> None:

@@ -69,7 +69,7 @@ class Plan:
         self.remembered = frozenset(_remembered(parts.templates.values(), every))
         self.heard = frozenset(name for name in PRODUCT_EVENTS if self._hears(name, every))
         self.true_when_empty = tuple(parts.segments.by_name[name] for name in sorted(parts.segments.true_when_empty))
-        self.timers: dict[str, Segment] = {segment_timer(one): one for one in parts.segments.by_name.values()}
+        self.timers: dict[str, Segment] = {one.timer: one for one in parts.segments.by_name.values()}
 
     def _hears(self, name: str, journeys: Iterable[Journey]) -> bool:
         asked = (leaf for leaf in self.leaves.leaves.values() if name in leaf.event_names)
@@ -78,12 +78,6 @@ class Plan:
             or next(asked, None) is not None
             or any(one.event == name for journey in journeys for one in filters(journey))
         )
-
-
-def segment_timer(segment: Segment) -> str:
-    """The timer of a segment; another condition under the same name is another timer.  ``c`` sorts before the timers
-    of runs: at one instant memberships turn first."""
-    return f"c:{segment.name}:{segment.id}"
 
 
 def _event_of(journey: Journey) -> str:

@@ -132,7 +132,8 @@ class Entry(msgspec.Struct, frozen=True):
 
 
 class Journey(msgspec.Struct, frozen=True):
-    """``holdout`` is a share in [0, 1).  ``index``: step id -> place in ``program``."""
+    """``holdout`` is a share in [0, 1).  ``index``: step id -> place in ``program``.  ``timed``: whether time alone can
+    turn a condition that a run is watching."""
 
     name: str
     version: str
@@ -147,10 +148,17 @@ class Journey(msgspec.Struct, frozen=True):
     start: int
     index: dict[str, int]
     document: dict[str, Any]
+    timed: bool
 
     def step(self, step_id: str) -> Step | None:
         at = self.index.get(step_id)
         return None if at is None else self.program[at]
+
+
+def watched(exit_ifs: tuple[Condition, ...], program: tuple[Step, ...]) -> tuple[Condition, ...]:
+    """What a run asks whenever something changes: its exits, and the paths of the ``wait_until`` it is at."""
+    steps = (step for step in program if isinstance(step, WaitUntil))
+    return *exit_ifs, *(path.condition for step in steps for path in step.paths if isinstance(path, IfPath))
 
 
 def successors(step: Step) -> tuple[int, ...]:

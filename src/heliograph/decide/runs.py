@@ -34,6 +34,7 @@ from heliograph.decide.program import (
     Wait,
     WaitClock,
     WaitUntil,
+    watched,
 )
 from heliograph.decide.state import (
     MAX_ENDED,
@@ -214,6 +215,8 @@ def watch(turn: Turn) -> None:
     """Set the timers of the conditions that runs are watching."""
     for run in turn.state.runs.values():
         journey = turn.journey(run)
+        if journey is not None and not journey.timed:
+            continue
         asked = _watched(journey, run) if journey is not None else ()
         flips = [condition.next_flip(turn.person, turn.t) for condition in asked if condition.timed]
         set_timer(turn.state, watch_timer(run), min((flip for flip in flips if flip is not None), default=None))
@@ -221,9 +224,7 @@ def watch(turn: Turn) -> None:
 
 def _watched(journey: Journey, run: Run) -> tuple[Condition, ...]:
     step = journey.step(run.step)
-    if not isinstance(step, WaitUntil) or run.held_out:
-        return journey.exit_ifs
-    return *journey.exit_ifs, *(path.condition for path in step.paths if isinstance(path, IfPath))
+    return watched(journey.exit_ifs, () if step is None or run.held_out else (step,))
 
 
 # -- advancing --

@@ -13,12 +13,17 @@ SEGMENT_KEYS: Final = ("name", "if")
 
 
 class Segment(msgspec.Struct, frozen=True):
-    """``id``: content address of its condition.  ``rank``: its place in dependency order, from 0."""
+    """``id``: content address of its condition.  ``rank``: its place in dependency order, from 0.
+
+    ``timer``: another condition under the same name is another timer.  ``c`` sorts before the timers of runs: at one
+    instant memberships turn first.
+    """
 
     name: str
     id: str
     rank: int
     condition: Condition
+    timer: str
 
 
 class EmptyPerson(msgspec.Struct):
@@ -84,10 +89,12 @@ def compile_segments(documents: Mapping[str, Any], context: Context, path: JsonP
             conditions[name] = condition
     needs = {name: sorted(_named(condition) & conditions.keys()) for name, condition in conditions.items()}
     order = _dependency_order(needs, context, path)
-    compiled = [
-        Segment(name, content_id(conditions[name].canonical), rank, conditions[name]) for rank, name in enumerate(order)
-    ]
-    return Segments(compiled, context)
+    return Segments([_segment(name, rank, conditions[name]) for rank, name in enumerate(order)], context)
+
+
+def _segment(name: str, rank: int, condition: Condition) -> Segment:
+    address = content_id(condition.canonical)
+    return Segment(name, address, rank, condition, f"c:{name}:{address}")
 
 
 def _read_segment(name: str, node: Any, path: JsonPath, context: Context) -> Condition | None:

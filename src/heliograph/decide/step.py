@@ -124,8 +124,6 @@ def _settle(turn: Turn, signal: Signal | None, mode: Mode, woken: Woken) -> None
     turned = members.update(turn, mode) if turn.touched else []
     if signal is not None and signal.name in turn.plan.remembered:
         members.remember(turn, signal.name, signal.event)
-        if kept := turn.state.last[signal.name]:
-            turn.state.size += len(kept[-1][2])
     if turn.state.runs or turn.state.ended:
         woken = _move(turn, signal, mode, woken)
     started: Woken = []
