@@ -118,22 +118,23 @@ def _instant(turn: Turn, signal: Signal | None, mode: Mode, woken: Woken) -> Non
 
 
 def _settle(turn: Turn, signal: Signal | None, mode: Mode, woken: Woken) -> None:
-    turn.state.size += bounds.STEP_BYTES
+    state, plan = turn.state, turn.plan
+    state.size += bounds.STEP_BYTES
     if signal is not None:
         members.observe(turn, signal.event, signal.mark)
     turned = members.update(turn, mode) if turn.touched else []
-    if signal is not None and signal.name in turn.plan.remembered:
+    if signal is not None and signal.name in plan.remembered:
         members.remember(turn, signal.name, signal.event)
-    if turn.state.runs or turn.state.ended:
+    if state.runs or state.ended:
         woken = _move(turn, signal, mode, woken)
     started: Woken = []
-    if turned or (signal is not None and signal.name in turn.plan.entries_by_event):
+    if turned or (signal is not None and signal.name in plan.entries_by_event):
         started = entries.enter(turn, signal, turned, mode)
     if woken or started:
         for run, place in (*woken, *started):
-            if run.run_id in turn.state.runs:
+            if run.run_id in state.runs:
                 runs.advance(turn, run, place)
-    if turn.state.runs:
+    if state.runs:
         runs.watch(turn)
 
 
@@ -176,11 +177,13 @@ def _decide(turn: Turn, body: EventBody) -> None:
     if not state.plan_version:
         members.baseline(turn)
     number = int.from_bytes(mark, "big")
-    state.last_seen = max(state.last_seen, event.occurred_at)
+    if event.occurred_at > state.last_seen:
+        state.last_seen = event.occurred_at
     state.heard_at = turn.t
-    if event.type == "identify" or body.rows or "traits" in event.context or "timezone" in event.context:
+    context, identifies = event.context, event.type == "identify"
+    if identifies or body.rows or "traits" in context or "timezone" in context:
         people.learn(turn, event, number, body.rows)
-    if event.type == "identify" and "consent" in event.context:
+    if identifies and "consent" in context:
         consent.hear_person(turn, event)
     name = event.name if event.name.isascii() else fold(event.name)
     _instant(turn, Signal(event, name, number, mode) if name else None, mode, [])

@@ -113,8 +113,9 @@ class Turn:
         )
 
     def touch(self, segments: tuple[Segment, ...]) -> None:
+        touched = self.touched
         for segment in segments:
-            self.touched[segment.rank] = segment
+            touched[segment.rank] = segment
 
     def journey(self, run: Run) -> Journey | None:
         """The version that the run started in; None when it was removed."""

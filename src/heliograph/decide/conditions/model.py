@@ -175,13 +175,18 @@ def failing_leaf(condition: Condition, view: View, t: int) -> Leaf | None:
 
 def culprit_leaf(condition: Condition, truth: bool, view: View, t: int) -> Leaf | None:
     """The leaf that makes a condition what it is, ``truth``."""
-    parts: tuple[Condition, ...] = getattr(condition, "parts", ())
-    if not parts:
-        return condition if isinstance(condition, Leaf) else None
-    if len(parts) == 1:
-        return culprit_leaf(parts[0], parts[0].truth(view, t), view, t)
-    wrong = next((part for part in parts if part.truth(view, t) is truth), parts[0])
-    return culprit_leaf(wrong, wrong.truth(view, t), view, t)
+    while parts := getattr(condition, "parts", ()):
+        if len(parts) == 1:
+            condition = parts[0]
+            truth = condition.truth(view, t)
+            continue
+        for part in parts:
+            if part.truth(view, t) is truth:
+                condition = part
+                break
+        else:  # no part is like the whole: never so with `all` and `any`
+            condition, truth = parts[0], not truth
+    return condition if isinstance(condition, Leaf) else None
 
 
 def _culprit(explanation: Explanation) -> Explanation:
