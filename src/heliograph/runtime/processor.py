@@ -32,7 +32,7 @@ from heliograph.runtime.work import Probe, Stopped, Work
 MAX_RECORDS = 2_048
 MAX_BYTES = 8 * 1024 * 1024
 """Of one chunk (design, section 1)."""
-SHORTEST_S = 0.002
+SHORTEST_S = 0.005
 """Deciding for this long fills a chunk when the writer is free and nothing more waits: whoever is in it waits for its
 end."""
 LONGER_S = 10e-6
