@@ -4,6 +4,7 @@ Equal inputs give equal ids on every machine and in every version; different tup
 concatenation, because each part carries its type and its length.  These encodings are on disk: never change them.
 """
 
+from functools import lru_cache
 from hashlib import blake2b
 
 BUCKETS = 1024
@@ -58,6 +59,8 @@ def share(*parts: str | int | bytes | None) -> float:
     return int.from_bytes(digest(*parts)[:7], "big") / (1 << 56)
 
 
+@lru_cache(maxsize=2048)
 def bucket(key: str) -> int:
-    """The bucket (0..1023) of a person's key."""
+    """The bucket (0..1023) of a person's key.  Remembered, because one event asks for it several times; few, because
+    a key may be long."""
     return int.from_bytes(blake2b(key.encode(), digest_size=8).digest(), "big") % BUCKETS

@@ -179,7 +179,8 @@ class RecordError(ValueError):
     """These bytes are no record of a version this code knows: stop, never guess."""
 
 
-def encode_record(record: Record) -> bytes:
+def encode_record(record: Record, body: Body | None = None) -> bytes:
+    """``body``: written in the place of the record's own, of the same kind."""
     key, rid = record.key.encode(), record.id.encode()
     return b"".join(
         (
@@ -197,7 +198,7 @@ def encode_record(record: Record) -> bytes:
             key,
             _LEN.pack(len(rid)),
             rid,
-            _ENCODER.encode(record.body),
+            _ENCODER.encode(record.body if body is None else body),
         )
     )
 

@@ -39,9 +39,7 @@ def log_inline(record: Record) -> bytes:
 def log_pointer(record: Record, body: EventBody) -> bytes:
     place = Event(event_id=body.event.event_id, type="", name="", occurred_at=body.event.occurred_at)
     pointer = EventBody(place, body.rows, body.hops)
-    return POINTER + encode_record(
-        Record(record.key, record.id, record.received_at, record.plan_version, pointer, record.flags, record.workspace)
-    )
+    return POINTER + encode_record(record, pointer)
 
 
 def log_received_at(row: bytes) -> int:

@@ -103,9 +103,7 @@ def read_text(data: bytes, at: int) -> str:
     return data[at : end_of_text(data, at) - 2].replace(b"\x00\xff", b"\x00").decode()
 
 
-@lru_cache(maxsize=2048)
 def _bucket(key: str) -> bytes:
-    """Remembered, because one event asks for its person's bucket three times; few, because a key may be long."""
     return _U16.pack(bucket(key))
 
 
@@ -114,8 +112,10 @@ def in_bucket(key: str) -> bytes:
     return _bucket(key) + key.encode()
 
 
+@lru_cache(maxsize=2048)
 def person(key: str) -> bytes:
-    """The beginning of everything stored under this person in a per-person family."""
+    """The beginning of everything stored under this person in a per-person family.  Remembered: history and journal of
+    one event ask for it several times."""
     return SPACE + _bucket(key) + text(key)
 
 
