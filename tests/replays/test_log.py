@@ -146,5 +146,6 @@ async def test_a_replay_forgets_the_visitors_that_were_forgotten() -> None:
             await engine.forgetter.portion()
         await send(engine, call("Product Viewed", None, anonymous="here"))
     replayed(source, copy)
-    assert source.keys() == copy.keys() and "a:gone" not in copy.keys()
+    assert source.keys() == copy.keys()
+    assert "a:gone" not in set(copy.keys())
     assert decided(source) == decided(copy)

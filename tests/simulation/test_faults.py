@@ -70,6 +70,11 @@ class World:
         self.clock.advance(self.chance.randrange(40) * MINUTE)
         self.engine.wakeups.stir()
 
+    def to_next_timer(self) -> None:
+        """No further than that: the log is kept for seven days, and every record of it is looked at in the end."""
+        self.clock.at = max(self.clock.at, self.store.next_due() or 0)
+        self.engine.wakeups.stir()
+
     async def fill_disk(self) -> None:
         self.store.full = not self.store.full
 
@@ -148,7 +153,7 @@ async def test_whatever_happens_nothing_is_lost_and_nothing_mailed_twice(
         async with asyncio.timeout(20):
             while world.store.next_due() or not set(world.statuses()) <= ENDS:
                 await asyncio.sleep(0.01)
-                await world.pass_time()
+                world.to_next_timer()
                 if not world._mailers:
                     world.add_mailer()
         await world.end()

@@ -284,7 +284,7 @@ class EmbeddedEngine:
 
     def find(self, person: str) -> list[str]:
         """Survivors, in the order: user id (or the public id), anonymous id, holders of the address."""
-        candidates = [key_from_profile_id(person), "a:" + person]
+        candidates = [key_from_profile_id(person), "u:" + person, "a:" + person]
         if address := normalise_address(person):
             candidates += [*self.store.keys_of_email(address), email_key(address)]
         found = [state.key for key in candidates if (state := self.state(key)) is not None]
