@@ -358,6 +358,11 @@ class Engine(Protocol):
         ``exited``, ``sent``, ``skipped``, ``goals``."""
         ...
 
+    def complete_since(self) -> dict[str, int]:
+        """Segment -> the instant since which its history is whole (ms): a segment published later has seen nothing of
+        what came before."""
+        ...
+
     def building(self) -> dict[str, Any] | None:
         """The sweep after a publish: {"plan", "done", "total"}, or None when none is running."""
         ...

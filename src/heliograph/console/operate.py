@@ -63,8 +63,13 @@ def published(report: PublishReport) -> shapes.Published:
 def segments_router(engine: Engine) -> Router:
     @get("/", summary="Segments and how many people are in each")
     async def segments() -> shapes.Segments:
-        counts = [(name, engine.store.member_count(name)) for name in sorted(engine.plan.segments.by_name)]
-        return shapes.Segments([shapes.SegmentOverview(name, count) for name, count in counts])
+        since, building = engine.complete_since(), engine.building() is not None
+        return shapes.Segments(
+            [
+                shapes.SegmentOverview(name, engine.store.member_count(name), since.get(name) or None, building)
+                for name in sorted(engine.plan.segments.by_name)
+            ]
+        )
 
     @get("/{name:str}/members", summary="Who is in a segment or on a list, and since when")
     async def members(name: str, limit: Limit = 100, cursor: str | None = None) -> shapes.Members:

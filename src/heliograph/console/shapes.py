@@ -54,8 +54,13 @@ class Members(msgspec.Struct, frozen=True):
 
 
 class SegmentOverview(msgspec.Struct, frozen=True):
+    """``complete_since`` (ms): what happened before then is not counted, because the segment was published later; null
+    when it counts from the beginning.  ``building``: the sweep that sets its members has not ended."""
+
     name: str
     count: int
+    complete_since: int | None
+    building: bool
 
 
 class Segments(msgspec.Struct, frozen=True):
