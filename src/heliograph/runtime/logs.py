@@ -3,11 +3,22 @@
 import logging
 import os
 import sys
+from typing import TextIO, cast
 
 import structlog
 
 LEVEL = "HELIOGRAPH_LOG_LEVEL"
 """Variable: debug, info (default), warning, error or critical; mailers inherit it."""
+
+
+class StandardError:
+    """Whatever ``sys.stderr`` is at the moment of writing: loggers are made once and live long."""
+
+    def write(self, text: str) -> int:
+        return sys.stderr.write(text)
+
+    def flush(self) -> None:
+        sys.stderr.flush()
 
 
 def configure_logs(default: str = "info") -> None:
@@ -22,6 +33,6 @@ def configure_logs(default: str = "info") -> None:
             structlog.processors.JSONRenderer(),
         ],
         wrapper_class=structlog.make_filtering_bound_logger(level),
-        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+        logger_factory=structlog.PrintLoggerFactory(cast(TextIO, StandardError())),
         cache_logger_on_first_use=True,
     )
