@@ -3,6 +3,7 @@
 ``rocksdict`` raises bare exceptions whose text is RocksDB's; here, and only here, they become the errors of the port.
 """
 
+import contextlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import cast
@@ -140,7 +141,11 @@ class Database:
 
     def size(self) -> int:
         """Bytes on disk, with the write-ahead log."""
-        return sum(file.stat().st_size for file in self.path.iterdir())
+        total = 0
+        for file in self.path.iterdir():
+            with contextlib.suppress(FileNotFoundError):  # compaction has just removed it
+                total += file.stat().st_size
+        return total
 
     def close(self) -> None:
         """Lets go of the folder, once nobody holds an iterator any more."""
