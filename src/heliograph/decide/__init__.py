@@ -3,8 +3,7 @@
 How to read this package.  ``step`` is the order of one decision; ``state`` all that is remembered of a person and its
 encoding; ``plan`` everything published, compiled, with its indexes; ``effects`` what a decision asks of the world.
 A decision passes through ``people`` (identity, traits, ``merge``), ``consent``, ``conditions`` and ``segments`` (the
-language), ``members`` (memberships), ``entries``, ``runs`` and ``outcomes`` (journeys,
-compiled by ``journeys`` and ``steps`` to a ``program``).  ``expiry`` forgets visitors who never came back,
+language), ``members`` (memberships) and ``journeys`` (entries, runs, steps, messages).  ``expiry`` forgets visitors who never came back,
 ``bounds`` keeps one blob within 256 KB.
 ``context`` is what templates see, ``explain`` why something did or did not happen.
 
@@ -14,7 +13,7 @@ Absences: no clock, no random number, no I/O, no log line, no driver.
 from heliograph.decide.context import profile_view, render_context
 from heliograph.decide.expiry import IDLE_MS, is_idle
 from heliograph.decide.explain import explain_journey, explain_template
-from heliograph.decide.journeys import journey_version
+from heliograph.decide.journeys.compile import journey_version
 from heliograph.decide.parsing import Problem
 from heliograph.decide.plan import Plan, PlanErrors, compile_plan, templates_of
 from heliograph.decide.state import State, StateTooNew, deadline, decode_state, encode_state, is_blank, new_state

@@ -13,8 +13,9 @@ from heliograph.events.record import LedgerRow, Record
 class DecideMessage(msgspec.Struct, frozen=True, array_like=True, tag="message"):
     """A message was decided: mail it (``status`` queued), or keep the reason why not (``skipped``, ``deferred``).
 
-    ``message_id = H(run_id, step_id, visit)``, so the same decision never mails twice.  ``topic`` is ``None`` for
-    transactional mail.  ``not_before`` and ``not_after`` are ms; the mailer drops what it cannot send in time.
+    ``message_id = H(run_id, step_id, visit)``, so the same decision never mails twice; only a message that is
+    ``deferred`` may be decided again.  ``topic`` is ``None`` for transactional mail.  ``not_before`` and ``not_after``
+    are ms, 0 for none; what a mailer cannot send in time comes back as the outcome ``missed``.
     """
 
     message_id: str
@@ -39,6 +40,30 @@ class CancelMessage(msgspec.Struct, frozen=True, array_like=True, tag="cancel"):
     message_id: str
     reason: str
     at: int
+
+
+class CallWebhook(msgspec.Struct, frozen=True, array_like=True, tag="webhook"):
+    """Make this HTTP request, signed, and come back with :class:`~heliograph.events.record.Answer`.
+
+    ``request_id = H(run_id, step_id, visit)`` is the ``webhook-id`` of every try.  ``body`` is JSON, empty for none.
+    ``timeout_ms`` is that of one try; no try begins at or after ``give_up_at`` (ms).
+    """
+
+    request_id: str
+    run_id: str
+    journey: str
+    step_id: str
+    url: str
+    method: str
+    body: bytes
+    timeout_ms: int
+    give_up_at: int
+
+
+class DropWebhook(msgspec.Struct, frozen=True, array_like=True, tag="drop"):
+    """Nobody waits for this request any more: try it no further."""
+
+    request_id: str
 
 
 class Hop(msgspec.Struct, frozen=True, array_like=False, tag="hop"):
@@ -83,7 +108,18 @@ class Duplicate(msgspec.Struct, frozen=True, array_like=True, tag="duplicate"):
     event_id: str
 
 
-Effect: TypeAlias = DecideMessage | CancelMessage | Hop | SetMembership | ChangeLedger | IndexEmail | Fact | Duplicate
+Effect: TypeAlias = (
+    DecideMessage
+    | CancelMessage
+    | CallWebhook
+    | DropWebhook
+    | Hop
+    | SetMembership
+    | ChangeLedger
+    | IndexEmail
+    | Fact
+    | Duplicate
+)
 
 FACTS = {
     "segment_entered": "segment; at the very instant the condition turned true",

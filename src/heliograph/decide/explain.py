@@ -13,8 +13,8 @@ import msgspec
 from heliograph.decide import consent
 from heliograph.decide.conditions import Condition, EventFilter, Explanation, first_failing
 from heliograph.decide.context import latest_events
+from heliograph.decide.journeys.program import EventPath, Journey, Send, Step, Wait, WaitClock, WaitUntil
 from heliograph.decide.plan import Plan, templates_of
-from heliograph.decide.program import EventPath, Journey, Send, Step, Wait, WaitClock, WaitUntil
 from heliograph.decide.state import Run, State
 from heliograph.decide.times import iso
 from heliograph.decide.turn import Person

@@ -4,8 +4,9 @@ Unions (condition states, dedupe, links, remembered events, memberships since th
 lists, words on topics), and for runs of the same journey and key: the earlier stays, the other ends ``merged``.
 """
 
-from heliograph.decide import bounds, consent, members, people, runs
+from heliograph.decide import bounds, consent, members, people
 from heliograph.decide.effects import ChangeLedger, SetMembership
+from heliograph.decide.journeys import runs
 from heliograph.decide.state import (
     MAX_ENDED,
     MAX_ENTRY_KEYS,
@@ -50,6 +51,8 @@ def _link(turn: Turn, keys: list[str]) -> None:
 
 def _merge(turn: Turn, other: State, blob: bytes) -> None:
     state = turn.state
+    if (other.created_at, other.origin) < (state.created_at, state.origin):
+        state.origin = other.origin or other.key
     state.created_at = min(state.created_at, other.created_at)
     state.last_seen = max(state.last_seen, other.last_seen)
     state.heard_at = max(state.heard_at, other.heard_at)

@@ -37,6 +37,8 @@ from heliograph.events.event import Event
 from heliograph.events.identity import email_key, normalise_address
 from heliograph.events.record import (
     MAX_HOPS,
+    Answer,
+    Enter,
     EventBody,
     LedgerChange,
     LedgerRow,
@@ -53,7 +55,7 @@ from heliograph.events.record import (
 MAX_TRAITS: Final = 1000
 """Trait names, removed ones included."""
 
-Forwarded: TypeAlias = EventBody | MergeInto | Outcome | LedgerChange | ListChange
+Forwarded: TypeAlias = EventBody | MergeInto | Outcome | LedgerChange | ListChange | Enter | Answer
 
 
 # -- links --
@@ -167,7 +169,7 @@ def _become_stub(turn: Turn, to: str) -> State:
 def forward(turn: Turn, record: Record, to: str) -> bool:
     """Hand the record on; False when it has been handed on too often: the caller decides it here."""
     body = record.body
-    if not isinstance(body, EventBody | MergeInto | Outcome | LedgerChange | ListChange):
+    if not isinstance(body, Forwarded):
         return True
     if body.hops >= MAX_HOPS:
         return False

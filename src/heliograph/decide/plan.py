@@ -9,9 +9,9 @@ from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
 from heliograph.decide.conditions import LeafIndex
-from heliograph.decide.journeys import compile_journey
+from heliograph.decide.journeys.compile import compile_journey
+from heliograph.decide.journeys.program import Journey, Send, conditions, filters
 from heliograph.decide.parsing import LATER, Context, JsonPath, Problem, nearest
-from heliograph.decide.program import Journey, Send, conditions, filters
 from heliograph.decide.segments import Segment, Segments, compile_segments
 from heliograph.decide.times import is_zone, ms, zone_names
 from heliograph.events.event import PRODUCT_EVENTS

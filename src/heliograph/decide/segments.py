@@ -31,6 +31,7 @@ class EmptyPerson(msgspec.Struct):
 
     topics: Mapping[str, str]
     timezone: str
+    origin: str = ""
     members: dict[str, int] = {}
     traits: dict[str, Any] = {}
     conditions: dict[str, Any] = {}

@@ -73,7 +73,10 @@ class Run(msgspec.Struct, array_like=True):
 
     ``started_at`` is when the cause occurred, ``entered_at`` and ``since`` (the beginning of ``step``) are engine
     time.  ``event`` and ``trigger`` are encoded events, empty when there is none.  ``messages``: step id -> id.
-    ``sending``: parked on the first outcome of ``message_id``.
+    ``sending``: parked on the first outcome of ``message_id``.  ``visits``: step id -> how often, from the second on.
+    ``arms``: split -> arm.  ``data``: name -> what a webhook answered.  ``awaits``: the id of the hop or request that
+    the run is parked on.  ``decided_at``: when the open message was first decided; ``planned_at``: when it is to be
+    decided again, 0 when it is not held back.
     """
 
     run_id: str
@@ -92,6 +95,21 @@ class Run(msgspec.Struct, array_like=True):
     event: bytes = b""
     trigger: bytes = b""
     converted: bool = False
+    visits: dict[str, int] = {}
+    arms: dict[str, str] = {}
+    data: dict[str, Any] = {}
+    awaits: str = ""
+    decided_at: int = 0
+    planned_at: int = 0
+
+
+class Slot(msgspec.Struct, array_like=True):
+    """A place under the caps that a message holds: at its planned instant, and once ``sent`` at the instant of that."""
+
+    at: int
+    message_id: str
+    topic: str
+    sent: bool = False
 
 
 class Ended(msgspec.Struct, array_like=True):
@@ -135,7 +153,9 @@ class State(msgspec.Struct, array_like=True):
     first.  ``timers``: id -> due; ``next_due`` is the earliest, 0 without one.  ``last_seen``: when the latest event
     occurred; ``heard_at``: the engine time of the last event, outcome or list change.
     ``size``: about what this weighs (:mod:`heliograph.decide.bounds`).  ``refused``: journey -> its latest entry, while
-    that is one whose ``if`` was false.
+    that is one whose ``if`` was false.  ``origin``: the key under which this person was first seen: what arms, holdouts
+    and run ids are drawn from, so that they outlive a merge.  ``slots``: messages that count under caps.  ``swept``:
+    the plan of the last sweep that came by (or the first plan that decided here).
     """
 
     key: str
@@ -169,6 +189,9 @@ class State(msgspec.Struct, array_like=True):
     heard_at: int = 0
     size: int = 0
     refused: dict[str, Refused] = {}
+    origin: str = ""
+    slots: list[Slot] = []
+    swept: int = 0
 
 
 _ENCODER = msgspec.msgpack.Encoder()
@@ -182,7 +205,7 @@ CONVERTERS: dict[int, Callable[[bytes], State]] = {STATE_VERSION: _DECODER.decod
 
 def new_state(key: str) -> State:
     """A key of which nothing is known."""
-    return State(key)
+    return State(key, origin=key)
 
 
 def is_blank(state: State) -> bool:

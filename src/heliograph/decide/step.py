@@ -15,9 +15,10 @@ from collections.abc import Callable
 from hashlib import blake2b
 from typing import Any, Final
 
-from heliograph.decide import bounds, consent, entries, expiry, members, merge, outcomes, people, runs
+from heliograph.decide import bounds, consent, expiry, members, merge, people
 from heliograph.decide.conditions.operators import fold
 from heliograph.decide.effects import Duplicate, Effect
+from heliograph.decide.journeys import entries, outcomes, runs, walk
 from heliograph.decide.plan import Plan
 from heliograph.decide.state import Run, State, clear_timer, due_timer, seen_before
 from heliograph.decide.turn import MAX_SIGNALS, Mode, Signal, Turn
@@ -133,7 +134,7 @@ def _settle(turn: Turn, signal: Signal | None, mode: Mode, woken: Woken) -> None
     if woken or started:
         for run, place in (*woken, *started):
             if run.run_id in state.runs:
-                runs.advance(turn, run, place)
+                walk.advance(turn, run, place)
     if state.runs:
         runs.watch(turn)
 

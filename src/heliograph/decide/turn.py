@@ -10,8 +10,8 @@ from typing import Any, Final
 import msgspec
 
 from heliograph.decide.effects import Effect, Fact, Hop
+from heliograph.decide.journeys.program import Journey
 from heliograph.decide.plan import Plan
-from heliograph.decide.program import Journey
 from heliograph.decide.segments import Segment
 from heliograph.decide.state import Run, State
 from heliograph.decide.times import is_zone
@@ -58,6 +58,11 @@ class Person:
         self.traits: dict[str, Any] = state.traits
         self.conditions: dict[str, Any] = state.conditions
         self.members: dict[str, int] = state.members
+
+    @property
+    def origin(self) -> str:
+        """The key under which this person was first seen."""
+        return self.state.origin or self.state.key
 
     @property
     def timezone(self) -> str:

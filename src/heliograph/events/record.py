@@ -72,8 +72,9 @@ class MergeInto(msgspec.Struct, frozen=True, array_like=True):
 
 
 class Outcome(msgspec.Struct, frozen=True, array_like=True):
-    """What became of a message.  ``kind``: sent, skipped, bounced, expired, cancelled, unknown, delivered, opened,
-    clicked, complained, unsubscribed.  ``machine`` marks scanners and mail proxies: recorded, never acted on."""
+    """What became of a message.  ``kind``: sent, skipped, bounced, expired, cancelled, unknown, missed, delivered,
+    opened, clicked, complained, unsubscribed.  ``missed``: its ``not_after`` went by before its commit point, decide
+    again.  ``machine`` marks scanners and mail proxies: recorded, never acted on."""
 
     message_id: str
     kind: str
@@ -92,11 +93,11 @@ class LedgerChange(msgspec.Struct, frozen=True, array_like=True):
 
 
 class Touch(msgspec.Struct, frozen=True, array_like=True):
-    """A sweep after a publish: reconcile this key with ``plan`` now.  ``folds`` are condition states folded from
-    history (none in this version)."""
+    """A sweep after a publish: reconcile this key with ``plan`` now.  ``folds``: condition id -> the state that the
+    runtime folded from this key's history."""
 
     plan: int
-    folds: dict[str, bytes] = {}
+    folds: dict[str, Any] = {}
 
 
 class ListChange(msgspec.Struct, frozen=True, array_like=True):
@@ -116,14 +117,38 @@ class Expire(msgspec.Struct, frozen=True, array_like=True):
 
 class EventBody(msgspec.Struct, frozen=True, array_like=True):
     """An event, with what the processor attached: the ledger rows of the address that it sets; and, when it was
-    forwarded from a merged key, how many hops it has behind it."""
+    forwarded from a merged key, how many hops it has behind it.  ``depth``: how many ``update`` and ``emit`` steps led
+    from an event that came from outside to this one (at most :data:`MAX_HOPS`)."""
 
     event: Event
     rows: list[LedgerRow] = []
     hops: int = 0
+    depth: int = 0
 
 
-Body: TypeAlias = EventBody | Wake | Link | MergeInto | Outcome | LedgerChange | Touch | ListChange | Unlink | Expire
+class Enter(msgspec.Struct, frozen=True, array_like=True):
+    """The API asks this person into a journey; ``event`` is what it was given, as entry event."""
+
+    journey: str
+    event: Event
+    hops: int = 0
+
+
+class Answer(msgspec.Struct, frozen=True, array_like=True):
+    """What a ``webhook`` step's request came to: ``ok`` with the decoded JSON ``body`` (None when it was no JSON), or
+    not, with the ``reason``.  ``status`` is that of HTTP, 0 when nobody answered."""
+
+    request_id: str
+    ok: bool
+    status: int = 0
+    body: Any = None
+    reason: str = ""
+    hops: int = 0
+
+
+Body: TypeAlias = (
+    EventBody | Wake | Link | MergeInto | Outcome | LedgerChange | Touch | ListChange | Unlink | Expire | Enter | Answer
+)
 
 
 class Kind(IntEnum):
@@ -139,6 +164,8 @@ class Kind(IntEnum):
     LIST = 8
     UNLINK = 9
     EXPIRE = 10
+    ENTER = 11
+    ANSWER = 12
 
 
 BODY_TYPES: dict[Kind, type[Body]] = {
@@ -152,6 +179,8 @@ BODY_TYPES: dict[Kind, type[Body]] = {
     Kind.LIST: ListChange,
     Kind.UNLINK: Unlink,
     Kind.EXPIRE: Expire,
+    Kind.ENTER: Enter,
+    Kind.ANSWER: Answer,
 }
 _KIND_OF = {body: kind for kind, body in BODY_TYPES.items()}
 _ENCODER = msgspec.msgpack.Encoder()

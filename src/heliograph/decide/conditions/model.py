@@ -26,7 +26,7 @@ class View(Protocol):
     """A person as conditions see them: after this record, at the instant that is passed beside it.
 
     ``conditions``: leaf id -> state.  ``members``: segment or list -> member since (ms).  ``timezone``: the IANA name
-    that holds for this person.
+    that holds for this person.  ``origin``: the key under which this person was first seen, for what is drawn by lot.
     """
 
     @property
@@ -37,6 +37,8 @@ class View(Protocol):
     def members(self) -> dict[str, int]: ...
     @property
     def timezone(self) -> str: ...
+    @property
+    def origin(self) -> str: ...
     def consent(self, topic: str) -> bool: ...
 
 

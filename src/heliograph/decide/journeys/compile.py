@@ -1,4 +1,4 @@
-"""From a journey as people write it (contract, section 4) to a :class:`heliograph.decide.program.Journey`.
+"""From a journey as people write it (contract, section 4) to a :class:`heliograph.decide.journeys.program.Journey`.
 
 Nothing here raises for bad input: every problem is noted in the context with its path, and what could not be read
 is left out.  The result is only used when no problem was noted.
@@ -11,8 +11,7 @@ import msgspec
 
 from heliograph.decide.conditions import Condition, parse_condition
 from heliograph.decide.conditions.paths import event_reader, parse_event_path
-from heliograph.decide.parsing import Context, JsonPath, nearest
-from heliograph.decide.program import (
+from heliograph.decide.journeys.program import (
     FINISHED,
     Entry,
     ExitEvent,
@@ -23,7 +22,8 @@ from heliograph.decide.program import (
     Reentry,
     watched,
 )
-from heliograph.decide.steps import StepReader, append, read_filter
+from heliograph.decide.journeys.steps import StepReader, append, read_filter
+from heliograph.decide.parsing import Context, JsonPath, nearest
 from heliograph.events.ids import make_id
 
 MAX_EXITS: Final = 50

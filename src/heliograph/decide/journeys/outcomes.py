@@ -2,8 +2,9 @@
 
 from typing import Final
 
-from heliograph.decide import members, runs
-from heliograph.decide.program import Send
+from heliograph.decide import members
+from heliograph.decide.journeys import runs
+from heliograph.decide.journeys.program import Send
 from heliograph.decide.state import Ended, Run
 from heliograph.decide.turn import Mode, Turn
 from heliograph.events.record import Outcome

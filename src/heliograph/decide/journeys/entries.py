@@ -6,9 +6,10 @@ is a fact with its reason.  ``run_id = H(key, journey, entry key, cause)``: the 
 
 from typing import Any, Final
 
-from heliograph.decide import bounds, runs
+from heliograph.decide import bounds
 from heliograph.decide.conditions import Condition, Leaf, culprit_leaf
-from heliograph.decide.program import Journey
+from heliograph.decide.journeys import runs
+from heliograph.decide.journeys.program import Journey
 from heliograph.decide.state import (
     MAX_ENTRY_KEYS,
     MAX_RUN_BYTES,
@@ -148,7 +149,7 @@ def _reentry(turn: Turn, journey: Journey, key: str) -> dict[str, Any] | None:
 def _start(turn: Turn, journey: Journey, key: str, event: Event | None) -> Run | None:
     state = turn.state
     cause = event.event_id if event is not None else make_id("segment", journey.entry.segment, turn.t)
-    run_id = make_id("run", state.key, journey.name, key, cause)
+    run_id = make_id("run", turn.person.origin, journey.name, key, cause)
     if run_id in state.runs or any(run_id == one.run_id for one in state.ended):
         return None
     run = Run(
@@ -160,7 +161,7 @@ def _start(turn: Turn, journey: Journey, key: str, event: Event | None) -> Run |
         started_at=event.occurred_at if event is not None else turn.t,
         entered_at=turn.t,
         since=turn.t,
-        held_out=share(journey.name, state.key, "holdout") < journey.holdout,
+        held_out=share(journey.name, turn.person.origin, "holdout") < journey.holdout,
         event=pack(event),
     )
     state.runs[run_id] = run

@@ -12,25 +12,19 @@ advances until it parks.  A second timer, ``x:<run>``, marks the next instant at
 that the run is watching (exits, and the paths of a ``wait_until``).
 """
 
-from collections.abc import Callable
 from typing import Any, Final
 
-from heliograph.decide import bounds, consent, members
+from heliograph.decide import bounds
 from heliograph.decide.conditions import Condition
 from heliograph.decide.conditions.operators import index_keys
-from heliograph.decide.effects import CancelMessage, DecideMessage
-from heliograph.decide.program import (
+from heliograph.decide.effects import CancelMessage
+from heliograph.decide.journeys.program import (
     ANY,
-    EXITED,
     LAST,
-    Branch,
     EventPath,
-    Exit,
     ExitEvent,
     IfPath,
     Journey,
-    Send,
-    Step,
     Wait,
     WaitClock,
     WaitUntil,
@@ -47,15 +41,8 @@ from heliograph.decide.state import (
     set_timer,
     unpack,
 )
-from heliograph.decide.times import Duration, next_time, shift, zone_or_utc
 from heliograph.decide.turn import Mode, Signal, Turn
 from heliograph.events.event import PRODUCT_EVENTS, Event
-from heliograph.events.ids import make_id
-
-MAX_STEPS: Final = 64
-"""Steps of one run within one instant; beyond it the run ends as ``loop_cut`` (design, section 5)."""
-FIRST_VISIT: Final = 1
-"""No step of this version leads back, so each is visited once."""
 
 _MAIL_EVENTS: Final = frozenset(name for name in PRODUCT_EVENTS if name.startswith("Email "))
 
@@ -225,143 +212,6 @@ def watch(turn: Turn) -> None:
 def _watched(journey: Journey, run: Run) -> tuple[Condition, ...]:
     step = journey.step(run.step)
     return watched(journey.exit_ifs, () if step is None or run.held_out else (step,))
-
-
-# -- advancing --
-
-
-def advance(turn: Turn, run: Run, place: int) -> None:
-    """Go on from ``place`` until the run parks or ends."""
-    journey = turn.journey(run)
-    if journey is None:
-        end(turn, run, "journey_removed")
-        return
-    clear_timer(turn.state, wait_timer(run))
-    for _ in range(MAX_STEPS):
-        if place < 0:
-            end(turn, run, "exited" if place == EXITED else "finished", {"step": run.step} if place == EXITED else {})
-            return
-        step = journey.program[place]
-        run.step, run.since = step.id, turn.t
-        turn.began[run.run_id] = (turn.began.get(run.run_id, (-1, -1))[0], turn.next_order())
-        following = _ENTER[type(step)](turn, run, journey, step)
-        if following is None:
-            return
-        place = following
-    turn.fact("cut", what="steps", limit=MAX_STEPS)
-    end(turn, run, "loop_cut")
-
-
-def _park(turn: Turn, run: Run, due: int) -> None:
-    set_timer(turn.state, wait_timer(run), due)
-    step_fact(turn, run, "waiting", until=due)
-
-
-def _enter_wait(turn: Turn, run: Run, _journey: Journey, step: Wait) -> int | None:
-    due = _after(turn, run.started_at if step.from_event else turn.t, step.duration)
-    if due <= turn.t:
-        return step.next
-    _park(turn, run, due)
-    return None
-
-
-def _after(turn: Turn, at: int, duration: Duration) -> int:
-    try:
-        return shift(at, duration, zone_or_utc(turn.person.timezone))
-    except OverflowError:  # a calendar that ends: wait as long as the mean month says
-        return at + duration.scaled(1.0000001).ms
-
-
-def _enter_clock(turn: Turn, run: Run, _journey: Journey, step: WaitClock) -> int | None:
-    names = {"person": turn.person.timezone, "project": turn.plan.timezone}
-    due = next_time(turn.t, step.clock, step.days, zone_or_utc(names.get(step.zone, step.zone)))
-    if due <= turn.t:
-        return step.next
-    _park(turn, run, due)
-    return None
-
-
-def _enter_wait_until(turn: Turn, run: Run, _journey: Journey, step: WaitUntil) -> int | None:
-    for path in step.paths:
-        if isinstance(path, IfPath) and path.condition.truth(turn.person, turn.t):
-            step_fact(turn, run, "resumed", by=path.condition.text)
-            return path.then
-    _park(turn, run, _after(turn, turn.t, step.timeout))
-    return None
-
-
-def _enter_branch(turn: Turn, run: Run, _journey: Journey, step: Branch) -> int | None:
-    for arm in step.arms:
-        if arm.condition.truth(turn.person, turn.t):
-            step_fact(turn, run, "branched", by=arm.condition.text)
-            return arm.then
-    step_fact(turn, run, "branched", by="else")
-    return step.otherwise
-
-
-def _enter_exit(_turn: Turn, _run: Run, _journey: Journey, _step: Exit) -> int | None:
-    return EXITED
-
-
-def _enter_send(turn: Turn, run: Run, journey: Journey, step: Send) -> int | None:
-    template = turn.plan.templates.get(step.template)
-    transactional = template is not None and template.get("class") == "transactional"
-    reason = consent.refusal(turn.person, journey.topic, transactional=transactional)
-    if template is None:
-        reason = f"no_template: {step.template}"
-    run.message_id = make_id("message", run.run_id, step.id, FIRST_VISIT)
-    run.messages[step.id] = run.message_id
-    freshness = (template or {}).get("freshness_ms")
-    turn.emit(
-        DecideMessage(
-            message_id=run.message_id,
-            run_id=run.run_id,
-            journey=run.journey,
-            journey_version=run.version,
-            step_id=step.id,
-            template=step.template,
-            topic=None if transactional else journey.topic,
-            transactional=transactional,
-            address=turn.state.address,
-            created_at=turn.t,
-            status="skipped" if reason else "queued",
-            reason=reason,
-            not_after=turn.t + freshness if isinstance(freshness, int) else 0,
-        )
-    )
-    if reason:
-        return _skip(turn, run, step, reason)
-    run.sending = True
-    turn.fact("message_decided", **_mail(run, step))
-    return None
-
-
-def _skip(turn: Turn, run: Run, step: Send, reason: str) -> int:
-    """No mail, decided here: an outcome at once."""
-    about = {**_mail(run, step), "reason": reason}
-    turn.fact("message_skipped", **about)
-    members.product_event(turn, "Email Skipped", about, turn.t, Mode.ACT, run.message_id)
-    return step.on_failure
-
-
-def _mail(run: Run, step: Send) -> dict[str, Any]:
-    return {
-        "message_id": run.message_id,
-        "journey": run.journey,
-        "run_id": run.run_id,
-        "step_id": step.id,
-        "template": step.template,
-    }
-
-
-_ENTER: Final[dict[type[Step], Callable[[Turn, Run, Journey, Any], int | None]]] = {
-    Wait: _enter_wait,
-    WaitClock: _enter_clock,
-    WaitUntil: _enter_wait_until,
-    Branch: _enter_branch,
-    Exit: _enter_exit,
-    Send: _enter_send,
-}
 
 
 def step_fact(turn: Turn, run: Run, what: str, **more: Any) -> None:

@@ -8,8 +8,7 @@ from collections.abc import Callable, Collection, Iterable
 from typing import Any, Final, TypeVar
 
 from heliograph.decide.conditions import EventFilter, parse_condition, parse_event_filter
-from heliograph.decide.parsing import Context, JsonPath, kind_of, nearest
-from heliograph.decide.program import (
+from heliograph.decide.journeys.program import (
     ANY,
     EXITED,
     FINISHED,
@@ -25,6 +24,7 @@ from heliograph.decide.program import (
     WaitUntil,
     successors,
 )
+from heliograph.decide.parsing import Context, JsonPath, kind_of, nearest
 from heliograph.decide.times import DAY, DAYS, Duration, is_zone, parse_clock, zone_names
 
 MAX_STEPS: Final = 500
