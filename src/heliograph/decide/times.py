@@ -6,7 +6,7 @@ a person's zone and are only taken where a caller asks for them.
 """
 
 import re
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
 from datetime import UTC, date, datetime, time, timedelta, tzinfo
 from functools import lru_cache
 from importlib.resources import files
@@ -217,6 +217,72 @@ def next_time(after_ms: int, clock: str | time, days: Collection[str] | None, zo
         if instant >= after_ms:
             return instant
     raise AssertionError("ten days hold every weekday twice or once")
+
+
+# -- windows of the day --
+
+
+def inside(at: int, start: str | time, end: str | time, days: Collection[str] | None, zone: tzinfo) -> bool:
+    """Whether clocks in ``zone`` show a time from ``start`` up to, not including, ``end``.
+
+    ``end`` at or before ``start`` is of the next day.  A window belongs to the day on which it begins: ``days`` (words
+    of :data:`DAYS`; None or empty means every day) says on which ones it does.  Only what the clock shows counts: of
+    an hour that it skips nothing is inside, an hour that it shows twice is inside twice.
+    """
+    local = at + _offset(at, zone)
+    return _opening(local, local + 1, start, end, days) is not None
+
+
+def next_inside(at: int, start: str | time, end: str | time, days: Collection[str] | None, zone: tzinfo) -> int:
+    """The earliest instant at or after ``at`` that is :func:`inside`; ``at`` itself should there be none."""
+    for begin, until, offset in _stretches(at, MAX_WINDOW_SEARCH, zone):
+        local = _opening(begin + offset, until + offset, start, end, days)
+        if local is not None:
+            return local - offset
+    return at
+
+
+MAX_WINDOW_SEARCH: Final = 22
+"""Days.  A window of one weekday may lie in an hour, or a day, that the clock skips; three in a row never do."""
+
+
+def _opening(begin: int, until: int, start: str | time, end: str | time, days: Collection[str] | None) -> int | None:
+    """The first local ms within [``begin``, ``until``) that a window covers, on a clock that is never put."""
+    opens, closes = _of_day(start), _of_day(end)
+    closes += DAY if closes <= opens else 0
+    for day in range(begin // DAY - 1, (until - 1) // DAY + 1):
+        if days and DAYS[(day + 3) % 7] not in days:  # 1 January 1970 was a Thursday
+            continue
+        first = max(begin, day * DAY + opens)
+        if first < min(until, day * DAY + closes):
+            return first
+    return None
+
+
+def _of_day(clock: str | time) -> int:
+    """ms since midnight."""
+    at = parse_clock(clock) if isinstance(clock, str) else clock
+    return at.hour * HOUR + at.minute * MINUTE + at.second * SECOND
+
+
+def _offset(at: int, zone: tzinfo) -> int:
+    """What clocks in ``zone`` are ahead of UTC, in ms."""
+    return (from_ms(at, zone).utcoffset() or timedelta()) // _MS
+
+
+def _stretches(at: int, days: int, zone: tzinfo) -> Iterator[tuple[int, int, int]]:
+    """(begin, end, offset) of the times from ``at`` on in which nobody puts the clock; at most a day each."""
+    for begin in range(at, at + days * DAY, DAY):
+        until, before, after = begin + DAY, _offset(begin, zone), _offset(begin + DAY, zone)
+        if before == after:
+            yield begin, until, before
+            continue
+        low, high = begin, until
+        while high - low > 1:
+            middle = (low + high) // 2
+            low, high = (middle, high) if _offset(middle, zone) == before else (low, middle)
+        yield begin, high, before
+        yield high, until, after
 
 
 def shift(at: int, duration: Duration, zone: tzinfo) -> int:
