@@ -79,6 +79,9 @@ def test_every_condition_answers_to_every_person(
             old = person.conditions.get(leaf.id)
             new = leaf.observe(old, event, number)
             assert leaf.id in met or new is old
+            takes = [take for leaf_id, take in index.takers(event) if leaf_id == leaf.id]
+            assert takes or new is old
+            assert all(take(old, event, number) == new for take in takes)
             if new is not None:
                 person.conditions[leaf.id] = msgspec.msgpack.decode(msgspec.msgpack.encode(new))
     explained = compiled.explain(person, 20)

@@ -1,15 +1,24 @@
 """The leaf ``did``: how often somebody did something, ever or in a window that slides by the millisecond."""
 
-from typing import Any
+from typing import Any, TypeAlias
 
 import msgspec
 
 from heliograph.decide import times
 from heliograph.decide.conditions.filters import EventFilter
-from heliograph.decide.conditions.model import Leaf, View, content_id
+from heliograph.decide.conditions.model import Condition, Leaf, Take, View, content_id
 from heliograph.decide.conditions.operators import fold
 from heliograph.decide.conditions.paths import Path, event_reader
-from heliograph.decide.conditions.windows import Latest, NLatest, NLatestByValue, Samples, Tally, count_after, nth
+from heliograph.decide.conditions.windows import (
+    Latest,
+    NLatest,
+    NLatestByValue,
+    Samples,
+    Tally,
+    add_sample,
+    count_after,
+    nth,
+)
 from heliograph.events.event import Event
 from heliograph.events.ids import make_id
 
@@ -20,6 +29,8 @@ MAX_VALUES = 64
 
 _BEGINNING = -(1 << 62)
 """Ms before every event."""
+_END = 1 << 62
+"""Ms after every event."""
 
 
 class Count(msgspec.Struct, frozen=True):
@@ -71,8 +82,14 @@ class Did(Leaf, frozen=True, kw_only=True):
     tally: Tally
 
     def observe(self, old: Any, event: Event, event_hash: int) -> Any:
-        if not self.filter.matches(event):
-            return old
+        return self.add(old, event, event_hash) if self.filter.matches(event) else old
+
+    def taking(self, known: Path | None) -> Take:
+        left = self.filter.beyond(known)
+        return self.add if left is None else msgspec.structs.replace(self, filter=left).observe
+
+    def add(self, old: Any, event: Event, event_hash: int) -> Any:
+        """The state after an event that passes the filter."""
         values = value_keys(event_reader(self.same)(event)) if self.same else []
         return self.tally.add(old, event.occurred_at, event_hash, values)
 
@@ -117,6 +134,17 @@ class Did(Leaf, frozen=True, kw_only=True):
 class DidLately(Did, frozen=True, kw_only=True):
     """At least once: most conditions are this one, and ask only for the latest instant."""
 
+    def add(self, old: Any, event: Event, event_hash: int) -> Any:
+        at = event.occurred_at
+        return at if old is None or at > old else old
+
+    def until(self, state: Any) -> int:
+        """True before this instant, if nothing else happens."""
+        if state is None:
+            return _BEGINNING
+        until: int = _END if self.within is None else state + self.within
+        return until
+
     def truth(self, view: View, t: int) -> bool:
         latest = view.conditions.get(self.id)
         return latest is not None and (self.within is None or latest > t - self.within)
@@ -139,6 +167,17 @@ class DidNever(DidLately, frozen=True, kw_only=True):
 class DidOften(Did, frozen=True, kw_only=True):
     """At least so many times, more than once, whatever the values."""
 
+    def add(self, old: Any, event: Event, event_hash: int) -> Any:
+        return add_sample(old or [], event.occurred_at, event_hash, self.count.least)
+
+    def until(self, state: Any) -> int:
+        """True before this instant, if nothing else happens."""
+        place = 2 * self.count.least - 2
+        if state is None or len(state) <= place:
+            return _BEGINNING
+        until: int = _END if self.within is None else state[place] + self.within
+        return until
+
     def truth(self, view: View, t: int) -> bool:
         samples, place = view.conditions.get(self.id), 2 * self.count.least - 2
         if samples is None or len(samples) <= place:
@@ -151,6 +190,14 @@ class DidOften(Did, frozen=True, kw_only=True):
             return None
         edge: int = samples[place] + self.within
         return edge if edge > t else None
+
+
+Lasting: TypeAlias = DidLately | DidOften
+"""Questions whose truth lasts :meth:`until` an instant that the state alone tells."""
+
+
+def lasting(condition: Condition) -> Lasting | None:
+    return condition if isinstance(condition, Lasting) and not isinstance(condition, DidNever) else None
 
 
 def _reached(samples: Samples, k: int, since: int) -> bool:

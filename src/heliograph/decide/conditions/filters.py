@@ -33,7 +33,12 @@ class PathChecks(msgspec.Struct, frozen=True):
     @property
     def keys(self) -> frozenset[Hashable] | None:
         """Index keys of which the value must have one, when an equality says so."""
-        return next((check.keys for check in self.checks if check.keys and not check.negated), None)
+        equality = self.equality
+        return None if equality is None else equality.keys
+
+    @property
+    def equality(self) -> Check | None:
+        return next((check for check in self.checks if check.keys and not check.negated), None)
 
 
 class EventFilter(msgspec.Struct, frozen=True):
@@ -60,6 +65,17 @@ class EventFilter(msgspec.Struct, frozen=True):
             if test(event) is not wanted:
                 return False
         return True
+
+    def beyond(self, known: Path | None) -> "EventFilter | None":
+        """What is left to ask of an event of this name; None when there is nothing.  ``known``: the path whose text
+        was found to be one of :attr:`PathChecks.keys`."""
+        left = [
+            event_test_of(part.path, check)
+            for part in self.where
+            for check in part.checks
+            if part.path != known or check is not part.equality
+        ]
+        return msgspec.structs.replace(self, asked=tuple(left)) if left else None
 
     def explain(self, event: Event) -> Explanation:
         """Which part of it the event fails, with the value seen."""
@@ -90,9 +106,13 @@ def read_event_filter(fields: dict[str, Any], path: JsonPath, context: Context) 
 
 
 def make_filter(name: str, where: list[PathChecks]) -> EventFilter:
-    checks = ((part.path, check) for part in where for check in part.checks)
-    asked = tuple((event_test(path, check.test), not check.negated) for path, check in checks)
-    return EventFilter(name, tuple(where), asked)
+    return EventFilter(
+        name, tuple(where), tuple(event_test_of(part.path, check) for part in where for check in part.checks)
+    )
+
+
+def event_test_of(path: Path, check: Check) -> tuple[Callable[[Event], bool], bool]:
+    return event_test(path, check.test), not check.negated
 
 
 def _read_where(node: Any, path: JsonPath, context: Context) -> list[PathChecks] | None:

@@ -6,11 +6,12 @@ did not change keeps it across plans (design, section 6).  Every state is a set 
 matter: observing and merging are commutative, associative and idempotent.
 """
 
-from collections.abc import Iterator
-from typing import Any, Final, Protocol
+from collections.abc import Callable, Iterator
+from typing import Any, Final, Protocol, TypeAlias
 
 import msgspec
 
+from heliograph.decide.conditions.paths import Path
 from heliograph.events.event import Event
 from heliograph.events.ids import make_id
 
@@ -20,6 +21,10 @@ chance of one in two million."""
 
 MAX_FLIPS: Final = 64
 """How many flips by time are looked at when asked when a condition will turn."""
+
+
+Take: TypeAlias = Callable[[Any, Event, int], Any]
+"""(state or None, event, 64-bit hash of its id) -> the state after it, the same object when nothing changed."""
 
 
 class View(Protocol):
@@ -117,6 +122,11 @@ class Leaf(msgspec.Struct, frozen=True, kw_only=True):
     def observe(self, old: Any, event: Event, event_hash: int) -> Any:
         """The state after ``event`` (``old`` None: none yet); ``old`` itself when nothing changed."""
         return old
+
+    def taking(self, known: Path | None) -> Take:
+        """:meth:`observe` for events of :attr:`event_names`.  ``known``: the path whose text was found to be one that
+        the leaf asks for."""
+        return self.observe
 
     def merge(self, a: Any, b: Any) -> Any:
         """The state of the person that two states (None: none) were of."""
