@@ -49,12 +49,6 @@ def test_other_later_words_are_refused_by_name(parts, path):
     assert [(at, "not in this version" in message) for at, message, _ in found if at == path] == [(path, True)]
 
 
-@pytest.mark.parametrize("policy", ["caps", "quiet_hours", "global_holdout"])
-def test_policies_of_later_versions_are_refused_by_name(policy):
-    document = plan_document(policies={policy: 1})
-    assert problems(document) == [(f"policies.{policy}", f"`{policy}` is not in this version", "")]
-
-
 @pytest.mark.parametrize(("wrong", "path", "hint"), [
     ({"topic": "ofers"}, "topic", "offers"),
     ({"steps": [{"send": "mial"}]}, "steps.0.send", "mail"),

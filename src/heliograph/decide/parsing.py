@@ -4,6 +4,7 @@ A reader never raises for bad input: it notes a :class:`Problem` with the JSON p
 of ``check`` lists everything.  The caller goes on with what it got and looks at ``Context.problems`` at the end.
 """
 
+import re
 from collections.abc import Collection, Iterable, Mapping
 from difflib import get_close_matches
 from typing import Any, Final, TypeAlias
@@ -24,9 +25,10 @@ LATER: Final[Mapping[str, frozenset[str]]] = {
     "entry": frozenset({"schedule", "item", "api"}),
     "step": frozenset({"split", "update", "emit", "webhook", "window", "coupon"}),
     "wait": frozenset({"date"}),
-    "policies": frozenset({"caps", "quiet_hours", "global_holdout"}),
 }
 """Words of the contract that this version knows by name only, by the place where they would stand."""
+
+_SHARE = re.compile(r"(\d{1,3}(?:\.\d{1,6})?)%", re.ASCII)
 
 
 class Problem(msgspec.Struct, frozen=True):
@@ -156,6 +158,13 @@ class Context:
             self.problem(path, f"{what} is from {least} to {most}, not {node}")
         else:
             return node
+        return None
+
+    def share(self, node: object, path: JsonPath, what: str) -> float | None:
+        """A share like ``5%``, in [0, 1)."""
+        if isinstance(node, str) and (found := _SHARE.fullmatch(node)) and (share := float(found[1]) / 100) < 1:
+            return share
+        self.problem(path, f"{what} is a share like 5%, below 100%")
         return None
 
     def sequence(self, node: object, path: JsonPath, what: str, *, most: int, least: int = 1) -> list[Any] | None:

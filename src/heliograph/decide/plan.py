@@ -11,9 +11,10 @@ from typing import Any, Final
 from heliograph.decide.conditions import LeafIndex
 from heliograph.decide.journeys.compile import compile_journey
 from heliograph.decide.journeys.program import Journey, Send, conditions, filters
-from heliograph.decide.parsing import LATER, Context, JsonPath, Problem, nearest
+from heliograph.decide.parsing import Context, Problem, nearest
+from heliograph.decide.policies import IMPLICIT_TOPIC, Policies, read_policies
 from heliograph.decide.segments import Segment, Segments, compile_segments
-from heliograph.decide.times import is_zone, ms, zone_names
+from heliograph.decide.times import is_zone, zone_names
 from heliograph.events.event import PRODUCT_EVENTS
 
 FORMAT: Final = 1
@@ -22,11 +23,6 @@ KEYS: Final = frozenset(
 )
 """``segments`` and ``journeys`` are as written in YAML, by name; ``pinned``: ``NAME@VERSION`` -> an older version of a
 journey whose runs go on; ``templates``: compiled ones by name; ``schemas``: JSON Schemas by event name."""
-POLICIES: Final = frozenset({"topics", "act_within", "allowed_lateness"})
-IMPLICIT_TOPIC: Final = "marketing"
-ACT_WITHIN: Final = "PT1H"
-ALLOWED_LATENESS: Final = "P3D"
-MAX_TOPICS: Final = 32
 
 
 class PlanErrors(Exception):
@@ -53,8 +49,9 @@ class Plan:
         self.timezone = parts.context.timezone
         self.time_scale = parts.context.time_scale
         self.topics = dict(parts.context.topics)
-        self.act_within_ms = parts.act_within_ms
-        self.allowed_lateness_ms = parts.allowed_lateness_ms
+        self.policies = parts.policies
+        self.act_within_ms = parts.policies.act_within_ms
+        self.allowed_lateness_ms = parts.policies.allowed_lateness_ms
         self.segments = parts.segments
         self.templates: dict[str, dict[str, Any]] = parts.templates
         self.journeys = parts.journeys
@@ -112,7 +109,7 @@ class _Parts:
         if keys.get("format") != FORMAT:
             self.context.problem(("format",), f"this program reads plans of format {FORMAT}")
         self._project(_mapping(keys, "project", self.context))
-        self._policies(_mapping(keys, "policies", self.context))
+        self.policies: Policies = read_policies(_mapping(keys, "policies", self.context), self.context)
         self.templates = _mapping(keys, "templates", self.context)
         self.segments: Segments = compile_segments(_mapping(keys, "segments", self.context), self.context)
         self.journeys = self._journeys(_mapping(keys, "journeys", self.context))
@@ -130,36 +127,6 @@ class _Parts:
             context.problem(("project", "time_scale"), "`time_scale` is a number above 0")
         else:
             context.timezone, context.time_scale = zone, scale
-
-    def _policies(self, policies: dict[str, Any]) -> None:
-        for key in sorted(policies.keys() & LATER["policies"]):
-            self.context.problem(("policies", key), f"`{key}` is not in this version")
-        known = {key: value for key, value in policies.items() if key not in LATER["policies"]}
-        keys = self.context.mapping(known, ("policies",), "`policies`", POLICIES) or {}
-        self.act_within_ms = self._policy(keys, "act_within", ACT_WITHIN)
-        self.allowed_lateness_ms = self._policy(keys, "allowed_lateness", ALLOWED_LATENESS)
-        topics = keys.get("topics", {})
-        if not isinstance(topics, dict) or len(topics) > MAX_TOPICS:
-            self.context.problem(("policies", "topics"), f"`topics` is a mapping of at most {MAX_TOPICS} topics")
-            return
-        for name, node in topics.items():
-            self._topic(name, node, ("policies", "topics", str(name)))
-
-    def _policy(self, keys: dict[str, Any], name: str, default: str) -> int:
-        """Policies are not divided by ``time_scale``."""
-        given = keys.get(name, default)
-        duration = self.context.duration(given, ("policies", name), f"`{name}`", scaled=False)
-        return duration.ms if duration is not None else ms(default)
-
-    def _topic(self, name: Any, node: Any, path: JsonPath) -> None:
-        keys = self.context.mapping(node, path, "a topic", ("consent",), required=("consent",)) or {}
-        if not isinstance(name, str) or name.startswith("!"):
-            self.context.problem(path, "the name of a topic is text and does not begin with `!`")
-            return
-        rule = keys.get("consent", "required")
-        self.context.topics[name] = (
-            self.context.choice(rule, (*path, "consent"), "`consent`", ("required", "assumed")) or "required"
-        )
 
     def _journeys(self, documents: dict[str, Any]) -> dict[str, Journey]:
         compiled = (
