@@ -92,7 +92,7 @@ class Dispatcher:
         for row in rows:
             self.outbox.add(row)
         if self._opened.is_set() and not self._draining:
-            self._offer_slice()  # at once: our task may have to wait for its turn
+            self.offer_slice()  # at once: our task may have to wait for its turn
         self._stirred.set()
 
     def resync(self) -> None:
@@ -114,7 +114,7 @@ class Dispatcher:
         self._opened.set()
         while True:
             self._stirred.clear()
-            if not self._draining and self._offer_slice():
+            if not self._draining and self.offer_slice():
                 await asyncio.sleep(0)
             else:
                 await self._sleep()
@@ -135,7 +135,7 @@ class Dispatcher:
 
     # -- offering --
 
-    def _offer_slice(self) -> bool:
+    def offer_slice(self) -> bool:
         """Offer up to a slice, to the mailers with most credit; False when nothing more can go now."""
         mailer = max(self.mailers.values(), key=lambda one: one.credit, default=None)
         if mailer is None or mailer.credit <= 0:
@@ -199,12 +199,16 @@ class Dispatcher:
 
     # -- the socket --
 
+    def next_epoch(self) -> int:
+        """The number of a new connection."""
+        self._epochs += 1
+        return self._epochs
+
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         task = asyncio.current_task()
         assert task is not None
         self._handlers.add(task)
-        self._epochs += 1
-        mailer = Mailer(self._epochs, writer)
+        mailer = Mailer(self.next_epoch(), writer)
         try:
             await self._opened.wait()
             await self._listen_to(mailer, reader)
@@ -214,7 +218,7 @@ class Dispatcher:
             log.error("a mailer speaks nonsense", error=str(error))
         finally:
             self._handlers.discard(task)
-            self._lost(mailer)
+            self.lost(mailer)
             mailer.close()
 
     async def _listen_to(self, mailer: Mailer, reader: asyncio.StreamReader) -> None:
@@ -222,20 +226,25 @@ class Dispatcher:
             size = int.from_bytes(await reader.readexactly(4), "big")
             if size > mailwire.MAX_FRAME:
                 return
-            match mailwire.from_mailer.decode(await reader.readexactly(size)):
-                case mailwire.Hello(pid, credit):
-                    self._welcome(mailer, pid, credit)
-                case mailwire.AskCommit(epoch, ids) if epoch == mailer.epoch:
-                    self._put(PassCommitPoint(ids, mailer.held, lambda go, stop: self._verdicts(mailer, go, stop)))
-                case mailwire.Report(epoch, done) if epoch == mailer.epoch:
-                    mine = [one for one in done if one.message_id in mailer.held]
-                    self._put(TakeReports(mine, lambda fates: self._reported(mailer, fates)))
+            self.hear(mailer, mailwire.from_mailer.decode(await reader.readexactly(size)))
 
-    def _welcome(self, mailer: Mailer, pid: int, credit: int) -> None:
+    def hear(self, mailer: Mailer, message: mailwire.FromMailer) -> None:
+        """What a mailer says; what it says under an older epoch is nobody's."""
+        match message:
+            case mailwire.Hello(pid, credit):
+                self.welcome(mailer, credit)
+                log.info("mailer connected", pid=pid, credit=credit, epoch=mailer.epoch)
+            case mailwire.AskCommit(epoch, ids) if epoch == mailer.epoch:
+                self._put(PassCommitPoint(ids, mailer.held, lambda go, stop: self._verdicts(mailer, go, stop)))
+            case mailwire.Report(epoch, done) if epoch == mailer.epoch:
+                mine = [one for one in done if one.message_id in mailer.held]
+                self._put(TakeReports(mine, lambda fates: self._reported(mailer, fates)))
+
+    def welcome(self, mailer: Mailer, credit: int) -> None:
+        """From now on it is offered jobs, at most ``credit`` at once."""
         mailer.credit = credit
         self.mailers[mailer.epoch] = mailer
         mailer.send(mailwire.Setup(mailer.epoch, self.settings, list(self._templates().values())))
-        log.info("mailer connected", pid=pid, credit=credit, epoch=mailer.epoch)
         self._stirred.set()
 
     def _verdicts(self, mailer: Mailer, go: list[str], stop: list[tuple[str, str]]) -> None:
@@ -254,7 +263,7 @@ class Dispatcher:
                 self._meter.observe("message_seconds", max(done.at - row.cause_received_at, 0) / 1000)
         self._stirred.set()
 
-    def _lost(self, mailer: Mailer) -> None:
+    def lost(self, mailer: Mailer) -> None:
         """The socket closed: the lease is over."""
         self.mailers.pop(mailer.epoch, None)
         held = list(mailer.held)

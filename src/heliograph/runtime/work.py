@@ -63,16 +63,29 @@ class Call(Work, Generic[T]):
     """Work that somebody awaits."""
 
     def __init__(self) -> None:
-        self.done: asyncio.Future[T] = asyncio.get_running_loop().create_future()
         self.result: T
+        self._future: asyncio.Future[T] | None = None
+        self._tell: Callable[[asyncio.Future[T]], None] | None = None
+
+    @property
+    def done(self) -> "asyncio.Future[T]":
+        """What to await; made when somebody first asks, because work turned by hand needs no loop."""
+        if self._future is None:
+            self._future = asyncio.get_running_loop().create_future()
+            self._inform()
+        return self._future
 
     def settled(self) -> None:
-        if not self.done.done():
-            self.done.set_result(self.result)
+        self._tell = lambda future: future.set_result(self.result)
+        self._inform()
 
     def failed(self, error: Exception) -> None:
-        if not self.done.done():
-            self.done.set_exception(error)
+        self._tell = lambda future: future.set_exception(error)
+        self._inform()
+
+    def _inform(self) -> None:
+        if self._future is not None and self._tell is not None and not self._future.done():
+            self._tell(self._future)
 
 
 class Collect(Call[list[Result]]):

@@ -1,0 +1,170 @@
+"""The runtime turned by hand: the engine's desk, chunks, work, dispatcher and plans without tasks, threads or sockets.
+
+Nothing happens between two calls, so whoever turns decides what happens when: ``heliograph.testing`` and the simulator
+do.  Everything that decides is the production code; only the waiting is left out, because time stands where the clock
+was put.  Each piece of work is a commit of its own.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, TypeVar
+
+import msgspec
+
+from heliograph import decide
+from heliograph.events.record import LedgerRow, ListChange, Outcome
+from heliograph.ports import Arrival, Clock, MessageRow, PublishReport, Result, Store
+from heliograph.runtime import mailwire
+from heliograph.runtime.chunk import Chunk, UndecidedError
+from heliograph.runtime.desk import CompileSchema, Desk
+from heliograph.runtime.dispatcher import Dispatcher, Mailer
+from heliograph.runtime.engine import survivor
+from heliograph.runtime.meter import Meter
+from heliograph.runtime.publishing import LoadTemplate, prepare
+from heliograph.runtime.sweeper import PORTION
+from heliograph.runtime.work import Call, ChangeLists, ChangeWords, Feedback, SwitchPlan, Touches, Wakes, Work, collects
+
+T = TypeVar("T")
+
+
+class HandMailer(Mailer):
+    """A mailer in this very process: what the engine says to it lies in ``heard`` until somebody acts on it."""
+
+    def __init__(self, epoch: int, credit: int) -> None:
+        self.epoch = epoch
+        self.credit = credit
+        self.held: dict[str, MessageRow] = {}
+        self.heard: list[mailwire.FromEngine] = []
+
+    def send(self, message: mailwire.FromEngine) -> None:
+        self.heard.append(message)
+
+    def close(self) -> None:
+        self.heard.clear()
+
+
+class Crank:
+    """One store.  A restart is a new crank over the same store; :meth:`recover` is what a start does."""
+
+    def __init__(
+        self, store: Store, clock: Clock, *, compile_schema: CompileSchema, load_template: LoadTemplate
+    ) -> None:
+        self.store, self.clock = store, clock
+        self.meter = Meter()
+        self._compile_schema, self._load_template = compile_schema, load_template
+        self._desk = Desk(store, compile_schema)
+        self.dispatcher = Dispatcher(
+            store,
+            clock,
+            self.meter,
+            put=self.do,
+            current=self._desk.message,
+            render_context=self.render_context,
+            templates=self._templates,
+            settings=mailwire.MailerSettings(smtp_url="", senders={}, base_url="", link_keys={}),
+        )
+
+    # -- turning --
+
+    def do(self, work: Work) -> None:
+        """Decide a piece of work and commit it.  When that raises, nothing of it has happened."""
+        chunk = Chunk(self._desk, self.clock)
+        try:
+            work.prepare(self._desk)
+            work.decide(chunk)
+            commit = chunk.finish()
+            self._desk.seal()
+            self.store.commit(commit)
+        except BaseException:
+            self._desk.reload()
+            self.dispatcher.resync()
+            raise
+        self._desk.settle()
+        self.dispatcher.offer(chunk.offers)
+        work.settled()
+
+    def call(self, work: Call[T]) -> T:
+        self.do(work)
+        return work.result
+
+    def recover(self) -> None:
+        """What was past its commit point when the last one ended is unknown."""
+        self.dispatcher.recover()
+
+    # -- what may happen --
+
+    def collect(self, arrivals: Sequence[Arrival]) -> list[Result]:
+        return [result for work in collects(arrivals, self.meter) for result in self.call(work)]
+
+    def change_ledger(self, rows: Sequence[LedgerRow]) -> None:
+        self.do(ChangeWords(rows))
+
+    def feedback(self, outcomes: Sequence[Outcome]) -> None:
+        self.do(Feedback(outcomes))
+
+    def change_lists(self, changes: Sequence[tuple[str, ListChange]]) -> None:
+        self.do(ChangeLists(changes))
+
+    def publish(self, document: dict[str, Any]) -> PublishReport:
+        """Switch to this plan and touch everybody."""
+        row = self.store.plan()
+        old: dict[str, Any] | None = msgspec.json.decode(row.document) if row else None
+        version = row.version + 1 if row else 1
+        active = self._desk.tally.active()
+        ready = prepare(document, old, version, active, self._compile_schema, self._load_template)
+        self.do(SwitchPlan(ready.published, ready.document, lambda at: {}))
+        self.dispatcher.plan_changed()
+        if old is not None and ready.sweeps:
+            self._sweep(version)
+        return ready.report
+
+    def _sweep(self, version: int) -> None:
+        keys = self.store.keys(None, PORTION)
+        while keys:
+            self.do(Touches(keys, version, {}))
+            keys = self.store.keys(keys[-1], PORTION)
+
+    def wake(self) -> bool:
+        """Fire what is due by now; False when nothing was."""
+        due = self.store.due(self.clock.now())
+        if not due:
+            return False
+        self.do(Wakes(due, lambda _: None, self.meter))
+        if self.store.due(self.clock.now())[: len(due)] == due:
+            raise UndecidedError(f"a wake-up was served and is still due: {due[0]}")
+        return True
+
+    def next_at(self) -> int | None:
+        """The next instant at which time alone makes something happen: a deadline, or a message that may go."""
+        now = self.clock.now()
+        outbox = self.dispatcher.outbox.next_at()
+        return min((at for at in (self.store.next_due(), outbox) if at is not None and at > now), default=None)
+
+    # -- mail --
+
+    def mailer(self, credit: int = 64) -> HandMailer:
+        """Connect one; :meth:`offer` gives it jobs, and it answers through ``dispatcher.hear``."""
+        mailer = HandMailer(self.dispatcher.next_epoch(), credit)
+        self.dispatcher.welcome(mailer, credit)
+        return mailer
+
+    def offer(self) -> bool:
+        """Hand queued messages to a connected mailer; False when none can go now."""
+        return self.dispatcher.offer_slice()
+
+    def _templates(self) -> Mapping[str, Any]:
+        templates: Mapping[str, Any] = self.plan.document.get("templates", {})
+        return templates
+
+    # -- reads --
+
+    @property
+    def plan(self) -> decide.Plan:
+        return self._desk.plan
+
+    def state(self, key: str) -> decide.State | None:
+        """Of the survivor, when this key was merged."""
+        return survivor(key, self._desk.state)
+
+    def render_context(self, message: MessageRow) -> dict[str, Any] | None:
+        state = self.state(message.key)
+        return None if state is None else decide.render_context(state, self.plan, message.run_id, self.clock.now())
