@@ -8,7 +8,7 @@ from heliograph.decide.state import MAX_LAST, MAX_LAST_BYTES, MAX_LISTS, ORPHAN_
 from heliograph.decide.turn import Mode, Signal, Turn
 from heliograph.events.event import Event
 from heliograph.events.ids import digest, make_id
-from heliograph.events.record import ListChange
+from heliograph.events.record import ListChange, Touch
 
 
 def observe(turn: Turn, event: Event, mark: int) -> None:
@@ -37,17 +37,19 @@ def everything_changed(turn: Turn) -> None:
 
 def baseline(turn: Turn) -> None:
     """The first decision for a key: whatever holds for somebody unknown turns true with it."""
-    turn.state.plan_version = turn.plan.version
+    turn.state.plan_version = turn.state.swept = turn.plan.version
     turn.touch(turn.plan.true_when_empty)
 
 
 def update(turn: Turn, mode: Mode, *, silent: bool = False) -> list[str]:
     """Look at what was touched, in dependency order; the names of the segments that turned true.
 
-    ``silent``: the first evaluation after a publish, which enters and reports nothing.
+    ``silent``: the first evaluation after a publish, which enters and reports nothing; a segment that is still building
+    for this person (:mod:`heliograph.decide.fresh`) does neither.
     """
     turned: list[str] = []
     touched, person, t = turn.touched, turn.person, turn.t
+    fresh, swept = turn.plan.fresh, turn.state.swept
     while touched:
         for rank in sorted(touched):
             segment = touched.pop(rank)
@@ -57,7 +59,7 @@ def update(turn: Turn, mode: Mode, *, silent: bool = False) -> list[str]:
                 set_timer(turn.state, segment.timer, condition.next_flip(person, t))
             if truth is not (segment.name in person.members):
                 _set(turn, segment.name, truth)
-                if not silent:
+                if not silent and (swept >= fresh.newest or swept >= fresh.building.get(segment.name, 0)):
                     _report(turn, segment.name, truth, mode)
                     turned += [segment.name] if truth else []
                 break  # it may have touched segments behind it
@@ -113,7 +115,10 @@ def change_list(turn: Turn, change: ListChange) -> None:
 
 
 def reconcile(turn: Turn) -> None:
-    """The state is of an older plan: memberships and timers as the new one has them, at ``turn.t``, in silence."""
+    """The state is of an older plan: memberships and timers as the new one has them, at ``turn.t``, in silence.
+
+    A segment that has not changed since the plan of this state is as it was.
+    """
     state, plan = turn.state, turn.plan
     for timer in [timer for timer in state.timers if timer.startswith("c:") and timer not in plan.timers]:
         clear_timer(state, timer)
@@ -124,9 +129,24 @@ def reconcile(turn: Turn) -> None:
         del state.last[name]
     state.refused.clear()
     _keep_orphans(turn)
-    everything_changed(turn)
+    changed = plan.fresh.segments
+    turn.touch(
+        tuple(one for name, one in plan.segments.by_name.items() if changed.get(name, plan.version) > state.plan_version)
+    )
     update(turn, Mode.HISTORY, silent=True)
     state.plan_version = plan.version
+
+
+def take_folds(turn: Turn, touch: Touch) -> None:
+    """What a sweep folded from this person's history joins what was observed since; in silence, too."""
+    states, leaves = turn.state.conditions, turn.plan.leaves.leaves
+    for leaf_id, folded in touch.folds.items():
+        leaf = leaves.get(leaf_id)
+        if leaf is not None:
+            states[leaf_id] = leaf.merge(states.get(leaf_id), folded)
+            turn.touch(turn.plan.segments.by_leaf.get(leaf_id, ()))
+    update(turn, Mode.HISTORY, silent=True)
+    turn.state.swept = max(turn.state.swept, touch.plan)
 
 
 def _keep_orphans(turn: Turn) -> None:

@@ -56,9 +56,9 @@ def _merge(turn: Turn, other: State, blob: bytes) -> None:
     state.created_at = min(state.created_at, other.created_at)
     state.last_seen = max(state.last_seen, other.last_seen)
     state.heard_at = max(state.heard_at, other.heard_at)
+    state.swept = min(state.swept, other.swept) if state.plan_version else other.swept
     if not state.plan_version:
         state.plan_version = other.plan_version
-        members.everything_changed(turn)
     _merge_conditions(turn, other)
     _merge_members(turn, other)
     _merge_traits(turn, other)

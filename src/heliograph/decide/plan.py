@@ -6,9 +6,13 @@ decides.  Nothing in it depends on the machine: zones come from the pinned tzdat
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
+from copy import copy
 from typing import Any, Final
 
+import msgspec
+
 from heliograph.decide.conditions import LeafIndex
+from heliograph.decide.fresh import Fresh, Marks, read_marks
 from heliograph.decide.journeys.compile import compile_journey
 from heliograph.decide.journeys.program import Journey, Send, conditions, filters
 from heliograph.decide.parsing import Context, Problem, nearest
@@ -19,10 +23,23 @@ from heliograph.events.event import PRODUCT_EVENTS
 
 FORMAT: Final = 1
 KEYS: Final = frozenset(
-    {"format", "tzdata", "project", "policies", "segments", "journeys", "pinned", "templates", "schemas"}
+    {
+        "format",
+        "tzdata",
+        "project",
+        "policies",
+        "segments",
+        "journeys",
+        "pinned",
+        "templates",
+        "schemas",
+        "fresh",
+        "kept",
+    }
 )
 """``segments`` and ``journeys`` are as written in YAML, by name; ``pinned``: ``NAME@VERSION`` -> an older version of a
-journey whose runs go on; ``templates``: compiled ones by name; ``schemas``: JSON Schemas by event name."""
+journey whose runs go on; ``templates``: compiled ones by name; ``schemas``: JSON Schemas by event name.  The server adds
+``pinned``, ``fresh`` (:class:`heliograph.decide.fresh.Marks`) and ``kept`` (templates that only pinned journeys use)."""
 
 
 class PlanErrors(Exception):
@@ -67,6 +84,14 @@ class Plan:
         self.heard = frozenset(name for name in PRODUCT_EVENTS if self._hears(name, every))
         self.true_when_empty = tuple(parts.segments.by_name[name] for name in sorted(parts.segments.true_when_empty))
         self.timers: dict[str, Segment] = {one.timer: one for one in parts.segments.by_name.values()}
+        self.fresh = Fresh(parts.marks, self.leaves.leaves, self.segments)
+
+    def marked(self, marks: Marks) -> "Plan":
+        """This plan, with these marks in its document."""
+        other = copy(self)
+        other.document = {**self.document, "fresh": msgspec.to_builtins(marks)}
+        other.fresh = Fresh(marks, self.leaves.leaves, self.segments)
+        return other
 
     def _hears(self, name: str, journeys: Iterable[Journey]) -> bool:
         asked = (leaf for leaf in self.leaves.leaves.values() if name in leaf.event_names)
@@ -114,6 +139,7 @@ class _Parts:
         self.segments: Segments = compile_segments(_mapping(keys, "segments", self.context), self.context)
         self.journeys = self._journeys(_mapping(keys, "journeys", self.context))
         self.pinned = self._pinned(_mapping(keys, "pinned", self.context))
+        self.marks = self._marks(keys.get("fresh"))
         self._check_templates()
         self._warn_lists()
 
@@ -158,6 +184,13 @@ class _Parts:
                 why = "; ".join(map(str, context.problems))
                 self.context.warn(("pinned", label), f"runs of this version end: {why}")
         return found
+
+    def _marks(self, node: Any) -> Marks:
+        try:
+            return read_marks(node)
+        except msgspec.ValidationError:
+            self.context.problem(("fresh",), "`fresh` is written by the server: leave it out")
+            return Marks()
 
     def _check_templates(self) -> None:
         for name, template in self.templates.items():

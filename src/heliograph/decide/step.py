@@ -225,8 +225,11 @@ def _list(turn: Turn, _record: Record, body: ListChange) -> None:
     _instant(turn, None, Mode.HISTORY, [])
 
 
-def _touch(turn: Turn, _record: Record, _body: Touch) -> None:
-    """Reconciled already, if it had to be."""
+def _touch(turn: Turn, _record: Record, body: Touch) -> None:
+    """Reconciled already, if it had to be; what history adds may end a wait or a run."""
+    members.take_folds(turn, body)
+    if turn.state.runs:
+        _instant(turn, None, Mode.ACT, [])
 
 
 def _wake(turn: Turn, _record: Record, _body: Wake) -> None:

@@ -1,0 +1,93 @@
+"""What a publish made new, and for whom that is not true yet (decision 0034).
+
+A *fresh* leaf is one that the plan before did not ask: nobody observed it, so whoever was there already lacks its past.
+Until a sweep brings a person what was folded from their history, a segment that asks a fresh leaf is *building* for that
+person: they may turn up in it or drop out, but nothing enters on it and no event tells of it.  The state says which sweep
+came by last (``State.swept``), the plan since which version each leaf is observed; comparing the two numbers is all
+that ``step`` needs.  Somebody who is first decided under a plan has their whole past before their eyes and is never
+building.
+
+The other half of the marks says when each segment last changed, so that a state of an older plan looks only at what is
+different: a sweep over a million people costs what the edit costs, not what the project costs.
+"""
+
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING, Any, Final
+
+import msgspec
+
+from heliograph.decide.segments import Segment, Segments
+
+if TYPE_CHECKING:
+    from heliograph.decide.plan import Plan
+
+WHOLE: Final = ("policies", "project", "tzdata")
+"""Parts of a document that can turn any segment."""
+
+
+class Marks(msgspec.Struct, frozen=True):
+    """The key ``fresh`` of a plan document.  ``leaves``: condition id -> the plan that began to ask it, as long as not
+    everybody was swept since.  ``segments``: name -> the plan in which its truth may last have changed for a state
+    that did not."""
+
+    leaves: dict[str, int] = {}
+    segments: dict[str, int] = {}
+
+
+class Fresh:
+    """``newest``: the latest version among ``leaves``, 0 without any.  ``building``: segment -> the version that a
+    person must have been swept for before it counts."""
+
+    __slots__ = ("building", "leaves", "newest", "segments")
+
+    def __init__(self, marks: Marks, known: Iterable[str], segments: Segments) -> None:
+        self.leaves: Mapping[str, int] = {leaf: marks.leaves[leaf] for leaf in sorted(marks.leaves.keys() & set(known))}
+        self.segments: Mapping[str, int] = marks.segments
+        self.newest: int = max(self.leaves.values(), default=0)
+        self.building: Mapping[str, int] = _building(self.leaves, segments) if self.leaves else {}
+
+    def lacking(self, swept: int) -> list[str]:
+        """The leaves whose past is missing in a state that was last swept for this plan."""
+        return [leaf for leaf, since in self.leaves.items() if since > swept]
+
+
+def read_marks(node: Any) -> Marks:
+    """The marks of a document; none where it has none.  ``msgspec.ValidationError`` when they are no marks."""
+    return msgspec.convert(node or {}, Marks)
+
+
+def _building(leaves: Mapping[str, int], segments: Segments) -> dict[str, int]:
+    """Also the segments that name a building one."""
+    found: dict[str, int] = {}
+    for name, segment in segments.by_name.items():  # in dependency order
+        asked = segment.condition.leaves
+        own = (leaves.get(leaf.id, 0) for leaf in asked)
+        named = (found.get(other, 0) for leaf in asked for other in leaf.segments)
+        if since := max((*own, *named), default=0):
+            found[name] = since
+    return found
+
+
+def marks_after(new: "Plan", old: "Plan", swept: int) -> Marks:
+    """The marks of ``new``, published after ``old`` when sweeps up to that of plan ``swept`` have come by everybody.
+
+    A leaf keeps a state if events change it; one that the old plan did not ask is fresh, also when some states still
+    hold what they observed of it before: what came in between is missing there.
+    """
+    asked = new.leaves.leaves
+    carried = {leaf: since for leaf, since in old.fresh.leaves.items() if leaf in asked and since > swept}
+    begun = {leaf.id: new.version for leaf in asked.values() if leaf.event_names and leaf.id not in old.leaves.leaves}
+    return Marks({**carried, **begun}, _changed(new, old))
+
+
+def _changed(new: "Plan", old: "Plan") -> dict[str, int]:
+    everything = any(new.document.get(part) != old.document.get(part) for part in WHOLE)
+    known = {} if everything else old.segments.by_name
+    return {
+        name: old.fresh.segments.get(name, old.version) if _same(known.get(name), segment) else new.version
+        for name, segment in new.segments.by_name.items()
+    }
+
+
+def _same(old: Segment | None, new: Segment) -> bool:
+    return old is not None and old.condition.canonical == new.condition.canonical
