@@ -4,7 +4,7 @@ from typing import Any
 
 from heliograph.decide import bounds
 from heliograph.decide.effects import SetMembership
-from heliograph.decide.state import MAX_LAST, MAX_LAST_BYTES, MAX_LISTS, ORPHAN_MS, clear_timer, pack, set_timer
+from heliograph.decide.state import MAX_LAST, MAX_LAST_BYTES, MAX_LISTS, ORPHAN_MS, clear_timer, set_timer
 from heliograph.decide.turn import Mode, Signal, Turn
 from heliograph.events.event import Event
 from heliograph.events.ids import digest, make_id
@@ -13,13 +13,20 @@ from heliograph.events.record import ListChange, Touch
 
 def observe(turn: Turn, event: Event, mark: int) -> None:
     """Show the event to the condition states that it may change."""
-    plan, states = turn.plan, turn.state.conditions
-    for leaf in plan.leaves.for_event(event):
-        old = states.get(leaf.id)
-        new = leaf.observe(old, event, mark)
-        if new is not old:
-            states[leaf.id] = new
-            turn.touch(plan.segments.by_leaf.get(leaf.id, ()))
+    plan, state, t, touched = turn.plan, turn.state, turn.t, turn.touched
+    states, members, by_leaf = state.conditions, state.members, plan.segments.by_leaf
+    for leaf_id, take in plan.leaves.takers(event):
+        old = states.get(leaf_id)
+        new = take(old, event, mark)
+        if new is old:
+            continue
+        states[leaf_id] = new
+        for segment in by_leaf.get(leaf_id, ()):
+            lasting = segment.lasting
+            if lasting is None or segment.name not in members or (until := lasting.until(new)) <= t:
+                touched[segment.rank] = segment
+            elif lasting.within is not None:  # most events only keep somebody in for longer
+                set_timer(state, segment.timer, until)
 
 
 def traits_changed(turn: Turn, name: str, old: Any, new: Any) -> None:
@@ -53,10 +60,16 @@ def update(turn: Turn, mode: Mode, *, silent: bool = False) -> list[str]:
     while touched:
         for rank in sorted(touched):
             segment = touched.pop(rank)
-            condition = segment.condition
-            truth = condition.truth(person, t)
+            condition, lasting = segment.condition, segment.lasting
+            if lasting is None:
+                truth = condition.truth(person, t)
+                flip = condition.next_flip(person, t) if condition.timed else None
+            else:  # both answers in one
+                until = lasting.until(person.conditions.get(lasting.id))
+                truth = until > t
+                flip = until if truth else None
             if condition.timed:
-                set_timer(turn.state, segment.timer, condition.next_flip(person, t))
+                set_timer(turn.state, segment.timer, flip)
             if truth is not (segment.name in person.members):
                 _set(turn, segment.name, truth)
                 if not silent and (swept >= fresh.newest or swept >= fresh.building.get(segment.name, 0)):
@@ -131,7 +144,9 @@ def reconcile(turn: Turn) -> None:
     _keep_orphans(turn)
     changed = plan.fresh.segments
     turn.touch(
-        tuple(one for name, one in plan.segments.by_name.items() if changed.get(name, plan.version) > state.plan_version)
+        tuple(
+            one for name, one in plan.segments.by_name.items() if changed.get(name, plan.version) > state.plan_version
+        )
     )
     update(turn, Mode.HISTORY, silent=True)
     state.plan_version = plan.version
@@ -165,7 +180,7 @@ def _keep_orphans(turn: Turn) -> None:
 def remember(turn: Turn, name: str, event: Event) -> None:
     """Keep the latest events of the names that templates show and entries wait for."""
     kept = turn.state.last.setdefault(name, [])
-    data = pack(event)
+    data = turn.packed(event)
     turn.state.size += len(data)
     row = (event.occurred_at, event.event_id, data)
     if kept and row[:2] <= kept[-1][:2]:  # late or seen before; nearly every event is the newest of its name

@@ -75,7 +75,8 @@ def unlinked(state: State, event: Event) -> list[str]:
         wanted.append(device)
     if event.type == "alias" and event.previous_id:
         wanted += [key for key in ("a:" + event.previous_id, "u:" + event.previous_id) if key not in state.links]
-    if (key := _email_key(state, event)) and key not in state.links:
+    traits = event.traits or "traits" in event.context
+    if traits and (key := _email_key(state, event)) and key not in state.links:
         wanted.append(key)
     own = ("u:" + user, state.key)
     return [key for key in dict.fromkeys(wanted) if key not in own] if wanted else wanted

@@ -11,10 +11,10 @@ from typing import Any, Final
 
 import msgspec
 
-from heliograph.decide.conditions import LeafIndex
+from heliograph.decide.conditions import FilterIndex, LeafIndex
 from heliograph.decide.fresh import Fresh, Marks, read_marks
 from heliograph.decide.journeys.compile import compile_journey
-from heliograph.decide.journeys.program import Journey, Send, conditions, filters
+from heliograph.decide.journeys.program import Journey, Send, WaitUntil, conditions, filters
 from heliograph.decide.parsing import Context, Problem, nearest
 from heliograph.decide.policies import IMPLICIT_TOPIC, Policies, read_policies
 from heliograph.decide.segments import Segment, Segments, compile_segments
@@ -55,7 +55,9 @@ class Plan:
 
     ``topics``: name -> required or assumed.  ``all_journeys``: also older versions that still have runs, by (name,
     version).  ``entries_by_event`` and ``entries_by_segment``: journeys by descending priority, then name.
-    ``goal_events``: names that a goal may wait for.  ``remembered``: the events of which the latest are kept.
+    ``entries``, ``exits``, ``goals``: what an event may start, end or reach, the latter two with their (name, version).
+    ``asking``, ``resuming``, ``watching``: names of journeys of which some version has an exit by ``if``, a
+    ``wait_until``, something that time alone can turn.  ``remembered``: the events of which the latest are kept.
     ``heard``: product events that anything asks about.  ``timers``: timer id -> segment.
     """
 
@@ -79,7 +81,20 @@ class Plan:
         )
         self.entries_by_event = _entries(parts.journeys, _event_of)
         self.entries_by_segment = _entries(parts.journeys, lambda journey: journey.entry.segment)
-        self.goal_events = frozenset(one.goal.filter.event for one in every if one.goal is not None)
+        by_event = (one for group in self.entries_by_event.values() for one in group)
+        self.entries = FilterIndex((one.entry.filter, one) for one in by_event if one.entry.filter is not None)
+        self.exits = FilterIndex(
+            (exit.filter, (label, exit))
+            for label, one in self.all_journeys.items()
+            for exits in one.exit_events.values()
+            for exit in exits
+        )
+        self.goals = FilterIndex(
+            (one.goal.filter, (label, one.goal)) for label, one in self.all_journeys.items() if one.goal is not None
+        )
+        self.asking = frozenset(one.name for one in every if one.exit_ifs)
+        self.resuming = frozenset(one.name for one in every if any(isinstance(step, WaitUntil) for step in one.program))
+        self.watching = frozenset(one.name for one in every if one.timed)
         self.remembered = frozenset(_remembered(parts.templates.values(), every))
         self.heard = frozenset(name for name in PRODUCT_EVENTS if self._hears(name, every))
         self.true_when_empty = tuple(parts.segments.by_name[name] for name in sorted(parts.segments.true_when_empty))

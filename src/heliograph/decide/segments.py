@@ -6,7 +6,7 @@ from typing import Any, Final
 
 import msgspec
 
-from heliograph.decide.conditions import Condition, Leaf, content_id, parse_condition
+from heliograph.decide.conditions import Condition, Lasting, Leaf, content_id, lasting, parse_condition
 from heliograph.decide.parsing import Context, JsonPath
 
 SEGMENT_KEYS: Final = ("name", "if")
@@ -24,6 +24,8 @@ class Segment(msgspec.Struct, frozen=True):
     rank: int
     condition: Condition
     timer: str
+    lasting: Lasting | None = None
+    """The condition again, where it is nothing but such a question."""
 
 
 class EmptyPerson(msgspec.Struct):
@@ -95,7 +97,7 @@ def compile_segments(documents: Mapping[str, Any], context: Context, path: JsonP
 
 def _segment(name: str, rank: int, condition: Condition) -> Segment:
     address = content_id(condition.canonical)
-    return Segment(name, address, rank, condition, f"c:{name}:{address}")
+    return Segment(name, address, rank, condition, f"c:{name}:{address}", lasting(condition))
 
 
 def _read_segment(name: str, node: Any, path: JsonPath, context: Context) -> Condition | None:

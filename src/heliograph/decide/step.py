@@ -149,8 +149,11 @@ def _move(turn: Turn, signal: Signal | None, mode: Mode, woken: Woken) -> Woken:
     for run, place in woken:
         if run.run_id in turn.state.runs:
             ready += runs.fire(turn, run) if place == _FIRED else [(run, place)]
+    resumed = runs.resume(turn, signal, mode)
+    if not ready:
+        return resumed
     going = {run.run_id for run, _ in ready}
-    return ready + [(run, place) for run, place in runs.resume(turn, signal, mode) if run.run_id not in going]
+    return ready + [(run, place) for run, place in resumed if run.run_id not in going]
 
 
 # -- records --

@@ -13,7 +13,7 @@ from heliograph.decide.effects import Effect, Fact, Hop
 from heliograph.decide.journeys.program import Journey
 from heliograph.decide.plan import Plan
 from heliograph.decide.segments import Segment
-from heliograph.decide.state import Run, State
+from heliograph.decide.state import Run, State, pack
 from heliograph.decide.times import is_zone
 from heliograph.events.event import Event
 from heliograph.events.ids import make_id
@@ -81,7 +81,9 @@ class Turn:
     """``touched``: segments to look at again, by rank.  ``began``: run id -> (order of its start or -1, order of its
     step) within this instant.  ``signals``: product events still to decide."""
 
-    __slots__ = ("began", "effects", "hops", "order", "person", "plan", "record", "signals", "state", "t", "touched")
+    __slots__ = (
+        "_packed", "began", "effects", "hops", "order", "person", "plan", "record", "signals", "state", "t", "touched",
+    )  # fmt: skip
 
     def __init__(self, state: State, record: Record, plan: Plan) -> None:
         self.state = state
@@ -95,6 +97,15 @@ class Turn:
         self.began: dict[str, tuple[int, int]] = {}
         self.order = 0
         self.hops = 0
+        self._packed: tuple[Event | None, bytes] = (None, b"")
+
+    def packed(self, event: Event | None) -> bytes:
+        """``event`` encoded: once, though several may keep it."""
+        known, data = self._packed
+        if event is not known:
+            data = pack(event)
+            self._packed = (event, data)
+        return data
 
     def emit(self, effect: Effect) -> None:
         self.effects.append(effect)

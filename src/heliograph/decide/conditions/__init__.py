@@ -7,11 +7,11 @@ that a record can change.  Nothing here reads a clock: truth is asked for an ins
 next one at which time alone may change it, so that the runtime sets a timer instead of polling.
 """
 
-from heliograph.decide.conditions.did import Count, Did
+from heliograph.decide.conditions.did import Count, Did, Lasting, lasting
 from heliograph.decide.conditions.filters import EventFilter, parse_event_filter, read_event_filter, read_path
 from heliograph.decide.conditions.grammar import parse_condition
 from heliograph.decide.conditions.groups import Group
-from heliograph.decide.conditions.index import LeafIndex
+from heliograph.decide.conditions.index import FilterIndex, LeafIndex
 from heliograph.decide.conditions.model import (
     Condition,
     Explanation,
@@ -26,7 +26,8 @@ from heliograph.decide.conditions.model import (
 from heliograph.decide.conditions.paths import Path, event_reader, parse_event_path, parse_path
 
 __all__ = [
-    "Condition", "Count", "Did", "EventFilter", "Explanation", "Group", "Leaf", "LeafIndex", "Path", "View",
-    "content_id", "culprit_leaf", "event_reader", "failing_leaf", "first_failing", "parse_condition",
-    "parse_event_filter", "parse_event_path", "parse_path", "read_event_filter", "read_path", "turns_at",
+    "Condition", "Count", "Did", "EventFilter", "Explanation", "FilterIndex", "Group", "Lasting", "Leaf", "LeafIndex",
+    "Path", "View", "content_id", "culprit_leaf", "event_reader", "failing_leaf", "first_failing", "lasting",
+    "parse_condition", "parse_event_filter", "parse_event_path", "parse_path", "read_event_filter", "read_path",
+    "turns_at",
 ]  # fmt: skip

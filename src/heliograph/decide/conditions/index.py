@@ -124,7 +124,8 @@ class FilterIndex(Generic[T]):
         if table is None or not (found := table.find(event)):
             return []
         if len(found) > 1:
-            found = tuple(dict(sorted((one[0], one) for one in dict.fromkeys(found))).values())
+            by_place = {one[0]: one for one in found}
+            found = tuple(by_place[place] for place in sorted(by_place))
         return [meant for _, asked, meant in found if asked is None or asked.matches(event)]
 
 

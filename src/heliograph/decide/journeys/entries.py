@@ -16,7 +16,6 @@ from heliograph.decide.state import (
     MAX_RUNS,
     Refused,
     Run,
-    pack,
     room_for_event,
     set_timer,
 )
@@ -46,8 +45,7 @@ def _candidates(turn: Turn, signal: Signal | None, turned: list[str]) -> list[Jo
     plan = turn.plan
     found: list[Journey] = []
     if signal is not None:
-        by_event = plan.entries_by_event.get(signal.name, ())
-        found += [one for one in by_event if one.entry.filter is not None and one.entry.filter.matches(signal.event)]
+        found += plan.entries.passed(signal.name, signal.event)
     found += [journey for name in turned for journey in plan.entries_by_segment.get(name, ())]
     return sorted(found, key=lambda one: (-one.priority, one.name)) if len(found) > 1 else found
 
@@ -60,7 +58,7 @@ def _try(turn: Turn, journey: Journey, event: Event | None, mode: Mode) -> Run |
         _refuse(turn, journey, key or "", *objection)
         return None
     if active is not None and journey.entry.on_repeat == "update":
-        active.event = pack(event)
+        active.event = turn.packed(event)
         turn.fact("run_step", journey=journey.name, run_id=active.run_id, step_id=active.step, what="updated")
         return None
     if active is not None:
@@ -85,7 +83,7 @@ def _objection(
         return "reentry", again
     if active is None and len(turn.state.runs) >= MAX_RUNS:
         return "state_full", {"limit": MAX_RUNS}
-    if not room_for_event(turn.state, packed := pack(event)):
+    if not room_for_event(turn.state, packed := turn.packed(event)):
         return "state_full", {"limit": MAX_RUN_BYTES}
     if not bounds.room(turn, len(packed) + bounds.RUN_BYTES + 2 * len(key.encode())):
         return "state_full", {"limit": bounds.MAX_BLOB}
@@ -162,7 +160,7 @@ def _start(turn: Turn, journey: Journey, key: str, event: Event | None) -> Run |
         entered_at=turn.t,
         since=turn.t,
         held_out=share(journey.name, turn.person.origin, "holdout") < journey.holdout,
-        event=pack(event),
+        event=turn.packed(event),
     )
     state.runs[run_id] = run
     state.refused.pop(journey.name, None)

@@ -36,7 +36,6 @@ from heliograph.decide.state import (
     Ended,
     Run,
     clear_timer,
-    pack,
     room_for_event,
     set_timer,
     unpack,
@@ -60,15 +59,13 @@ def watch_timer(run: Run) -> str:
 
 def mark_goals(turn: Turn, signal: Signal) -> None:
     """A goal marks a run, active or ended, and never ends it."""
-    if signal.name not in turn.plan.goal_events:
-        return
-    for run in known(turn):
-        journey = turn.plan.all_journeys.get((run.journey, run.version))
-        goal = journey.goal if journey is not None else None
+    reached = dict(turn.plan.goals.passed(signal.name, signal.event))
+    for run in known(turn) if reached else ():
+        goal = reached.get((run.journey, run.version))
         if goal is None or run.converted or signal.event.event_id == run.cause or not _concerns(turn, run, signal):
             continue
         late = signal.event.occurred_at - run.started_at
-        if 0 <= late <= goal.within_ms and goal.filter.matches(signal.event):
+        if 0 <= late <= goal.within_ms:
             run.converted = True
             value = _amount(goal.value(signal.event)) if goal.value is not None else None
             turn.fact("goal", journey=run.journey, run_id=run.run_id, value=value, held_out=run.held_out)
@@ -91,11 +88,15 @@ def _concerns(turn: Turn, run: Run | Ended, signal: Signal) -> bool:
 
 def leave(turn: Turn, signal: Signal | None) -> None:
     """End the runs whose exit this event, or the person as it now is, satisfies."""
+    exits = turn.plan.exits.passed(signal.name, signal.event) if signal is not None else []
+    asking = turn.plan.asking
+    if not exits and not asking:
+        return
     for run in list(turn.state.runs.values()):
-        journey = turn.journey(run)
+        journey = turn.journey(run) if exits or run.journey in asking else None
         if journey is None:
             continue
-        if signal is not None and _concerns(turn, run, signal) and (exit := _exit_event(journey, run, signal)):
+        if signal is not None and _concerns(turn, run, signal) and (exit := _exit_event(exits, run, signal.event)):
             by = {"event": exit.filter.text, "event_id": signal.event.event_id}
             end(turn, run, "exited", by | ({"match": exit.match.text} if exit.match else {}))
         elif turn.began.get(run.run_id, (-1, -1))[0] < 0:
@@ -104,10 +105,9 @@ def leave(turn: Turn, signal: Signal | None) -> None:
                 end(turn, run, "exited", {"if": met.text})
 
 
-def _exit_event(journey: Journey, run: Run, signal: Signal) -> ExitEvent | None:
-    event = signal.event
-    for exit in journey.exit_events.get(signal.name, ()):
-        if exit.filter.matches(event) and (exit.match is None or _matches(exit, run, event)):
+def _exit_event(exits: list[tuple[tuple[str, str], ExitEvent]], run: Run, event: Event) -> ExitEvent | None:
+    for label, exit in exits:
+        if label == (run.journey, run.version) and (exit.match is None or _matches(exit, run, event)):
             return exit
     return None
 
@@ -125,8 +125,11 @@ def _matches(exit: ExitEvent, run: Run, event: Event) -> bool:
 
 def resume(turn: Turn, signal: Signal | None, mode: Mode) -> list[tuple[Run, int]]:
     """The runs whose ``wait_until`` ends now, and where they go on."""
-    ready = []
-    for run in turn.state.runs.values():
+    ready: list[tuple[Run, int]] = []
+    resuming = turn.plan.resuming
+    for run in turn.state.runs.values() if resuming else ():
+        if run.journey not in resuming:
+            continue
         journey = turn.journey(run)
         step = journey.step(run.step) if journey is not None and not run.held_out else None
         if not isinstance(step, WaitUntil):
@@ -146,7 +149,7 @@ def resume(turn: Turn, signal: Signal | None, mode: Mode) -> list[tuple[Run, int
 
 def _keep_trigger(turn: Turn, run: Run, event: Event) -> None:
     run.trigger = b""
-    if room_for_event(turn.state, data := pack(event)) and bounds.room(turn, len(data)):
+    if room_for_event(turn.state, data := turn.packed(event)) and bounds.room(turn, len(data)):
         run.trigger = data
     else:
         turn.fact("cut", what="trigger", limit=MAX_RUN_BYTES)
@@ -200,7 +203,10 @@ def fire(turn: Turn, run: Run) -> list[tuple[Run, int]]:
 
 def watch(turn: Turn) -> None:
     """Set the timers of the conditions that runs are watching."""
-    for run in turn.state.runs.values():
+    watching = turn.plan.watching
+    for run in turn.state.runs.values() if watching else ():
+        if run.journey not in watching:
+            continue
         journey = turn.journey(run)
         if journey is not None and not journey.timed:
             continue
