@@ -89,6 +89,26 @@ class DeadLetter(msgspec.Struct, array_like=True, kw_only=True):
     replayed_at: int = 0
 
 
+class RequestRow(msgspec.Struct, array_like=True, kw_only=True, frozen=True):
+    """An HTTP request that a run waits for, until it is answered or dropped.  Fields are only ever appended.
+
+    ``request_id`` is the ``webhook-id`` of every try, ``key`` the person whose run it is.  ``timeout_ms`` is that of
+    one try; no try begins at or after ``give_up_at`` (ms).
+    """
+
+    request_id: str
+    key: str
+    run_id: str
+    journey: str
+    step_id: str
+    url: str
+    method: str
+    body: bytes
+    timeout_ms: int
+    give_up_at: int
+    created_at: int
+
+
 class PlanRow(msgspec.Struct, array_like=True):
     """A published plan: canonical JSON (``heliograph.decide.plan``)."""
 
@@ -107,7 +127,8 @@ class Commit(msgspec.Struct):
     ``states``: key -> blob, or None to forget the key.
     ``wakeups``: key -> (old deadline or None, new deadline or None); the old one is removed, the new one set.
     ``members``: (name, key) -> since, or None for leaving.  ``messages``: the row as it is now; ``created_at`` and
-    ``key`` of a message never change.  ``journal``: (key, row), appended.  ``emails``: (address, key) -> held or not.
+    ``key`` of a message never change.  ``requests``: the row, or None when it is over.  ``journal``: (key, row),
+    appended.  ``emails``: (address, key) -> held or not.
     """
 
     log: list[tuple[int, Record]] = []
@@ -121,6 +142,7 @@ class Commit(msgspec.Struct):
     dead_letters: dict[str, DeadLetter] = {}
     plan: PlanRow | None = None
     meta: dict[str, bytes] = {}
+    requests: dict[str, RequestRow | None] = {}
 
     @property
     def empty(self) -> bool:
@@ -197,6 +219,15 @@ class Store(Protocol):
 
     def unfinished_messages(self) -> Iterator[MessageRow]:
         """Rows whose status is queued, deferred or sending: what a restart has to pick up."""
+        ...
+
+    # -- requests --
+    def request(self, request_id: str) -> RequestRow | None:
+        """The row while it waits for its answer."""
+        ...
+
+    def requests(self, after: str = "") -> Iterator[RequestRow]:
+        """All that wait for an answer, by id, beginning behind ``after``."""
         ...
 
     # -- consent and suppression --
@@ -456,8 +487,48 @@ class Transport(Protocol):
         ...
 
 
+class HttpRequest(msgspec.Struct, frozen=True):
+    """One try.  ``body`` is sent as it is, byte by byte; ``timeout_s`` is for all of it, from the look-up of the name
+    to the last byte of the answer."""
+
+    method: str
+    url: str
+    headers: dict[str, str]
+    body: bytes
+    timeout_s: float
+
+
+class HttpReply(msgspec.Struct, frozen=True):
+    """What a server said.  ``headers``: names in lower case, the last of each; ``body`` as it came."""
+
+    status: int
+    headers: dict[str, str]
+    body: bytes
+
+
+class HttpFailed(Exception):
+    """There is no reply, and why.  ``final``: trying the same again cannot help."""
+
+    def __init__(self, reason: str, *, final: bool = False) -> None:
+        super().__init__(reason)
+        self.reason = reason
+        self.final = final
+
+
+class HttpCaller(Protocol):
+    """Makes HTTP requests to the world.  Redirects are handed back, not followed; certificates are verified; proxies
+    and logins that the environment names are ignored; no cookies are kept."""
+
+    async def call(self, request: HttpRequest, max_body: int) -> HttpReply:
+        """One request; :class:`HttpFailed` without a reply in time, or with a body above ``max_body`` bytes."""
+        ...
+
+    async def close(self) -> None: ...
+
+
 __all__ = [
-    "UNFINISHED", "Arrival", "Busy", "Clock", "Commit", "Courier", "DeadLetter", "Engine", "JournalRow", "LiveFeed",
-    "MessageRow", "Parcel", "PlanRefused", "PlanRow", "PublishReport", "Result", "SchemaCheck", "Store", "StoreFailed",
-    "StoreFull", "StoreLocked", "StoreTooNew", "Transport", "Verdict",
+    "UNFINISHED", "Arrival", "Busy", "Clock", "Commit", "Courier", "DeadLetter", "Engine", "HttpCaller", "HttpFailed",
+    "HttpReply", "HttpRequest", "JournalRow", "LiveFeed", "MessageRow", "Parcel", "PlanRefused", "PlanRow",
+    "PublishReport", "RequestRow", "Result", "SchemaCheck", "Store", "StoreFailed", "StoreFull", "StoreLocked",
+    "StoreTooNew", "Transport", "Verdict",
 ]  # fmt: skip

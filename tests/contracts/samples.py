@@ -4,7 +4,7 @@ from typing import Any
 
 from heliograph.events.event import Event
 from heliograph.events.record import EventBody, LedgerRow, Record, Wake
-from heliograph.ports import Commit, DeadLetter, JournalRow, MessageRow
+from heliograph.ports import Commit, DeadLetter, JournalRow, MessageRow, RequestRow
 
 
 def event(event_id: str, at: int, **properties: Any) -> Event:
@@ -26,6 +26,18 @@ def message(message_id: str, created_at: int, key: str = "u:1", status: str = "q
         template="cart", template_version="t1", topic="offers", transactional=False, address="a@example.com",
         status=status, reason="", created_at=created_at, **fields,
     )  # fmt: skip
+
+
+def request(request_id: str, **fields: Any) -> RequestRow:
+    values = {
+        "key": "u:1", "run_id": "run", "journey": "crm", "step_id": "webhook-1", "url": "https://crm.test/hook",
+        "method": "POST", "body": b'{"id":"1"}', "timeout_ms": 5_000, "give_up_at": 9, "created_at": 1, **fields,
+    }  # fmt: skip
+    return RequestRow(request_id=request_id, **values)
+
+
+def requests(*rows: RequestRow) -> Commit:
+    return Commit(requests={row.request_id: row for row in rows})
 
 
 def suppression(address: str, topic: str = "!manual", given: bool = False, at: int = 1) -> LedgerRow:

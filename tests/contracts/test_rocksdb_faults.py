@@ -11,11 +11,12 @@ from pathlib import Path
 
 import pytest
 
-from heliograph.adapters.rocksdb import RocksStore
+from heliograph.adapters.rocksdb import RocksStore, spell
+from heliograph.adapters.rocksdb import options as rocksdb_options
 from heliograph.adapters.rocksdb import store as rocksdb_store
 from heliograph.adapters.rocksdb.database import Batch, Database
 from heliograph.ports import Commit, StoreFailed, StoreFull, StoreLocked, StoreTooNew
-from tests.contracts.samples import arrival, fact, message, wake
+from tests.contracts.samples import arrival, fact, message, request, requests, wake
 
 
 def _numbered(n: int, size: int = 10) -> Commit:
@@ -107,6 +108,26 @@ def test_a_folder_with_families_of_a_newer_version_is_refused(tmp_path: Path, mo
         RocksStore(tmp_path).close()
     with pytest.raises(StoreTooNew, match="newer version"):
         RocksStore(tmp_path)
+
+
+def test_a_folder_from_before_a_family_was_there_opens_with_all_it_has(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as older:
+        before = {name: size for name, size in rocksdb_options.WRITE_BUFFERS.items() if name != "requests"}
+        older.setattr(rocksdb_options, "WRITE_BUFFERS", before)
+        old = Database(tmp_path / "data")
+        batch = Batch()
+        batch.put(old.family("state"), spell.state("u:1"), b"blob")
+        old.write(batch)
+        old.close()
+    store = RocksStore(tmp_path / "data")
+    assert (store.states(["u:1"]), list(store.requests())) == ([b"blob"], [])
+    store.commit(requests(request("r1")))
+    store.close()
+    again = RocksStore(tmp_path / "data")
+    assert list(again.requests()) == [request("r1")]
+    again.close()
 
 
 def test_a_folder_that_cannot_be_made_is_named(tmp_path: Path) -> None:

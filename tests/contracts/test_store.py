@@ -9,7 +9,19 @@ from heliograph.events.event import Event
 from heliograph.events.record import EventBody, LedgerRow, Link, Record
 from heliograph.ports import Commit, PlanRow, Store, StoreFull
 from tests.contracts.conftest import Opened
-from tests.contracts.samples import arrival, dead_letter, event, fact, ledger, message, messages, suppression, wake
+from tests.contracts.samples import (
+    arrival,
+    dead_letter,
+    event,
+    fact,
+    ledger,
+    message,
+    messages,
+    request,
+    requests,
+    suppression,
+    wake,
+)
 
 HUGE = "€" * 400_000
 ODD = ["", "\x00", "a\x00b", "a", "a\x00", "a\x01", "ä", "日本", "\U0001f600", "￿", "a b/c:d"]
@@ -220,6 +232,32 @@ def _ids(store: Store, *, key: str | None = None, status: str | None = None) -> 
     rows, cursor = store.messages(key=key, status=status)
     assert cursor is None
     return [row.message_id for row in rows]
+
+
+class TestRequests:
+    def test_a_request_waits_until_it_is_over_also_across_a_restart(self, opened: Opened) -> None:
+        rows = [request("r1"), request("r2", body=b"", url="https://x/\x00?q=1", give_up_at=-1)]
+        opened.store.commit(requests(*rows))
+        assert list(opened.again().requests()) == rows
+        opened.store.commit(Commit(requests={"r1": None, "never": None}))
+        again = opened.again()
+        assert list(again.requests()) == [rows[1]]
+        assert (again.request("r1"), again.request("r2"), again.request("never")) == (None, rows[1], None)
+
+    def test_they_are_listed_by_id_from_behind_any_place(self, store: Store) -> None:
+        names = [name for name in ODD if name]
+        store.commit(requests(*map(request, names)))
+        for place in ["", *names, "b", "never"]:
+            found = [row.request_id for row in store.requests(place)]
+            assert found == sorted((name for name in names if name > place), key=str.encode)
+
+    def test_a_listing_shows_one_instant(self, store: Store) -> None:
+        store.commit(requests(*(request(f"r{n:03}") for n in range(100))))
+        listing = store.requests()
+        next(listing)
+        store.commit(Commit(requests={f"r{n:03}": None for n in range(100)}))
+        assert len(list(listing)) == 99
+        assert list(store.requests()) == []
 
 
 class TestLedger:

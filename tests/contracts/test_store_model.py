@@ -14,7 +14,7 @@ from heliograph.adapters.memory import MemoryStore
 from heliograph.adapters.rocksdb import RocksStore
 from heliograph.events.record import EventBody, LedgerRow, Link, Record
 from heliograph.ports import Commit, PlanRow, Store
-from tests.contracts.samples import dead_letter, event, fact, message, suppression
+from tests.contracts.samples import dead_letter, event, fact, message, request, suppression
 
 KEYS = st.sampled_from(["u:1", "u:2", "u:\x00", "u:1\x00", "u:日本", "a:x", "e:y", ""])
 NAMES = st.sampled_from(["buyers", "buyers\x00", "", "ü"])
@@ -91,6 +91,10 @@ class Twins(RuleBasedStateMachine):
     def refuse_and_publish(self, id: str, at: int, version: int) -> None:
         self.commit(Commit(dead_letters={id: dead_letter(id, at)}, plan=PlanRow(version, b"{}", at)))
 
+    @rule(changes=st.dictionaries(IDS, st.booleans(), max_size=3), at=TIMES)
+    def ask_for_and_answer(self, changes: dict[str, bool], at: int) -> None:
+        self.commit(Commit(requests={id: request(id, give_up_at=at) if on else None for id, on in changes.items()}))
+
     @rule(log_before=BEFORE, history_before=BEFORE, dead_letters_before=BEFORE)
     def expire(self, **before: int) -> None:
         assert self.twin.expire(**before) == self.rocks.expire(**before)
@@ -125,6 +129,7 @@ def _answers(store: Store, key: str, name: str, status: str, at: int, other: int
         "members": (store.member_count(name), _pages(lambda cursor: store.members(name, limit, cursor))),
         "journal": (store.journal(key), store.journal(key, limit, at)),
         "dead_letters": (_pages(lambda cursor: store.dead_letters(limit, cursor)), store.dead_letter("e1")),
+        "requests": (list(store.requests()), list(store.requests("e1")), store.request("e2")),
         "plans": (store.plan(), store.plan(2), store.plans(), store.meta(name)),
     }
 

@@ -19,8 +19,8 @@ from heliograph.deliver.lifecycle import CANCELLABLE
 from heliograph.events.event import Event
 from heliograph.events.identity import email_of, profile_id
 from heliograph.events.ids import make_id
-from heliograph.events.record import HISTORICAL, Body, EventBody, LedgerChange, LedgerRow, Outcome, Record
-from heliograph.ports import Clock, Commit, DeadLetter, JournalRow, MessageRow
+from heliograph.events.record import HISTORICAL, Answer, Body, EventBody, LedgerChange, LedgerRow, Outcome, Record
+from heliograph.ports import Clock, Commit, DeadLetter, JournalRow, MessageRow, RequestRow
 from heliograph.runtime.desk import Desk
 
 MAX_CASCADE = 10_000
@@ -34,15 +34,18 @@ class UndecidedError(Exception):
 class Chunk:
     """Build it by :meth:`append` and the other verbs, then :meth:`finish`.
 
-    Beside the commit it collects what to do once that is on disk: ``offers`` (messages to mail), ``earliest`` (the
-    earliest deadline set) and ``news`` (for the live feed, when ``watched``).
+    Beside the commit it collects what to do once that is on disk: ``offers`` (messages to mail), ``calls`` (webhooks to
+    make), ``called`` (ids of those that are over), ``earliest`` (the earliest deadline set) and ``news`` (for the live
+    feed, when ``watched``).
     """
 
     def __init__(self, desk: Desk, clock: Clock) -> None:
         self.desk = desk
         self.commit = Commit(log=[], states={}, wakeups={}, messages={}, ledger={}, members={}, journal=[], emails={},
-                             dead_letters={}, meta={})  # fmt: skip
+                             dead_letters={}, meta={}, requests={})  # fmt: skip
         self.offers: list[MessageRow] = []
+        self.calls: dict[str, RequestRow] = {}
+        self.called: list[str] = []
         self.news: list[dict[str, Any]] = []
         self.duplicate = False
         self.watched = False
@@ -101,6 +104,8 @@ class Chunk:
             self._deadlines[key] = decide.deadline(state)
         state, effects = decide.step(state, record, desk.plan)
         desk.states.open[key] = state
+        if type(record.body) is Answer:
+            self._end_request(record.body.request_id)
         for effect in effects:
             _APPLY[type(effect)](self, record, effect)
 
@@ -184,6 +189,39 @@ class Chunk:
 
     def _duplicate(self, _record: Record, _effect: fx.Duplicate) -> None:
         self.duplicate = True
+
+    # -- requests --
+
+    def _request(self, record: Record, effect: fx.CallWebhook) -> None:
+        if self.desk.request(effect.request_id) is not None:
+            return  # the same decision asks once
+        row = RequestRow(
+            request_id=effect.request_id,
+            key=record.key,
+            run_id=effect.run_id,
+            journey=effect.journey,
+            step_id=effect.step_id,
+            url=effect.url,
+            method=effect.method,
+            body=effect.body,
+            timeout_ms=effect.timeout_ms,
+            give_up_at=effect.give_up_at,
+            created_at=self.desk.last_at,
+        )
+        self.desk.write_request(row.request_id, row)
+        self.commit.requests[row.request_id] = self.calls[row.request_id] = row
+
+    def _drop_request(self, _record: Record, effect: fx.DropWebhook) -> None:
+        self._end_request(effect.request_id)
+
+    def _end_request(self, request_id: str) -> None:
+        """Nobody waits for it any more."""
+        if self.desk.request(request_id) is None:
+            return
+        self.desk.write_request(request_id, None)
+        self.commit.requests[request_id] = None
+        self.calls.pop(request_id, None)
+        self.called.append(request_id)
 
     # -- ledger --
 
@@ -298,6 +336,8 @@ def overrides(new: LedgerRow, old: LedgerRow, *, imported: bool = False) -> bool
 _APPLY: dict[type, Callable[[Chunk, Record, Any], None]] = {
     fx.DecideMessage: Chunk._message,
     fx.CancelMessage: Chunk._cancel,
+    fx.CallWebhook: Chunk._request,
+    fx.DropWebhook: Chunk._drop_request,
     fx.Hop: Chunk._hop,
     fx.SetMembership: Chunk._member,
     fx.ChangeLedger: Chunk._consent,

@@ -5,13 +5,13 @@ forgets all of it and reads the store again, because nothing of that commit has 
 """
 
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 
 from heliograph import decide
 from heliograph.events.record import LedgerRow
-from heliograph.ports import MessageRow, SchemaCheck, Store
+from heliograph.ports import MessageRow, RequestRow, SchemaCheck, Store
 from heliograph.runtime.recent import Recent
 from heliograph.runtime.tally import Tally
 
@@ -19,6 +19,8 @@ STATES = 20_000
 """Decoded states kept: a busy person's is some kilobytes in memory, so about 100 MB at most."""
 MESSAGES = 20_000
 ADDRESSES = 20_000
+REQUESTS = 2_000
+"""Webhooks that were asked for or answered lately."""
 
 CompileSchema = Callable[[dict[str, Any]], SchemaCheck]
 
@@ -42,6 +44,8 @@ class Desk:
         self.compile_schema = compile_schema
         self.states: Recent[str, decide.State] = Recent(STATES)
         self.messages: Recent[str, MessageRow] = Recent(MESSAGES)
+        self._requests: Recent[str, RequestRow | Literal[False]] = Recent(REQUESTS)
+        """False: it is over."""
         self._words: Recent[str, dict[str, LedgerRow]] = Recent(ADDRESSES)
         self._holders: Recent[str, frozenset[str]] = Recent(ADDRESSES)
         self.published: Published
@@ -53,7 +57,7 @@ class Desk:
 
     @property
     def _recents(self) -> tuple[Recent[Any, Any], ...]:
-        return (self.states, self.messages, self._words, self._holders)
+        return (self.states, self.messages, self._requests, self._words, self._holders)
 
     def seal(self) -> None:
         for recent in self._recents:
@@ -119,6 +123,21 @@ class Desk:
         found = {row.message_id: row for key in keys for row in self.store.messages(key=key, limit=limit)[0]}
         found.update((row.message_id, row) for row in self.messages.unsettled() if row.key in keys)
         return [self.messages.get(message_id) or row for message_id, row in found.items()]
+
+    # -- requests --
+
+    def request(self, request_id: str) -> RequestRow | None:
+        """The row while it waits for its answer."""
+        row = self._requests.get(request_id)
+        return self.store.request(request_id) if row is None else row or None
+
+    def write_request(self, request_id: str, row: RequestRow | None) -> None:
+        """The row, or None when it is over."""
+        self._requests.write(request_id, row or False)
+
+    def awaits(self, request_id: str) -> bool:
+        """The request has no answer, and all of that is on disk."""
+        return self._requests.settled(request_id) and self.request(request_id) is not None
 
     # -- ledger --
 

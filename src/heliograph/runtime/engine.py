@@ -18,6 +18,7 @@ from heliograph.ports import (
     Busy,
     Clock,
     DeadLetter,
+    HttpCaller,
     MessageRow,
     PlanRefused,
     PublishReport,
@@ -47,6 +48,7 @@ from heliograph.runtime.sweeper import META as SWEEP
 from heliograph.runtime.sweeper import Progress, Sweeper
 from heliograph.runtime.waiting import Waiting
 from heliograph.runtime.wakeups import Wakeups
+from heliograph.runtime.webhooks import Nobody, Webhooks
 from heliograph.runtime.work import ChangeLists, ChangeWords, Feedback, Replay, SwitchPlan, collects, joined
 
 MAX_FORWARDS = 8
@@ -59,7 +61,8 @@ log = structlog.get_logger("heliograph.engine")
 
 
 class EmbeddedEngine:
-    """One process, one store.  ``mail_settings``: what mailer processes get in ``Setup``.
+    """One process, one store.  ``mail_settings``: what mailer processes get in ``Setup``; ``caller``: who makes the
+    requests of webhooks (without one they fail), ``webhook_keys``: what signs them.
 
     Life: :meth:`start` (with the document to publish when the store has no plan) .. :meth:`stop`.  ``failed`` resolves
     with the error when something happened that only a new process can mend.
@@ -76,6 +79,8 @@ class EmbeddedEngine:
         meter: Meter | None = None,
         waiting: Waiting | None = None,
         full_pause_s: float = 0.5,
+        caller: HttpCaller | None = None,
+        webhook_keys: Sequence[bytes] = (),
     ) -> None:
         self.store = store
         self.clock: Clock = clock or SystemClock()
@@ -108,6 +113,15 @@ class EmbeddedEngine:
             templates=self._templates,
             settings=mail_settings or NO_MAIL,
         )
+        self.webhooks = Webhooks(
+            store,
+            self.clock,
+            self.meter,
+            put=put,
+            waits=self._desk.awaits,
+            caller=caller or Nobody(),
+            keys=webhook_keys,
+        )
         self._sweeper = Sweeper(
             store, self.meter, put, live=lambda: self._processor.waiting.records, now=self.clock.now
         )
@@ -132,6 +146,7 @@ class EmbeddedEngine:
         loops = {
             "wakeups": self.wakeups.run(),
             "dispatcher": self.dispatcher.run(),
+            "webhooks": self.webhooks.run(),
             "sweeper": self._sweeper.run(),
             "retention": keep_expiring(self.store, self.clock, self._processor),
             "forgetter": self.forgetter.run(),
@@ -153,7 +168,7 @@ class EmbeddedEngine:
         if self._stopped:
             return
         self._accepting, self._stopped = False, True
-        await self.dispatcher.drain(patience_s)
+        await asyncio.gather(self.dispatcher.drain(patience_s), self.webhooks.drain(patience_s))
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
@@ -172,6 +187,8 @@ class EmbeddedEngine:
     def _settled(self, chunk: Chunk) -> None:
         if chunk.offers:
             self.dispatcher.offer(chunk.offers)
+        if chunk.calls or chunk.called:
+            self.webhooks.settled(chunk.calls.values(), chunk.called)
         self.wakeups.notice(chunk.earliest)
         if chunk.news:
             self._live.publish(chunk.news)
@@ -305,6 +322,8 @@ class EmbeddedEngine:
         self.meter.watch("queue_bytes", lambda: waiting.size)
         self.meter.watch("messages_waiting", lambda: len(outbox))
         self.meter.watch("messages_claimed", lambda: outbox.claimed)
+        self.meter.watch("webhooks_waiting", lambda: len(self.webhooks.calls))
+        self.meter.watch("webhooks_under_way", lambda: self.webhooks.calls.under_way)
         self.meter.watch("mailers", lambda: len(self.dispatcher.mailers))
         self.meter.watch("disk_full", lambda: int(self._processor.full))
         self.meter.watch("plan_version", lambda: self._desk.plan.version if self._desk.planned else 0)

@@ -59,6 +59,10 @@ class Recent(Generic[K, V]):
         self._sealed.clear()
         self.open = {}
 
+    def settled(self, key: K) -> bool:
+        """Nothing was written here that is not on disk."""
+        return key not in self.open and key not in self._sealed
+
     def unsettled(self) -> list[V]:
         """Values that the store does not show yet, the latest word of each key."""
         return list({**self._sealed, **self.open}.values())

@@ -16,7 +16,7 @@ from heliograph.adapters.cursor import decode_cursor, encode_cursor
 from heliograph.events.event import Event
 from heliograph.events.ids import bucket
 from heliograph.events.record import EventBody, LedgerRow, Record, decode_record, encode_record
-from heliograph.ports import UNFINISHED, Commit, DeadLetter, JournalRow, MessageRow, PlanRow, StoreFull
+from heliograph.ports import UNFINISHED, Commit, DeadLetter, JournalRow, MessageRow, PlanRow, RequestRow, StoreFull
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -77,6 +77,7 @@ class MemoryStore:
         self._dead_letters: dict[str, bytes] = {}
         self._plans: dict[int, PlanRow] = {}
         self._meta: dict[str, bytes] = {}
+        self._requests: dict[str, RequestRow] = {}
 
     @_atomic
     def commit(self, commit: Commit, *, sync: bool = True) -> None:
@@ -108,6 +109,8 @@ class MemoryStore:
         self._ledger.update(commit.ledger)
         self._dead_letters.update(dead_letters)
         self._meta.update(commit.meta)
+        for id, row in commit.requests.items():
+            self._set_request(id, row)
 
     def _checked_log(self, commit: Commit) -> list[tuple[int, Record, bytes]]:
         last, rows = self.last_position(), []
@@ -143,6 +146,12 @@ class MemoryStore:
             members.pop(key, None)
         else:
             members[key] = since
+
+    def _set_request(self, id: str, row: RequestRow | None) -> None:
+        if row is None:
+            self._requests.pop(id, None)
+        else:
+            self._requests[id] = row
 
     # -- states --
     @_atomic
@@ -213,6 +222,15 @@ class MemoryStore:
     @_atomic
     def unfinished_messages(self) -> Iterator[MessageRow]:
         return iter([row for row in map(_message, self._messages.values()) if row.status in UNFINISHED])
+
+    # -- requests --
+    @_atomic
+    def request(self, request_id: str) -> RequestRow | None:
+        return self._requests.get(request_id)
+
+    @_atomic
+    def requests(self, after: str = "") -> Iterator[RequestRow]:
+        return iter([row for id, row in sorted(self._requests.items()) if id > after])
 
     # -- consent and suppression --
     @_atomic

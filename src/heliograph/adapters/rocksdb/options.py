@@ -25,6 +25,7 @@ WRITE_BUFFERS = {
     "emails": 4 * MB,
     "dead_letters": 4 * MB,
     "meta": 4 * MB,
+    "requests": 4 * MB,
 }
 """Column families, and how much of each is gathered in memory before it is written out."""
 

@@ -15,7 +15,7 @@ from msgspec.structs import replace
 
 from heliograph.events.event import Event
 from heliograph.events.record import EventBody, LedgerRow, Record, decode_record, encode_record
-from heliograph.ports import DeadLetter, JournalRow, MessageRow, PlanRow
+from heliograph.ports import DeadLetter, JournalRow, MessageRow, PlanRow, RequestRow
 
 INLINE = b"\x00"
 POINTER = b"\x01"
@@ -30,6 +30,7 @@ journal_row = msgspec.msgpack.Decoder(JournalRow).decode
 ledger_row = msgspec.msgpack.Decoder(LedgerRow).decode
 dead_letter = msgspec.msgpack.Decoder(DeadLetter).decode
 plan = msgspec.msgpack.Decoder(PlanRow).decode
+request = msgspec.msgpack.Decoder(RequestRow).decode
 
 
 def log_inline(record: Record) -> bytes:

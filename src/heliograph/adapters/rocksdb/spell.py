@@ -29,6 +29,7 @@ meta            NAMED, name                                                    t
                 OWN, name                                                      format, running numbers, sweep places
                 PLANS, version u32                                             plan
                 PLAN_TIMES, version u32                                        published_at i64
+requests        request_id                                                     request, until it is answered
 ==============  =============================================================  =========================================
 """
 

@@ -21,7 +21,7 @@ from heliograph.adapters.rocksdb.spell import Tag
 from heliograph.adapters.rocksdb.writer import JOURNAL_ROWS, Tally, Writer
 from heliograph.events.event import Event
 from heliograph.events.record import LedgerRow, Record
-from heliograph.ports import UNFINISHED, Commit, DeadLetter, JournalRow, MessageRow, PlanRow, StoreTooNew
+from heliograph.ports import UNFINISHED, Commit, DeadLetter, JournalRow, MessageRow, PlanRow, RequestRow, StoreTooNew
 
 T = TypeVar("T")
 
@@ -186,6 +186,15 @@ class RocksStore:
         view = self._db.family("messages").view()
         indexes = (Tag.BY_STATUS + spell.text(status) for status in sorted(UNFINISHED))
         return (rows.message(row) for index in indexes for row in _named_by(index, view))
+
+    # -- requests --
+    def request(self, request_id: str) -> RequestRow | None:
+        found = self._db.family("requests").get(spell.SPACE + request_id.encode())
+        return None if found is None else rows.request(found)
+
+    def requests(self, after: str = "") -> Iterator[RequestRow]:
+        stored = self._db.family("requests").scan(spell.SPACE + after.encode() + b"\x00" * bool(after), spell.SPACE_END)
+        return (rows.request(row) for _, row in stored)
 
     # -- consent and suppression --
     def ledger(self, address: str) -> list[LedgerRow]:

@@ -15,7 +15,7 @@ from heliograph.adapters.rocksdb import rows, spell
 from heliograph.adapters.rocksdb.database import Batch, Database, Family
 from heliograph.adapters.rocksdb.spell import Tag
 from heliograph.events.record import EventBody, LedgerRow, Record
-from heliograph.ports import Commit, DeadLetter, JournalRow, MessageRow, PlanRow
+from heliograph.ports import Commit, DeadLetter, JournalRow, MessageRow, PlanRow, RequestRow
 
 JOURNAL_ROWS = Tag.OWN + b"journal_rows"
 """Meta row: how many journal rows were ever written; the next one's running number."""
@@ -61,6 +61,7 @@ class Writer:
             self.batch.put(meta, Tag.NAMED + name.encode(), value)
         if commit.plan is not None:
             self._plan(meta, commit.plan)
+        self._requests(commit.requests)
 
     # -- log and history --
     def _log(self, log: list[tuple[int, Record]]) -> None:
@@ -181,6 +182,14 @@ class Writer:
         before = set() if old is None else {letter_index(rows.dead_letter(old))}
         self.batch.put(family, place, rows.encode(letter))
         self._move(family, before, {letter_index(letter)})
+
+    def _requests(self, changes: dict[str, RequestRow | None]) -> None:
+        family = self._db.family("requests")
+        for id, row in changes.items():
+            if row is None:
+                self.batch.delete(family, spell.SPACE + id.encode())
+            else:
+                self.batch.put(family, spell.SPACE + id.encode(), rows.encode(row))
 
     def _plan(self, meta: Family, plan: PlanRow) -> None:
         version = spell.u32(plan.version)
