@@ -17,6 +17,7 @@ class Person(msgspec.Struct):
     members: dict[str, int] = {}
     timezone: str = "UTC"
     topics: frozenset[str] = frozenset()
+    origin: str = "u:1"
 
     def consent(self, topic: str) -> bool:
         return topic in self.topics

@@ -28,15 +28,15 @@ CONTRACT: list[dict[str, Any]] = [
     {"did": {"event": VIEWED, "same": "properties.product_id", "at_least": 3, "within": "P1D"}},
     {"not": {"did": {"event": "Order Completed", "within": "PT10M"}}},
     {"in_segment": "buyers"},
+    {"near": {"lat": 51.45, "lon": -2.59, "radius_m": 500, "within": "PT1H"}},
     {"in_topic": "offers"},
+    {"engaged": {"kind": "clicked", "within": "P90D"}},
+    {"bucket": {"salt": "rollout", "below": "10%"}},
     {"everyone": True},
 ]
 CONTRACT_LATER: list[dict[str, Any]] = [
     {"did_sum": {"event": "Order Completed", "property": "properties.total", "gte": 100, "within": "P30D"}},
     {"sequence": {"events": [{"event": VIEWED}, {"event": "Product Added"}], "within": "PT1H"}},
-    {"near": {"lat": 51.45, "lon": -2.59, "radius_m": 500, "within": "PT1H"}},
-    {"engaged": {"kind": "clicked", "within": "P90D"}},
-    {"bucket": {"salt": "rollout", "below": "10%"}},
 ]
 
 

@@ -27,6 +27,9 @@ did: {event: Page Viewed, where: {properties.name: Home, context.page.path: {sta
 did: {event: Identified, where: {traits.plan: pro}}
 did: {event: Email Opened, exactly: 0, within: P30D}
 did: {event: Segment Entered, between: [1, 3]}
+near: {lat: 51.45, lon: -2.59, radius_m: 500, within: PT1H}
+engaged: {kind: clicked, within: P90D}
+bucket: {salt: rollout, below: 10%}
 """
 LATER_CONDITIONS = """\
 did_sum: {event: Order Completed, property: properties.total, gte: 100, within: P30D}
@@ -35,10 +38,6 @@ did_min: {event: Order Completed, property: properties.total, gte: 100}
 did_max: {event: Order Completed, property: properties.total, gte: 100}
 did_distinct: {event: Order Completed, property: properties.total, gte: 100}
 sequence: {events: [{event: Product Viewed}, {event: Product Added}], within: PT1H}
-near: {lat: 51.45, lon: -2.59, radius_m: 500, within: PT1H}
-near: {geofence: harbour}
-engaged: {kind: clicked, within: P90D}
-bucket: {salt: rollout, below: 10%}
 """
 JOURNEY = """\
 name: cart-recovery

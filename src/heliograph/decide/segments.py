@@ -49,7 +49,7 @@ class Segments:
     ``by_leaf``: leaf id -> the segments that ask it, in that order.  ``dependents``: segment or list -> the segments
     whose conditions name it.  ``leaves``: every leaf, also those that differ only in their window (for
     :class:`~heliograph.decide.conditions.LeafIndex`, over the leaves of journeys too).  ``true_when_empty``: the
-    names that hold for somebody of whom nothing is known.
+    names that hold for somebody of whom nothing is known, or may hold because a lot decides.
     """
 
     def __init__(self, segments: Iterable[Segment], context: Context) -> None:
@@ -75,10 +75,13 @@ class Segments:
 
     def _true_when_empty(self, context: Context) -> frozenset[str]:
         nobody = EmptyPerson(context.topics, context.timezone)
+        drawn: set[str] = set()
         for segment in self.by_name.values():
             if segment.condition.truth(nobody, 0):
                 nobody.members[segment.name] = 0
-        return frozenset(nobody.members)
+            if any(leaf.by_lot or leaf.segments & drawn for leaf in segment.condition.leaves):
+                drawn.add(segment.name)
+        return frozenset(nobody.members) | drawn
 
 
 def compile_segments(documents: Mapping[str, Any], context: Context, path: JsonPath = ("segments",)) -> Segments:

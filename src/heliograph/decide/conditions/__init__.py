@@ -9,6 +9,7 @@ next one at which time alone may change it, so that the runtime sets a timer ins
 
 from heliograph.decide.conditions.did import Count, Did, Lasting, lasting
 from heliograph.decide.conditions.filters import EventFilter, parse_event_filter, read_event_filter, read_path
+from heliograph.decide.conditions.folding import Source, fold, mark_of, source_of
 from heliograph.decide.conditions.grammar import parse_condition
 from heliograph.decide.conditions.groups import Group
 from heliograph.decide.conditions.index import FilterIndex, LeafIndex
@@ -27,7 +28,7 @@ from heliograph.decide.conditions.paths import Path, event_reader, parse_event_p
 
 __all__ = [
     "Condition", "Count", "Did", "EventFilter", "Explanation", "FilterIndex", "Group", "Lasting", "Leaf", "LeafIndex",
-    "Path", "View", "content_id", "culprit_leaf", "event_reader", "failing_leaf", "first_failing", "lasting",
-    "parse_condition", "parse_event_filter", "parse_event_path", "parse_path", "read_event_filter", "read_path",
-    "turns_at",
+    "Path", "Source", "View", "content_id", "culprit_leaf", "event_reader", "failing_leaf", "first_failing", "fold",
+    "lasting", "mark_of", "parse_condition", "parse_event_filter", "parse_event_path", "parse_path",
+    "read_event_filter", "read_path", "source_of", "turns_at",
 ]  # fmt: skip

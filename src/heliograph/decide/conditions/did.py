@@ -81,6 +81,10 @@ class Did(Leaf, frozen=True, kw_only=True):
     within: int | None
     tally: Tally
 
+    @property
+    def filters(self) -> tuple[EventFilter, ...]:
+        return (self.filter,)
+
     def observe(self, old: Any, event: Event, event_hash: int) -> Any:
         return self.add(old, event, event_hash) if self.filter.matches(event) else old
 

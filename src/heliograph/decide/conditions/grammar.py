@@ -6,9 +6,12 @@ from typing import Any, Final, TypeAlias
 from heliograph.decide.conditions.did import Count, make_did
 from heliograph.decide.conditions.filters import read_checks, read_event_filter, read_path
 from heliograph.decide.conditions.groups import make_group
+from heliograph.decide.conditions.lately import read_engaged
+from heliograph.decide.conditions.lot import read_bucket
 from heliograph.decide.conditions.membership import EVERYONE, make_in_segment, make_in_topic
 from heliograph.decide.conditions.model import Condition
 from heliograph.decide.conditions.paths import parse_event_path, parse_path
+from heliograph.decide.conditions.places import read_near
 from heliograph.decide.conditions.traits import make_trait
 from heliograph.decide.conditions.windows import MAX_COUNT, MAX_COUNT_SAME
 from heliograph.decide.parsing import Context, JsonPath, kind_of
@@ -162,6 +165,10 @@ def _read_everyone(node: Any, path: JsonPath, context: Context, depth: int) -> C
     return None
 
 
+def _leaf(read: Callable[[Any, JsonPath, Context], Condition | None]) -> Reader:
+    return lambda node, path, context, depth: read(node, path, context)
+
+
 READERS: Final[dict[str, Reader]] = {
     "all": _read_group("all"),
     "any": _read_group("any"),
@@ -171,4 +178,7 @@ READERS: Final[dict[str, Reader]] = {
     "in_segment": _read_in_segment,
     "in_topic": _read_in_topic,
     "everyone": _read_everyone,
+    "near": _leaf(read_near),
+    "engaged": _leaf(read_engaged),
+    "bucket": _leaf(read_bucket),
 }

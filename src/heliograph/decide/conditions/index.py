@@ -13,11 +13,11 @@ from typing import Any, Generic, TypeVar
 
 import msgspec
 
-from heliograph.decide.conditions.did import Did
 from heliograph.decide.conditions.filters import EventFilter
 from heliograph.decide.conditions.model import Leaf, Take
 from heliograph.decide.conditions.operators import fold, index_key, index_keys
 from heliograph.decide.conditions.paths import Path, event_reader
+from heliograph.decide.conditions.places import PlaceIndex
 from heliograph.decide.conditions.traits import Trait
 from heliograph.events.event import Event
 
@@ -79,9 +79,15 @@ class LeafIndex:
         self._events = _event_tables(by_id.values())
         self._takers = _taker_tables(by_id.values())
         self._traits = _trait_tables(by_id.values())
+        self._places = PlaceIndex(by_id.values())
 
     def for_event(self, event: Event) -> Sequence[Leaf]:
         """Leaves whose state this event may change."""
+        if self._places and "location" in event.context:
+            return (*self._places.leaves(event), *self._named(event))
+        return self._named(event)
+
+    def _named(self, event: Event) -> Sequence[Leaf]:
         table = self._events.get(event.name)
         if table is None and not event.name.isascii():
             table = self._events.get(fold(event.name))
@@ -94,7 +100,8 @@ class LeafIndex:
         table = self._takers.get(event.name)
         if table is None and not event.name.isascii():
             table = self._takers.get(fold(event.name))
-        return table.find(event) if table is not None else ()
+        found = table.find(event) if table is not None else ()
+        return found + self._places.takers(event) if self._places and "location" in event.context else found
 
     def for_trait(self, name: str, old: Any, new: Any) -> Sequence[Leaf]:
         """Leaves whose truth may change when the top-level trait ``name`` goes from ``old`` to ``new``."""
@@ -140,7 +147,7 @@ def _filter_lookup(group: Sequence[tuple[int, EventFilter, T]]) -> Lookup[tuple[
 def _taker_tables(leaves: Iterable[Leaf]) -> dict[str, Lookup[tuple[str, Take]]]:
     groups = _grouped(leaves, lambda leaf: leaf.event_names)
     return {
-        name: _lookup(group, _event_equalities, lambda leaf, path: (leaf.id, leaf.taking(path)))
+        name: _lookup(group, _event_equalities(name), lambda leaf, path: (leaf.id, leaf.taking(path)))
         for name, group in groups.items()
     }
 
@@ -171,7 +178,7 @@ def _grouped(leaves: Iterable[Leaf], names: Callable[[Leaf], frozenset[str]]) ->
 
 def _event_tables(leaves: Iterable[Leaf]) -> dict[str, Table]:
     groups = _grouped(leaves, lambda leaf: leaf.event_names)
-    return {name: _table(group, _event_equalities, event_reader) for name, group in groups.items()}
+    return {name: _table(group, _event_equalities(name), event_reader) for name, group in groups.items()}
 
 
 def _trait_tables(leaves: Iterable[Leaf]) -> dict[str, Table]:
@@ -182,11 +189,13 @@ def _trait_tables(leaves: Iterable[Leaf]) -> dict[str, Table]:
 Equalities = Callable[[Leaf], list[tuple[Path, Keys]]]
 
 
-def _event_equalities(leaf: Leaf) -> list[tuple[Path, Keys]]:
-    """The paths whose value is one of a few when the leaf takes an event at all."""
-    if not isinstance(leaf, Did):
-        return []
-    return equalities_of(leaf.filter)
+def _event_equalities(name: str) -> Equalities:
+    def equalities(leaf: Leaf) -> list[tuple[Path, Keys]]:
+        """The paths whose value is one of a few when the leaf takes an event of this name at all."""
+        asked = [one for one in leaf.filters if one.event == name]
+        return equalities_of(asked[0]) if len(asked) == 1 else []
+
+    return equalities
 
 
 def equalities_of(asked: EventFilter) -> list[tuple[Path, Keys]]:

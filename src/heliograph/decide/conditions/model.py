@@ -7,13 +7,16 @@ matter: observing and merging are commutative, associative and idempotent.
 """
 
 from collections.abc import Callable, Iterator
-from typing import Any, Final, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Any, Final, Protocol, TypeAlias
 
 import msgspec
 
 from heliograph.decide.conditions.paths import Path
 from heliograph.events.event import Event
 from heliograph.events.ids import make_id
+
+if TYPE_CHECKING:
+    from heliograph.decide.conditions.filters import EventFilter
 
 ID_LENGTH: Final = 12
 """Characters (60 bits) of a leaf's id: they are keys in every person's blob; two of a million leaves collide with a
@@ -102,7 +105,8 @@ class Leaf(msgspec.Struct, frozen=True, kw_only=True):
     other; what they ask of it can differ.
 
     ``event_names``, ``trait_names`` (top level, ``*`` for every trait), ``segments`` and ``topics`` say what can turn
-    it, besides time.
+    it, besides time; ``by_location``: any event that says where it happened.  ``by_lot``: holds or not for somebody of
+    whom nothing is known, depending on their key.
     """
 
     id: str
@@ -114,6 +118,18 @@ class Leaf(msgspec.Struct, frozen=True, kw_only=True):
     segments: frozenset[str] = frozenset()
     topics: frozenset[str] = frozenset()
     timed: bool = False
+    by_lot: bool = False
+    by_location: bool = False
+
+    @property
+    def observes(self) -> bool:
+        """Whether events change it: whether it keeps a state."""
+        return bool(self.event_names) or self.by_location
+
+    @property
+    def filters(self) -> "tuple[EventFilter, ...]":
+        """What events of :attr:`event_names` have to pass, one of them at least, where the leaf asks by filter."""
+        return ()
 
     @property
     def leaves(self) -> tuple["Leaf", ...]:
