@@ -213,12 +213,12 @@ class World:
             case Fact(kind, at, data):
                 self.journal.setdefault(key, []).append((at, kind, data))
             case DecideMessage():
-                assert effect.message_id not in self.messages, "decided twice"
+                assert self.status.get(effect.message_id, "deferred") == "deferred", "decided twice"
                 self.messages[effect.message_id] = effect
                 self.status[effect.message_id] = effect.status
                 self.owner[effect.message_id] = key
             case CancelMessage(message_id, reason):
-                if self.status[message_id] == "queued":
+                if self.status[message_id] in ("queued", "deferred"):
                     self.status[message_id] = "cancelled"
                     self.append(self.owner[message_id], Outcome(message_id, "cancelled", self.now, reason))
             case SetMembership(name, True, at):

@@ -4,7 +4,7 @@ Unions (condition states, dedupe, links, remembered events, memberships since th
 lists, words on topics), and for runs of the same journey and key: the earlier stays, the other ends ``merged``.
 """
 
-from heliograph.decide import bounds, consent, members, people
+from heliograph.decide import bounds, consent, members, people, pressure
 from heliograph.decide.effects import ChangeLedger, SetMembership
 from heliograph.decide.journeys import runs
 from heliograph.decide.state import (
@@ -65,6 +65,7 @@ def _merge(turn: Turn, other: State, blob: bytes) -> None:
     _merge_consent(turn, other)
     _merge_events(turn, other)
     _merge_entries(state, other)
+    _merge_pressure(turn, other)
     _merge_runs(turn, other)
     for marks in (other.seen_before, other.seen):
         for at in range(0, len(marks), 8):
@@ -144,6 +145,12 @@ def _merge_entries(state: State, other: State) -> None:
     state.ended = sorted(ended.values(), key=lambda run: (run.ended_at, run.run_id))[-MAX_ENDED:]
 
 
+def _merge_pressure(turn: Turn, other: State) -> None:
+    """Messages that were decided before count together from now on; those held back are decided at their own times."""
+    pressure.merge_slots(turn, other.slots)
+    turn.state.compare_at = max(turn.state.compare_at, other.compare_at)
+
+
 def _merge_runs(turn: Turn, other: State) -> None:
     state = turn.state
     for run in other.runs.values():
@@ -151,6 +158,7 @@ def _merge_runs(turn: Turn, other: State) -> None:
     for timer, due in other.timers.items():
         if timer[2:] in other.runs:
             set_timer(state, timer, due)
+    pressure.wind(state)
     stays: dict[tuple[str, str], Run] = {}
     for run in sorted(state.runs.values(), key=lambda one: (one.entered_at, one.run_id)):
         first = stays.setdefault((run.journey, run.entry_key), run)

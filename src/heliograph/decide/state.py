@@ -155,7 +155,8 @@ class State(msgspec.Struct, array_like=True):
     ``size``: about what this weighs (:mod:`heliograph.decide.bounds`).  ``refused``: journey -> its latest entry, while
     that is one whose ``if`` was false.  ``origin``: the key under which this person was first seen: what arms, holdouts
     and run ids are drawn from, so that they outlive a merge.  ``slots``: messages that count under caps.  ``swept``:
-    the plan of the last sweep that came by (or the first plan that decided here).
+    the plan of the last sweep that came by (or the first plan that decided here).  ``compare_at``: when the messages
+    that arbitration holds are compared; in the past, the next one opens a new window.
     """
 
     key: str
@@ -192,6 +193,7 @@ class State(msgspec.Struct, array_like=True):
     origin: str = ""
     slots: list[Slot] = []
     swept: int = 0
+    compare_at: int = 0
 
 
 _ENCODER = msgspec.msgpack.Encoder()

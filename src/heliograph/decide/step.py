@@ -18,7 +18,7 @@ from typing import Any, Final
 from heliograph.decide import bounds, consent, expiry, members, merge, people
 from heliograph.decide.conditions.operators import fold
 from heliograph.decide.effects import Duplicate, Effect
-from heliograph.decide.journeys import entries, outcomes, runs, walk
+from heliograph.decide.journeys import entries, outcomes, runs, sending, walk
 from heliograph.decide.plan import Plan
 from heliograph.decide.state import Run, State, clear_timer, due_timer, seen_before
 from heliograph.decide.turn import MAX_SIGNALS, Mode, Signal, Turn
@@ -70,7 +70,10 @@ def _apply(turn: Turn, record: Record) -> None:
         members.reconcile(turn)
         runs.end_removed(turn)
         runs.watch(turn)
+        turn.freed = True  # the policies may be others
     _HANDLERS[type(record.body)](turn, record, record.body)
+    if turn.freed:
+        sending.move_up(turn)
 
 
 # -- timers --
@@ -82,7 +85,11 @@ def _drain(turn: Turn, t: int) -> None:
         due, timer = found
         turn.t = state.last_t = max(due, state.last_t)
         clear_timer(state, timer)
-        _instant(turn, None, Mode.ACT, _fire(turn, timer))
+        woken = _fire(turn, timer)
+        while timer[:2] == "r:" and (found := due_timer(state, due)) is not None and found[1][:2] == "r:":
+            clear_timer(state, found[1])  # waits that end together go on by priority
+            woken += _fire(turn, found[1])
+        _instant(turn, None, Mode.ACT, woken)
 
 
 def _fire(turn: Turn, timer: str) -> Woken:
@@ -92,11 +99,15 @@ def _fire(turn: Turn, timer: str) -> Woken:
         turn.touch((segment,))
     elif kind == "r" and (run := turn.state.runs.get(name)) is not None:
         return [(run, _FIRED)]
+    elif kind == "p":
+        return [(run, _PLANNED) for run in sending.due(turn)]
     return []
 
 
 _FIRED: Final = -100
 """In place of a place: the run's timer is due, and where it goes on is asked after the exits."""
+_PLANNED: Final = -101
+"""The same for a message that was held back until now."""
 
 
 # -- one instant --
@@ -112,10 +123,12 @@ def _instant(turn: Turn, signal: Signal | None, mode: Mode, woken: Woken) -> Non
         if decided >= MAX_SIGNALS:
             turn.fact("cut", what="signals", limit=MAX_SIGNALS)
             turn.signals.clear()
-            return
+            break
         decided += 1
         following = turn.signals.pop(0)
         _settle(turn, following, following.mode, [])
+    if turn.freed:
+        sending.move_up(turn)
 
 
 def _settle(turn: Turn, signal: Signal | None, mode: Mode, woken: Woken) -> None:
@@ -132,11 +145,16 @@ def _settle(turn: Turn, signal: Signal | None, mode: Mode, woken: Woken) -> None
     if turned or (signal is not None and signal.name in plan.entries_by_event):
         started = entries.enter(turn, signal, turned, mode)
     if woken or started:
-        for run, place in (*woken, *started):
+        for run, place in _by_priority(turn, woken + started):
             if run.run_id in state.runs:
                 walk.advance(turn, run, place)
     if state.runs:
         runs.watch(turn)
+
+
+def _by_priority(turn: Turn, going: Woken) -> Woken:
+    """Who goes first has the better chance of a place under the caps."""
+    return going if len(going) < 2 else sorted(going, key=lambda one: (-turn.priority(one[0]), one[0].journey))
 
 
 def _move(turn: Turn, signal: Signal | None, mode: Mode, woken: Woken) -> Woken:
@@ -148,12 +166,18 @@ def _move(turn: Turn, signal: Signal | None, mode: Mode, woken: Woken) -> Woken:
     ready: Woken = []
     for run, place in woken:
         if run.run_id in turn.state.runs:
-            ready += runs.fire(turn, run) if place == _FIRED else [(run, place)]
+            ready += _goes_on(turn, run, place)
     resumed = runs.resume(turn, signal, mode)
     if not ready:
         return resumed
     going = {run.run_id for run, _ in ready}
     return ready + [(run, place) for run, place in resumed if run.run_id not in going]
+
+
+def _goes_on(turn: Turn, run: Run, place: int) -> Woken:
+    if place == _FIRED:
+        return runs.fire(turn, run)
+    return sending.again(turn, run, turn.t) if place == _PLANNED else [(run, place)]
 
 
 # -- records --

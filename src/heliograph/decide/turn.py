@@ -79,10 +79,12 @@ class Person:
 
 class Turn:
     """``touched``: segments to look at again, by rank.  ``began``: run id -> (order of its start or -1, order of its
-    step) within this instant.  ``signals``: product events still to decide."""
+    step) within this instant.  ``signals``: product events still to decide.  ``freed``: places under the caps were
+    given back, so messages that wait may move up."""
 
     __slots__ = (
-        "_packed", "began", "effects", "hops", "order", "person", "plan", "record", "signals", "state", "t", "touched",
+        "_packed", "began", "effects", "freed", "hops", "order", "person", "plan", "record", "signals", "state", "t",
+        "touched",
     )  # fmt: skip
 
     def __init__(self, state: State, record: Record, plan: Plan) -> None:
@@ -97,6 +99,7 @@ class Turn:
         self.began: dict[str, tuple[int, int]] = {}
         self.order = 0
         self.hops = 0
+        self.freed = False
         self._packed: tuple[Event | None, bytes] = (None, b"")
 
     def packed(self, event: Event | None) -> bytes:
@@ -136,6 +139,10 @@ class Turn:
     def journey(self, run: Run) -> Journey | None:
         """The version that the run started in; None when it was removed."""
         return self.plan.all_journeys.get((run.journey, run.version))
+
+    def priority(self, run: Run) -> int:
+        journey = self.journey(run)
+        return journey.priority if journey is not None else 0
 
     def next_order(self) -> int:
         self.order += 1

@@ -2,8 +2,8 @@
 
 from typing import Final
 
-from heliograph.decide import members
-from heliograph.decide.journeys import runs
+from heliograph.decide import members, pressure
+from heliograph.decide.journeys import runs, sending
 from heliograph.decide.journeys.program import Send
 from heliograph.decide.state import Ended, Run
 from heliograph.decide.turn import Mode, Turn
@@ -34,6 +34,10 @@ def take_outcome(turn: Turn, outcome: Outcome) -> list[tuple[Run, int]]:
     if outcome.machine:
         return []
     at = min(outcome.at, turn.t)
+    pressure.settle(turn, outcome.message_id, outcome.kind, at)
+    if outcome.kind == "missed":
+        run = found if isinstance(found, Run) else None
+        return sending.missed(turn, run, outcome.message_id, outcome.at, outcome.reason)
     if (name := OUTCOME_EVENTS.get(outcome.kind)) is not None:
         properties = {**outcome.properties, **names, "reason": outcome.reason}
         members.product_event(turn, name, properties, at, Mode.ACT, outcome.message_id)

@@ -14,7 +14,7 @@ that the run is watching (exits, and the paths of a ``wait_until``).
 
 from typing import Any, Final
 
-from heliograph.decide import bounds
+from heliograph.decide import bounds, pressure
 from heliograph.decide.conditions import Condition
 from heliograph.decide.conditions.operators import index_keys
 from heliograph.decide.effects import CancelMessage
@@ -230,8 +230,7 @@ def step_fact(turn: Turn, run: Run, what: str, **more: Any) -> None:
 def end(turn: Turn, run: Run, reason: str, by: dict[str, Any] | None = None) -> None:
     """Take the run from the active ones; its open message is cancelled."""
     state = turn.state
-    if run.sending:
-        turn.emit(CancelMessage(run.message_id, reason, turn.t))
+    withdraw(turn, run, reason)
     clear_timer(state, wait_timer(run))
     clear_timer(state, watch_timer(run))
     del state.runs[run.run_id]
@@ -264,6 +263,17 @@ def end(turn: Turn, run: Run, reason: str, by: dict[str, Any] | None = None) -> 
         step_id=run.step,
         **({"by": by} if by else {}),
     )
+
+
+def withdraw(turn: Turn, run: Run, reason: str) -> None:
+    """Cancel the open message of a run, if it has one.  One that was held back gives its place up at once: no mailer
+    ever had it."""
+    if run.sending:
+        turn.emit(CancelMessage(run.message_id, reason, turn.t))
+    if run.planned_at:
+        run.planned_at = 0
+        pressure.leave(turn, run.message_id)
+    run.sending = False
 
 
 def end_removed(turn: Turn) -> None:

@@ -1,13 +1,57 @@
-"""The step ``send``: a message is decided, or not, with the reason."""
+"""The step ``send``: a message is decided, held back or not sent, with the reason.
+
+::
+
+    enter_send -> refused             -> skipped
+               -> arbitrating         -> deferred until the candidates are compared
+               -> no place now        -> deferred until there is one, or skipped when that is too late
+               -> queued              -> the mailers have it; parked until an outcome
+    again      -> the same questions once more, and whether the journey's `if` still holds
+
+A message that is held back lives in its run (``planned_at``) and holds its slot; :func:`due` finds those whose instant
+has come, the best first, and :func:`move_up` lets the others take what became free.
+"""
 
 from typing import Any
 
-from heliograph.decide import consent, members
-from heliograph.decide.effects import DecideMessage
+import msgspec
+
+from heliograph.decide import consent, members, pressure
+from heliograph.decide.effects import CancelMessage, DecideMessage
+from heliograph.decide.journeys import runs
 from heliograph.decide.journeys.program import Journey, Send
 from heliograph.decide.state import Run
 from heliograph.decide.turn import Mode, Turn
 from heliograph.events.ids import make_id
+
+
+class Mail(msgspec.Struct, frozen=True):
+    """The open message of a run."""
+
+    run: Run
+    journey: Journey
+    step: Send
+    template: dict[str, Any]
+
+    @property
+    def transactional(self) -> bool:
+        return self.template.get("class") == "transactional"
+
+    @property
+    def stale_at(self) -> int:
+        """From this instant on it is not worth sending, counted from when it was first decided; 0: never."""
+        freshness = self.template.get("freshness_ms")
+        return self.run.decided_at + freshness if isinstance(freshness, int) else 0
+
+    @property
+    def names(self) -> dict[str, Any]:
+        return {
+            "message_id": self.run.message_id,
+            "journey": self.run.journey,
+            "run_id": self.run.run_id,
+            "step_id": self.step.id,
+            "template": self.step.template,
+        }
 
 
 def visit(run: Run, step_id: str) -> int:
@@ -19,51 +63,197 @@ def visit(run: Run, step_id: str) -> int:
 
 
 def enter_send(turn: Turn, run: Run, journey: Journey, step: Send) -> int | None:
-    template = turn.plan.templates.get(step.template)
-    transactional = template is not None and template.get("class") == "transactional"
-    reason = consent.refusal(turn.person, journey.topic, transactional=transactional)
-    if template is None:
-        reason = f"no_template: {step.template}"
     run.message_id = make_id("message", run.run_id, step.id, visit(run, step.id))
     run.messages[step.id] = run.message_id
-    freshness = (template or {}).get("freshness_ms")
+    run.decided_at = turn.t
+    mail = Mail(run, journey, step, turn.plan.templates.get(step.template) or {})
+    if reason := _refusal(turn, mail):
+        return _skip(turn, mail, reason)
+    if (until := _arbitration(turn, mail)) > turn.t:
+        return _hold(turn, mail, until, "arbitrating")
+    return _place(turn, mail, turn.t)
+
+
+def again(turn: Turn, run: Run, earliest: int, why: str = "") -> list[tuple[Run, int]]:
+    """Decide the open message of this run once more, not to go before ``earliest``; the run when it may go on.
+
+    ``why``: what a mailer said of it.
+    """
+    run.planned_at = 0
+    mail = _open_mail(turn, run)
+    if mail is None:
+        runs.end(turn, run, "journey_removed")
+        return []
+    asked = mail.journey.entry.condition
+    reason = _refusal(turn, mail)
+    if not reason and asked is not None and not asked.truth(turn.person, turn.t):
+        reason = "if_false"
+    following = _skip(turn, mail, reason) if reason else _place(turn, mail, earliest, why)
+    return [] if following is None else [(run, following)]
+
+
+def _open_mail(turn: Turn, run: Run) -> Mail | None:
+    """None when its step is no longer there."""
+    journey = turn.journey(run)
+    step = journey.step(run.step) if journey is not None else None
+    if journey is None or not isinstance(step, Send):
+        return None
+    return Mail(run, journey, step, turn.plan.templates.get(step.template) or {})
+
+
+def _refusal(turn: Turn, mail: Mail) -> str:
+    if not mail.template:
+        return f"no_template: {mail.step.template}"
+    return consent.refusal(turn.person, mail.journey.topic, transactional=mail.transactional)
+
+
+def _arbitration(turn: Turn, mail: Mail) -> int:
+    """When the candidates of this moment are compared; the first one opens the window, 0 without any."""
+    policies, state = turn.plan.policies, turn.state
+    if not policies.arbitrate_ms or mail.transactional or not policies.caps_on(mail.journey.topic):
+        return 0
+    if state.compare_at <= turn.t:
+        state.compare_at = turn.t + policies.arbitrate_ms
+    return state.compare_at
+
+
+def _place(turn: Turn, mail: Mail, earliest: int, why: str = "") -> int | None:
+    """Queue it, or hold it back until it has a place."""
+    if mail.transactional:
+        return _hold(turn, mail, earliest, "", why) if earliest > turn.t else _queue(turn, mail, why)
+    topic, run = mail.journey.topic, mail.run
+    place = pressure.place(turn, topic, run.message_id, run.decided_at, earliest)
+    if place.refused:
+        return _skip(turn, mail, place.reason, until=place.at)
+    if place.at > turn.t:
+        return _hold(turn, mail, place.at, place.reason, why)
+    return _queue(turn, mail, why)
+
+
+# -- what comes of it --
+
+
+def _queue(turn: Turn, mail: Mail, why: str) -> int | None:
+    if mail.stale_at and turn.t >= mail.stale_at:
+        return _expire(turn, mail, why)
+    bounds = [mail.stale_at]
+    if not mail.transactional:
+        pressure.take(turn, mail.journey.topic, mail.run.message_id, turn.t)
+        bounds.append(pressure.quiet_from(turn, turn.t))
+    mail.run.sending, mail.run.planned_at = True, 0
+    _decide(turn, mail, "queued", not_after=min((at for at in bounds if at), default=0))
+    turn.fact("message_decided", **mail.names)
+    return None
+
+
+def _hold(turn: Turn, mail: Mail, until: int, reason: str, why: str = "") -> int | None:
+    """Until then it lives in its run, with its slot; only candidates under comparison have none yet."""
+    if mail.stale_at and until >= mail.stale_at:
+        return _expire(turn, mail, why, until=until, because=reason)
+    run, reason = mail.run, reason or why
+    if not mail.transactional and reason != "arbitrating":
+        pressure.take(turn, mail.journey.topic, run.message_id, until)
+    run.sending, run.planned_at = True, until
+    pressure.wind(turn.state)
+    _decide(turn, mail, "deferred", reason, not_before=until)
+    turn.fact("message_deferred", **mail.names, until=until, reason=reason)
+    return None
+
+
+def _skip(turn: Turn, mail: Mail, reason: str, **more: int) -> int:
+    """No mail, decided here: an outcome at once."""
+    about = {**mail.names, "reason": reason}
+    _close(turn, mail, "skipped", reason)
+    turn.fact("message_skipped", **about, **more)
+    members.product_event(turn, "Email Skipped", about, turn.t, Mode.ACT, mail.run.message_id)
+    return mail.step.on_failure
+
+
+def _expire(turn: Turn, mail: Mail, why: str, **more: Any) -> int:
+    """It is stale, or would be by the time it may go."""
+    reason = f"stale: {why}" if why else "stale"
+    _close(turn, mail, "expired", reason)
+    turn.fact("message_outcome", **mail.names, kind="expired", reason=reason, **more)
+    return mail.step.on_failure
+
+
+def _close(turn: Turn, mail: Mail, status: str, reason: str) -> None:
+    pressure.vacate(turn, mail.run.message_id)
+    mail.run.sending, mail.run.planned_at = False, 0
+    _decide(turn, mail, status, reason)
+
+
+def _decide(turn: Turn, mail: Mail, status: str, reason: str = "", *, not_before: int = 0, not_after: int = 0) -> None:
+    run = mail.run
     turn.emit(
         DecideMessage(
             message_id=run.message_id,
             run_id=run.run_id,
             journey=run.journey,
             journey_version=run.version,
-            step_id=step.id,
-            template=step.template,
-            topic=None if transactional else journey.topic,
-            transactional=transactional,
+            step_id=mail.step.id,
+            template=mail.step.template,
+            topic=None if mail.transactional else mail.journey.topic,
+            transactional=mail.transactional,
             address=turn.state.address,
-            created_at=turn.t,
-            status="skipped" if reason else "queued",
+            created_at=run.decided_at,
+            status=status,
             reason=reason,
-            not_after=turn.t + freshness if isinstance(freshness, int) else 0,
+            not_before=not_before,
+            not_after=not_after,
         )
     )
-    if reason:
-        return _skip(turn, run, step, reason)
-    run.sending = True
-    turn.fact("message_decided", **_mail(run, step))
-    return None
 
 
-def _skip(turn: Turn, run: Run, step: Send, reason: str) -> int:
-    """No mail, decided here: an outcome at once."""
-    about = {**_mail(run, step), "reason": reason}
-    turn.fact("message_skipped", **about)
-    members.product_event(turn, "Email Skipped", about, turn.t, Mode.ACT, run.message_id)
-    return step.on_failure
+# -- messages that wait --
 
 
-def _mail(run: Run, step: Send) -> dict[str, Any]:
-    return {
-        "message_id": run.message_id,
-        "journey": run.journey,
-        "run_id": run.run_id,
-        "step_id": step.id,
-        "template": step.template,
-    }
+def due(turn: Turn) -> list[Run]:
+    """The runs whose message is to be decided now, by priority, then as they came.  Their places are open to the best
+    of them: none is in the way of another."""
+    found = [run for run in pressure.waiting(turn.state) if run.planned_at <= turn.t]
+    found.sort(key=lambda run: (-turn.priority(run), run.decided_at, run.message_id))
+    for run in found:
+        run.planned_at = 0
+        pressure.vacate(turn, run.message_id)
+    pressure.wind(turn.state)
+    turn.freed = True
+    return found
+
+
+def move_up(turn: Turn) -> None:
+    """Slots were given back: whoever waits for one takes an earlier place if there is one, in the order of the plans.
+    Nobody moves back."""
+    turn.freed = False
+    runs_waiting = [run for run in pressure.waiting(turn.state) if run.planned_at > turn.t]
+    runs_waiting.sort(key=lambda run: (run.planned_at, -turn.priority(run), run.decided_at, run.message_id))
+    for run in runs_waiting:
+        mail = _open_mail(turn, run)
+        if mail is not None and not mail.transactional and not _compared_later(turn, mail):
+            _move_up(turn, mail)
+
+
+def _compared_later(turn: Turn, mail: Mail) -> bool:
+    caps = turn.plan.policies.caps_on(mail.journey.topic)
+    return bool(caps) and not pressure.holds_slot(turn.state, mail.run.message_id)
+
+
+def _move_up(turn: Turn, mail: Mail) -> None:
+    run = mail.run
+    place = pressure.place(turn, mail.journey.topic, run.message_id, run.decided_at, turn.t)
+    if place.refused or place.at >= run.planned_at:
+        return
+    if place.at > turn.t:
+        _hold(turn, mail, place.at, place.reason)
+        return
+    pressure.take(turn, mail.journey.topic, run.message_id, turn.t)
+    run.planned_at = turn.t
+    pressure.wind(turn.state)
+
+
+def missed(turn: Turn, run: Run | None, message_id: str, earliest: int, why: str) -> list[tuple[Run, int]]:
+    """A mailer could not keep to ``not_after``: decide again.  A message that no run waits for ends here."""
+    if run is None or not run.sending or run.message_id != message_id or run.planned_at:
+        turn.emit(CancelMessage(message_id, "run_gone", turn.t))
+        return []
+    return again(turn, run, max(earliest, turn.t), why)
