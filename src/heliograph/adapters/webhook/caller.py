@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 KEEP_S = 4.0
 """An idle connection is kept for less than the 5 s after which Node and uvicorn close theirs: a request written into a
 closing connection fails and costs a retry."""
+NO_URL = "the url is none that can be called"
 USER_AGENT = f"Heliograph/{__version__}"
 
 
@@ -38,10 +39,12 @@ class AiohttpCaller:
                 return HttpReply(response.status, {k.lower(): v for k, v in response.headers.items()}, body)
         except TimeoutError:
             raise HttpFailed(f"no answer within {request.timeout_s:g} s") from None
-        except (aiohttp.InvalidURL, ValueError):
-            raise HttpFailed("the url is none that can be called", final=True) from None
-        except (aiohttp.ClientError, OSError) as error:
+        except (aiohttp.InvalidURL, aiohttp.NonHttpUrlClientError):
+            raise HttpFailed(NO_URL, final=True) from None
+        except (aiohttp.ClientError, OSError) as error:  # before ValueError: an error of a certificate is all three
             raise HttpFailed(_sentence(error)) from error
+        except ValueError:
+            raise HttpFailed(NO_URL, final=True) from None
 
     def _sent(self, session: "aiohttp.ClientSession", request: HttpRequest) -> "aiohttp.client._RequestContextManager":
         return session.request(
