@@ -120,9 +120,13 @@ class Calls:
 
     def release(self, call: Call) -> None:
         """The try has ended."""
-        host = call.host
-        host.under_way -= 1
+        call.host.under_way -= 1
         self.under_way -= 1
+        self._unblock(call.host)
+        self._leave(call)
+
+    def _unblock(self, host: Host) -> None:
+        """Whoever was before it wants no slot any more: the next may ask for one."""
         while host.blocked:
             following = host.blocked.popleft()
             if not following.gone and not following.busy:
@@ -140,6 +144,7 @@ class Calls:
             call = heapq.heappop(self._ends)[2]
             if not call.gone and not call.busy:
                 call.busy = True
+                self._unblock(call.host)
                 yield call
 
     def forget(self, request_id: str) -> None:
@@ -149,10 +154,14 @@ class Calls:
             return
         call.gone = True
         call.host.held -= 1
-        if not call.host.held and not call.host.under_way:
-            self._hosts.pop(host_of(call.row.url), None)
+        self._unblock(call.host)
+        self._leave(call)
         if len(self._due) + len(self._ends) > 3 * len(self._calls) + SLACK:
             self._due, self._ends = _alive(self._due), _alive(self._ends)
+
+    def _leave(self, call: Call) -> None:
+        if not call.host.held and not call.host.under_way:
+            self._hosts.pop(host_of(call.row.url), None)
 
     def next_at(self) -> int | None:
         """When something is to be done next."""
