@@ -13,19 +13,22 @@ Absences: no clock, no random number, no I/O, no log line, no driver.
 from heliograph.decide.context import profile_view, render_context
 from heliograph.decide.expiry import IDLE_MS, is_idle
 from heliograph.decide.explain import explain_journey, explain_template
+from heliograph.decide.fresh import Folding, marks_after
 from heliograph.decide.journeys.compile import journey_version
+from heliograph.decide.journeys.outcomes import OUTCOME_EVENTS
+from heliograph.decide.members import product_id
 from heliograph.decide.parsing import Problem
-from heliograph.decide.plan import Plan, PlanErrors, compile_plan, templates_of
+from heliograph.decide.plan import Plan, PlanErrors, as_written, compile_plan, templates_of
 from heliograph.decide.state import State, StateTooNew, deadline, decode_state, encode_state, is_blank, new_state
 from heliograph.decide.step import step
 
 __all__ = [  # noqa: RUF022 - a table of contents
     # deciding
-    "step", "deadline",
+    "step", "deadline", "Folding", "OUTCOME_EVENTS", "product_id",
     # states
     "State", "StateTooNew", "new_state", "encode_state", "decode_state", "is_blank", "is_idle", "IDLE_MS",
     # plans
-    "Plan", "PlanErrors", "Problem", "compile_plan", "journey_version", "templates_of",
+    "Plan", "PlanErrors", "Problem", "compile_plan", "as_written", "marks_after", "journey_version", "templates_of",
     # reading
     "render_context", "profile_view", "explain_journey", "explain_template",
 ]  # fmt: skip

@@ -1,22 +1,25 @@
 """What a publish made new, and for whom that is not true yet (decision 0034).
 
-A *fresh* leaf is one that the plan before did not ask: nobody observed it, so whoever was there already lacks its past.
-Until a sweep brings a person what was folded from their history, a segment that asks a fresh leaf is *building* for that
-person: they may turn up in it or drop out, but nothing enters on it and no event tells of it.  The state says which sweep
-came by last (``State.swept``), the plan since which version each leaf is observed; comparing the two numbers is all
-that ``step`` needs.  Somebody who is first decided under a plan has their whole past before their eyes and is never
-building.
+A *fresh* leaf is one that the plan before did not ask: nobody observed it, so whoever was there already lacks its
+past.  Until a sweep brings a person what was folded from their history, a segment that asks a fresh leaf is *building*
+for that person: they may turn up in it or drop out, but nothing enters on it and no event tells of it.  The state says
+which sweep came by last (``State.swept``), the plan since which version each leaf is observed; comparing the two
+numbers is all that ``step`` needs.  Somebody who is first decided under a plan is never building.
 
 The other half of the marks says when each segment last changed, so that a state of an older plan looks only at what is
 different: a sweep over a million people costs what the edit costs, not what the project costs.
 """
 
 from collections.abc import Iterable, Mapping
+from hashlib import blake2b
 from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
+from heliograph.decide.conditions import LeafIndex
 from heliograph.decide.segments import Segment, Segments
+from heliograph.events.event import PRODUCT_EVENTS, Event
+from heliograph.events.ids import digest
 
 if TYPE_CHECKING:
     from heliograph.decide.plan import Plan
@@ -91,3 +94,33 @@ def _changed(new: "Plan", old: "Plan") -> dict[str, int]:
 
 def _same(old: Segment | None, new: Segment) -> bool:
     return old is not None and old.condition.canonical == new.condition.canonical
+
+
+class Folding:
+    """The states of some leaves, from a person's past events in any order: what observing each of them would have
+    left.  An event that is stored under two keys, or twice under one, counts once."""
+
+    __slots__ = ("_index", "_seen", "states")
+
+    def __init__(self, index: LeafIndex) -> None:
+        self.states: dict[str, Any] = {}
+        self._index = index
+        self._seen: set[str] = set()
+
+    def take(self, event: Event) -> None:
+        takers = self._index.takers(event)
+        if not takers or event.event_id in self._seen:
+            return
+        self._seen.add(event.event_id)
+        mark = mark_of(event)
+        for leaf_id, take in takers:
+            state = take(self.states.get(leaf_id), event, mark)
+            if state is not None:
+                self.states[leaf_id] = state
+
+
+def mark_of(event: Event) -> int:
+    """The 64-bit hash by which condition states know an event."""
+    own = event.name in PRODUCT_EVENTS
+    data = digest(event.event_id) if own else blake2b(event.event_id.encode(), digest_size=8).digest()
+    return int.from_bytes(data[:8], "big")

@@ -99,11 +99,16 @@ def product_event(
     """Queue one of the product's own events, when anything asks about it.  ``parts`` name it."""
     if name not in turn.plan.heard:
         return None
-    event_id = make_id("product", name, turn.state.key, at, *parts)
+    event_id = product_id(name, turn.state.key, at, *parts)
     event = Event(event_id, "track", name, at, properties=properties)
     signal = Signal(event, name, int.from_bytes(digest(event_id)[:8], "big"), mode, turn.next_order())
     turn.signals.append(signal)
     return signal
+
+
+def product_id(name: str, key: str, at: int, *parts: str | int) -> str:
+    """The id of a product event.  A mail names itself: its person may have been merged since it was decided."""
+    return make_id("product", name, *(() if name.startswith("Email ") else (key,)), at, *parts)
 
 
 # -- lists --
@@ -143,11 +148,8 @@ def reconcile(turn: Turn) -> None:
     state.refused.clear()
     _keep_orphans(turn)
     changed = plan.fresh.segments
-    turn.touch(
-        tuple(
-            one for name, one in plan.segments.by_name.items() if changed.get(name, plan.version) > state.plan_version
-        )
-    )
+    every, known = plan.segments.by_name.items(), state.plan_version
+    turn.touch(tuple(segment for name, segment in every if changed.get(name, plan.version) > known))
     update(turn, Mode.HISTORY, silent=True)
     state.plan_version = plan.version
 

@@ -37,9 +37,10 @@ KEYS: Final = frozenset(
         "kept",
     }
 )
-"""``segments`` and ``journeys`` are as written in YAML, by name; ``pinned``: ``NAME@VERSION`` -> an older version of a
-journey whose runs go on; ``templates``: compiled ones by name; ``schemas``: JSON Schemas by event name.  The server adds
-``pinned``, ``fresh`` (:class:`heliograph.decide.fresh.Marks`) and ``kept`` (templates that only pinned journeys use)."""
+"""``segments`` and ``journeys`` are as written in YAML, by name; ``templates``: compiled ones; ``schemas``: JSON
+Schemas by event name.  The server adds ``pinned`` (``NAME@VERSION`` -> an older version of a journey whose runs go on),
+``kept`` (templates that only pinned journeys use) and ``fresh`` (:class:`heliograph.decide.fresh.Marks`)."""
+SERVER_KEYS: Final = frozenset({"pinned", "fresh", "kept"})
 
 
 class PlanErrors(Exception):
@@ -234,6 +235,14 @@ def compile_plan(document: dict[str, Any], version: int) -> Plan:
     if parts.context.problems:
         raise PlanErrors(parts.context.problems)
     return Plan(document, version, parts)
+
+
+def as_written(document: dict[str, Any]) -> dict[str, Any]:
+    """What a project wrote of a document, without what the server added when it was published."""
+    kept = document.get("kept", ())
+    templates = {name: text for name, text in document.get("templates", {}).items() if name not in kept}
+    own = {name: part for name, part in document.items() if name not in SERVER_KEYS}
+    return {**own, "templates": templates} if "templates" in own else own
 
 
 def templates_of(journey: Journey) -> frozenset[str]:

@@ -8,8 +8,6 @@ was put.  Each piece of work is a commit of its own.
 from collections.abc import Mapping, Sequence
 from typing import Any, TypeVar
 
-import msgspec
-
 from heliograph import decide
 from heliograph.events.record import LedgerRow, ListChange, Outcome
 from heliograph.ports import Arrival, Clock, MessageRow, PublishReport, Result, Store
@@ -17,10 +15,11 @@ from heliograph.runtime import mailwire
 from heliograph.runtime.chunk import Chunk, UndecidedError
 from heliograph.runtime.desk import CompileSchema, Desk
 from heliograph.runtime.dispatcher import Dispatcher, Mailer
-from heliograph.runtime.engine import survivor
 from heliograph.runtime.meter import Meter
+from heliograph.runtime.pace import finish
+from heliograph.runtime.past import survivor
 from heliograph.runtime.publishing import LoadTemplate, prepare
-from heliograph.runtime.sweeper import PORTION
+from heliograph.runtime.sweeper import PORTION, fold_keys
 from heliograph.runtime.work import Call, ChangeLists, ChangeWords, Feedback, SwitchPlan, Touches, Wakes, Work, collects
 
 T = TypeVar("T")
@@ -106,21 +105,20 @@ class Crank:
 
     def publish(self, document: dict[str, Any]) -> PublishReport:
         """Switch to this plan and touch everybody."""
-        row = self.store.plan()
-        old: dict[str, Any] | None = msgspec.json.decode(row.document) if row else None
-        version = row.version + 1 if row else 1
+        old = self._desk.plan if self._desk.planned else None
+        swept = old.version if old is not None else 0
         active = self._desk.tally.active()
-        ready = prepare(document, old, version, active, self._compile_schema, self._load_template)
+        ready = prepare(document, old, active, swept, self._compile_schema, self._load_template)
         self.do(SwitchPlan(ready.published, ready.document, lambda at: {}))
         self.dispatcher.plan_changed()
         if old is not None and ready.sweeps:
-            self._sweep(version)
+            self._sweep(ready.report.version)
         return ready.report
 
     def _sweep(self, version: int) -> None:
         keys = self.store.keys(None, PORTION)
         while keys:
-            self.do(Touches(keys, version, {}))
+            self.do(Touches(finish(fold_keys(self.store, self.plan, version, keys)), version))
             keys = self.store.keys(keys[-1], PORTION)
 
     def wake(self) -> bool:

@@ -1,7 +1,7 @@
 """The embedded engine: everything of the runtime, wired, behind :class:`heliograph.ports.Engine`."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -33,26 +33,25 @@ from heliograph.runtime.desk import CompileSchema, Desk
 from heliograph.runtime.dispatcher import Dispatcher
 from heliograph.runtime.live import Feed, LiveHub
 from heliograph.runtime.meter import Meter
+from heliograph.runtime.past import survivor
 from heliograph.runtime.processor import Processor
 from heliograph.runtime.publishing import (
     COMPLETE_SINCE,
     LoadTemplate,
     Prepared,
     complete_since,
+    leaves_since,
     prepare,
-    read_complete_since,
+    read_since,
     same_document,
 )
 from heliograph.runtime.retention import Forgetter, keep_expiring
 from heliograph.runtime.sweeper import META as SWEEP
-from heliograph.runtime.sweeper import Progress, Sweeper
+from heliograph.runtime.sweeper import Progress, Sweeper, read_progress, swept_for
 from heliograph.runtime.waiting import Waiting
 from heliograph.runtime.wakeups import Wakeups
 from heliograph.runtime.webhooks import Nobody, Webhooks
 from heliograph.runtime.work import ChangeLists, ChangeWords, Feedback, Replay, SwitchPlan, collects, joined
-
-MAX_FORWARDS = 8
-"""Merged keys followed to the survivor (:data:`heliograph.events.record.MAX_HOPS`)."""
 
 NO_MAIL = mailwire.MailerSettings(smtp_url="", senders={}, base_url="", link_keys={})
 CALL_OF_NAME = {name: call for call, name in EVENT_NAMES.items()}
@@ -88,6 +87,8 @@ class EmbeddedEngine:
         self.failed: asyncio.Future[Exception] = asyncio.get_running_loop().create_future()
         self._compile_schema, self._load_template = compile_schema, load_template
         self._live = LiveHub()
+        self._heard = 0
+        """Calls from outside: what a sweep gives way to."""
         self._desk = Desk(store, compile_schema)
         self._processor = Processor(
             store,
@@ -123,7 +124,7 @@ class EmbeddedEngine:
             keys=webhook_keys,
         )
         self._sweeper = Sweeper(
-            store, self.meter, put, live=lambda: self._processor.waiting.records, now=self.clock.now
+            store, self.meter, put, plan=lambda: self.plan, heard=lambda: self._heard, now=self.clock.now
         )
         self.forgetter = Forgetter(store, self.clock, put)
         self._publishing = asyncio.Lock()
@@ -214,6 +215,7 @@ class EmbeddedEngine:
         self._accept()
         works = collects(arrivals, self.meter)
         self._processor.put(*works)
+        self._heard += 1
         return joined(works)
 
     async def change_ledger(self, rows: Sequence[LedgerRow]) -> None:
@@ -246,27 +248,25 @@ class EmbeddedEngine:
 
     async def publish(self, document: dict[str, Any], *, dry_run: bool = False) -> PublishReport:
         async with self._publishing:
-            row = self.store.plan()
-            old: dict[str, Any] | None = msgspec.json.decode(row.document) if row else None
-            version = row.version + 1 if row else 1
+            old = self._desk.plan if self._desk.planned else None
+            active, swept = self._desk.tally.active(), swept_for(self.store)
             prepared = await asyncio.to_thread(
-                prepare, document, old, version, self._desk.tally.active(), self._compile_schema, self._load_template
+                prepare, document, old, active, swept, self._compile_schema, self._load_template
             )
             if dry_run:
                 return msgspec.structs.replace(prepared.report, version=0)
-            if row is not None and same_document(document, old):
-                return msgspec.structs.replace(prepared.report, version=row.version)
+            if old is not None and same_document(document, old.document):
+                return msgspec.structs.replace(prepared.report, version=old.version)
             await self._switch(prepared, old)
             return prepared.report
 
-    async def _switch(self, prepared: Prepared, old: dict[str, Any] | None) -> None:
-        version, document = prepared.report.version, prepared.published.plan.document
+    async def _switch(self, prepared: Prepared, old: decide.Plan | None) -> None:
+        version, plan = prepared.report.version, prepared.published.plan
 
         def meta(at: int) -> dict[str, bytes]:
-            since = complete_since(document, old, self.store, at)
-            values = {COMPLETE_SINCE: msgspec.msgpack.encode(since)}
+            values = {COMPLETE_SINCE: msgspec.msgpack.encode(leaves_since(plan, old, self.store, at))}
             if old is not None and prepared.sweeps:
-                values[SWEEP] = Progress(version, at, total=self.store.counts().get("profiles", 0)).encoded()
+                values[SWEEP] = self._new_sweep(prepared, at).encoded()
             return values
 
         work = SwitchPlan(prepared.published, prepared.document, meta)
@@ -276,6 +276,15 @@ class EmbeddedEngine:
         self._sweeper.stir()
         log.info("published", version=version)
 
+    def _new_sweep(self, prepared: Prepared, at: int) -> Progress:
+        """It takes over what the one before left unfinished."""
+        before = read_progress(self.store)
+        unfinished = before.segments if before is not None and not before.ended_at else []
+        known = prepared.published.plan.segments.by_name
+        segments = sorted({*prepared.segments, *(name for name in unfinished if name in known)})
+        total = self.store.counts().get("profiles", 0)
+        return Progress(prepared.report.version, at, total=total, segments=segments)
+
     def _templates(self) -> Mapping[str, Any]:
         templates: Mapping[str, Any] = self.plan.document.get("templates", {})
         return templates
@@ -284,8 +293,8 @@ class EmbeddedEngine:
         return self._sweeper.building()
 
     def complete_since(self) -> dict[str, int]:
-        """Segment -> since when its memberships are right (ms); 0 for always."""
-        return read_complete_since(self.store)
+        """Segment -> since when everything that it counts is known (ms); 0 for always."""
+        return complete_since(self.plan, read_since(self.store))
 
     def journey_counts(self) -> dict[str, dict[str, int]]:
         return self._desk.tally.counts()
@@ -329,16 +338,6 @@ class EmbeddedEngine:
         self.meter.watch("plan_version", lambda: self._desk.plan.version if self._desk.planned else 0)
         self.meter.watch("sweep_keys_left", self._sweeper.left)
         self.meter.watch_many("store", self.store.counts)
-
-
-def survivor(key: str, read: Callable[[str], decide.State | None]) -> decide.State | None:
-    """The state of a key, following merges; None when nothing is known or the merges run in a circle."""
-    for _ in range(MAX_FORWARDS + 1):
-        state = read(key)
-        if state is None or not state.forward:
-            return state
-        key = state.forward
-    return None
 
 
 def reread(letter: DeadLetter, payload: bytes) -> Arrival:

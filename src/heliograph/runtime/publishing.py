@@ -8,6 +8,7 @@ import msgspec
 from heliograph import decide
 from heliograph.ports import PlanRefused, PublishReport, Store
 from heliograph.runtime.desk import CompileSchema, Published
+from heliograph.runtime.retention import HISTORY_MS
 
 NAMED: Final = {"segments": "segment", "journeys": "journey", "templates": "template", "schemas": "schema"}
 """Parts of a document that hold things by name -> what one is called."""
@@ -15,8 +16,10 @@ WHOLE: Final = ("policies", "project", "tzdata")
 """Parts that are compared as one."""
 SWEPT: Final = frozenset({"segment", "journey", "policies", "project", "tzdata"})
 """Kinds of change that people have to be reconciled with; a new template or schema touches nobody."""
-COMPLETE_SINCE: Final = "complete_since"
-"""Meta value: {segment: ms}, since when its memberships are right (nothing is folded from history yet); 0: always."""
+RESTS: Final = frozenset({"same", "kept"})
+"""Words for what did not change."""
+COMPLETE_SINCE: Final = "leaves_since"
+"""Meta value: :func:`leaves_since` of the plan in force."""
 
 LoadTemplate = Callable[[dict[str, Any]], object]
 Document = dict[str, Any]
@@ -36,23 +39,30 @@ class Prepared(msgspec.Struct, frozen=True):
 
     @property
     def sweeps(self) -> bool:
-        return any(kind in SWEPT and what != "same" for kind, _, what in self.report.changes)
+        return any(kind in SWEPT and what not in RESTS for kind, _, what in self.report.changes)
+
+    @property
+    def segments(self) -> list[str]:
+        """Those that a sweep has to make right."""
+        changed = {name for kind, name, what in self.report.changes if kind == "segment" and what not in RESTS}
+        plan = self.published.plan
+        return sorted(plan.segments.by_name.keys() & (changed | plan.fresh.building.keys()))
 
 
 def prepare(
     document: Document,
-    old: Document | None,
-    version: int,
+    old: decide.Plan | None,
     active: set[tuple[str, str]],
+    swept: int | None,
     compile_schema: CompileSchema,
     load_template: LoadTemplate,
 ) -> Prepared:
-    """Judge a document as the plan of this version.  ``active``: (journey, version) with runs under way, which stay
-    beside the new versions.  :class:`PlanRefused` names everything that is wrong."""
-    document = {**document, "pinned": {}}
-    if old is not None:
-        document["pinned"] = pinned(document, old, active)
-        document["templates"] = {**orphaned(document, old), **document.get("templates", {})}
+    """Judge a document as the plan that follows ``old``.  ``active``: (journey, version) with runs under way, which
+    stay beside the new versions.  ``swept``: the plan up to which everybody was swept, None while a sweep is under
+    way.  :class:`PlanRefused` names everything that is wrong."""
+    version = 1 if old is None else old.version + 1
+    before = None if old is None else old.document
+    document = completed(document, before, active)
     problems = [*template_problems(document, load_template), *schema_problems(document, compile_schema)]
     try:
         plan = decide.compile_plan(document, version)
@@ -60,8 +70,21 @@ def prepare(
         problems += [(".".join(map(str, p.path)), p.message + hint(p.hint)) for p in errors.problems]
     if problems:
         raise PlanRefused(problems)
-    report = PublishReport(version, changes(document, old), [str(warning) for warning in plan.warnings])
-    return Prepared(Published(plan, compile_schema), canonical(document), report)
+    if old is not None:
+        plan = plan.marked(decide.marks_after(plan, old, 0 if swept is None else swept))
+    report = PublishReport(version, changes(document, before), [str(warning) for warning in plan.warnings])
+    return Prepared(Published(plan, compile_schema), canonical(plan.document), report)
+
+
+def completed(document: Document, old: Document | None, active: set[tuple[str, str]]) -> Document:
+    """What was written, with what the server adds to it."""
+    document = {**decide.as_written(document), "pinned": {}}
+    if old is not None:
+        document["pinned"] = pinned(document, old, active)
+        if kept := orphaned(document, old):
+            document["kept"] = sorted(kept)
+            document["templates"] = {**kept, **document.get("templates", {})}
+    return document
 
 
 def hint(word: str) -> str:
@@ -116,14 +139,27 @@ def schema_problems(document: Document, compile_schema: CompileSchema) -> Iterat
 
 
 def changes(document: Document, old: Document | None) -> list[Change]:
-    """(kind, name, added | changed | removed | same) of everything named in either."""
-    old = old or {}
+    """(kind, name, added | changed | removed | kept | same) of everything named in either.  A template is ``kept``
+    when the project has dropped it and runs of older versions still send it."""
+    old, kept = old or {}, document.get("kept", ())
     found = [
-        (kind, name, difference(old.get(part, {}).get(name), document.get(part, {}).get(name)))
+        (
+            kind,
+            name,
+            "kept"
+            if part == "templates" and name in kept
+            else difference(written(old, part).get(name), document.get(part, {}).get(name)),
+        )
         for part, kind in NAMED.items()
-        for name in sorted({*old.get(part, {}), *document.get(part, {})})
+        for name in sorted({*written(old, part), *document.get(part, {})})
     ]
     return found + [(part, part, difference(old.get(part), document.get(part))) for part in WHOLE]
+
+
+def written(document: Document, part: str) -> dict[str, Any]:
+    """This part as the project has it."""
+    kept = document.get("kept", ()) if part == "templates" else ()
+    return {name: one for name, one in document.get(part, {}).items() if name not in kept}
 
 
 def difference(old: Any, new: Any) -> str:
@@ -134,21 +170,32 @@ def difference(old: Any, new: Any) -> str:
     return "same" if canonical(old) == canonical(new) else "changed"
 
 
-def complete_since(document: Document, old: Document | None, store: Store, at: int) -> dict[str, int]:
-    """For each segment, since when it is right: one that did not change keeps its word."""
-    if old is None:
-        return dict.fromkeys(document.get("segments", {}), 0)
-    known = read_complete_since(store)
-    return {
-        name: known.get(name, 0) if difference(old.get("segments", {}).get(name), segment) == "same" else at
-        for name, segment in document.get("segments", {}).items()
-    }
+def leaves_since(plan: decide.Plan, old: decide.Plan | None, store: Store, at: int) -> dict[str, int]:
+    """Condition id -> since when all that happened is known to it (ms), where that is not always: one that the plan
+    before did not ask knows what history holds, and history does not hold everything for ever."""
+    known = read_since(store)
+    begun = min((published_at for _, published_at in store.plans()), default=at)
+    reach = at - HISTORY_MS if begun < at - HISTORY_MS else 0
+    before = plan.leaves.leaves if old is None else old.leaves.leaves
+    asked = (leaf.id for leaf in plan.leaves.leaves.values() if leaf.event_names)
+    found = {leaf_id: known.get(leaf_id, 0) if leaf_id in before else reach for leaf_id in asked}
+    return {leaf_id: since for leaf_id, since in found.items() if since}
 
 
-def read_complete_since(store: Store) -> dict[str, int]:
+def read_since(store: Store) -> dict[str, int]:
     return msgspec.msgpack.decode(store.meta(COMPLETE_SINCE) or b"\x80", type=dict[str, int])
+
+
+def complete_since(plan: decide.Plan, leaves: Mapping[str, int]) -> dict[str, int]:
+    """Segment -> since when everything that it counts is known (ms), 0: always."""
+    found: dict[str, int] = {}
+    for name, segment in plan.segments.by_name.items():  # in dependency order
+        asked = segment.condition.leaves
+        named = (found.get(other, 0) for leaf in asked for other in leaf.segments)
+        found[name] = max((*(leaves.get(leaf.id, 0) for leaf in asked), *named), default=0)
+    return found
 
 
 def same_document(document: Document, old: Document | None) -> bool:
     """Whether publishing this would change nothing."""
-    return old is not None and canonical({**document, "pinned": {}}) == canonical({**old, "pinned": {}})
+    return old is not None and canonical(decide.as_written(document)) == canonical(decide.as_written(old))

@@ -1,24 +1,39 @@
-"""The sweep after a publish: one ``Touch`` for every key, in portions, behind live traffic."""
+"""The sweep after a publish: one ``Touch`` for every key, with what history says about conditions that are new to it.
+
+A portion of keys is read and folded in slices (:mod:`heliograph.runtime.pace`), then decided in pieces that take turns
+with live calls; progress is written with its last piece, so a restart resumes there.  A sweep meets every key that was
+there when it began: one that was merged in the meantime leads to its survivor, whose past is then folded anew.
+"""
 
 import asyncio
 import time
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import Any, Final
 
 import msgspec
+from msgspec.structs import replace
 
+from heliograph import decide
 from heliograph.ports import Busy, Store
 from heliograph.runtime.meter import Meter
-from heliograph.runtime.work import Touches, Work
+from heliograph.runtime.pace import Pace
+from heliograph.runtime.past import Past, Steps, keys_of, survivor
+from heliograph.runtime.work import Swept, Touches
 
-META = "sweep"
-PORTION = 256
-"""Keys of one piece of work: some 10 ms that a live event may have to wait."""
-BUSY_PAUSE_S = 0.5
+META: Final = "sweep"
+PORTION: Final = 512
+LIVE_PORTION: Final = 32
+"""Keys of a portion while nobody, and while somebody calls."""
+PIECE: Final = 16
+"""Keys decided in one go: about a millisecond that a live event may have to wait."""
+BUSY_PAUSE_S: Final = 0.5
+MAX_ROUNDS: Final = 10
+"""At the end: how often keys that keep changing while they are folded are tried again."""
 
 
 class Progress(msgspec.Struct, array_like=True):
-    """``after``: the last key touched.  ``total``: keys when it began, an estimate.  ``ended_at`` 0: still running."""
+    """``after``: the last key touched.  ``total``: keys when it began, an estimate.  ``ended_at`` 0: still running.
+    ``again``: keys before ``after`` that have to be folded once more.  ``segments``: those that it makes right."""
 
     plan: int
     started_at: int
@@ -26,6 +41,9 @@ class Progress(msgspec.Struct, array_like=True):
     done: int = 0
     total: int = 0
     ended_at: int = 0
+    again: list[str] = []
+    rounds: int = 0
+    segments: list[str] = []
 
     def encoded(self) -> bytes:
         return msgspec.msgpack.encode(self)
@@ -36,19 +54,27 @@ def read_progress(store: Store) -> Progress | None:
     return msgspec.msgpack.decode(data, type=Progress) if data else None
 
 
+def swept_for(store: Store) -> int | None:
+    """The plan up to which every state was swept; None while a sweep is under way."""
+    progress = read_progress(store)
+    return (progress.plan if progress.ended_at else None) if progress else 0
+
+
 class Sweeper:
-    """Resumes where it was after a restart, because progress is written with each portion."""
+    """``heard``: a number that grows with every call from outside."""
 
     def __init__(
         self,
         store: Store,
         meter: Meter,
-        put: Callable[[Work], None],
+        put: Callable[..., None],
         *,
-        live: Callable[[], int],
+        plan: Callable[[], decide.Plan],
+        heard: Callable[[], int],
         now: Callable[[], int],
     ) -> None:
-        self._store, self._meter, self._put, self._live, self._now = store, meter, put, live, now
+        self._store, self._meter, self._put, self._plan, self._now = store, meter, put, plan, now
+        self._pace = Pace(heard)
         self._stirred = asyncio.Event()
         self._stirred.set()
 
@@ -60,7 +86,8 @@ class Sweeper:
         progress = read_progress(self._store)
         if progress is None or progress.ended_at:
             return None
-        return {"plan": progress.plan, "done": progress.done, "total": max(progress.total, progress.done)}
+        total = max(progress.total, progress.done)
+        return {"plan": progress.plan, "done": progress.done, "total": total, "segments": progress.segments}
 
     def left(self) -> int:
         """Keys still to touch, an estimate."""
@@ -75,19 +102,60 @@ class Sweeper:
                 await self._portion(progress)
 
     async def _portion(self, progress: Progress) -> None:
-        started = time.perf_counter()
-        keys = self._store.keys(progress.after, PORTION)
-        if keys:
-            following = msgspec.structs.replace(progress, after=keys[-1], done=progress.done + len(keys))
-        else:
-            following = msgspec.structs.replace(progress, ended_at=self._now())
-        work = Touches(keys, progress.plan, {META: following.encoded()})
+        plan = self._plan()
+        if progress.plan > plan.version:  # the switch is not decided yet
+            await asyncio.sleep(BUSY_PAUSE_S)
+            return
+        keys = self._store.keys(progress.after, LIVE_PORTION if self._pace.live() else PORTION)
+        steps = fold_keys(self._store, plan, progress.plan, [*progress.again, *keys])
+        items = await self._pace.drive(steps)
+        began = time.perf_counter()
         try:
-            self._put(work)
-            await work.done
+            await self._decide(items, progress, keys)
         except Busy:
             await asyncio.sleep(BUSY_PAUSE_S)
             return
         self._meter.count("sweep_keys_total", by=len(keys))
-        if self._live():
-            await asyncio.sleep(2 * (time.perf_counter() - started))
+        await self._pace.rest(time.perf_counter() - began)
+
+    async def _decide(self, items: Sequence[Swept], progress: Progress, keys: Sequence[str]) -> None:
+        pieces: list[Touches] = []
+
+        def meta() -> dict[str, bytes]:
+            again = [key for piece in pieces for key in piece.result]
+            return {META: self._following(progress, keys, again).encoded()}
+
+        ends = range(PIECE, len(items), PIECE)
+        pieces += [Touches(items[end - PIECE : end], progress.plan) for end in ends]
+        pieces.append(Touches(items[ends[-1] if ends else 0 :], progress.plan, meta))
+        self._put(*pieces)
+        await asyncio.gather(*(piece.done for piece in pieces))
+
+    def _following(self, progress: Progress, keys: Sequence[str], again: list[str]) -> Progress:
+        if keys:
+            return replace(progress, after=keys[-1], done=progress.done + len(keys), again=again)
+        if again and progress.rounds < MAX_ROUNDS:
+            return replace(progress, again=again, rounds=progress.rounds + 1)
+        return replace(progress, again=[], ended_at=self._now())
+
+
+def fold_keys(store: Store, plan: decide.Plan, target: int, keys: Sequence[str]) -> Steps[list[Swept]]:
+    """What a sweep for plan ``target`` has to touch: each of these keys, or who they were merged into, with what it
+    lacks under ``plan``."""
+    if not plan.fresh.leaves:
+        return [Swept(key) for key in keys]
+    past = Past(store, plan)
+    blobs = dict(zip(keys, store.states(keys), strict=True))
+    found: dict[str, Swept] = {}
+
+    def read(key: str) -> decide.State | None:
+        blob = blobs[key] if key in blobs else store.states((key,))[0]
+        return None if blob is None else decide.decode_state(blob)
+
+    for key in keys:
+        state = survivor(key, read)
+        if state is not None and state.key not in found and min(state.swept, state.plan_version) < target:
+            folds = yield from past.fold(state)
+            found[state.key] = Swept(state.key, folds, frozenset(keys_of(state)))
+        yield
+    return list(found.values())

@@ -8,8 +8,9 @@ then begins afresh), and ends by :meth:`Work.settled` once that chunk is on disk
 import asyncio
 from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
+import msgspec
 from msgspec.structs import replace
 
 from heliograph import decide
@@ -268,22 +269,49 @@ class SwitchPlan(Call[None]):
         chunk.desk.use(self._published)
 
 
-class Touches(Call[None]):
-    """One portion of a sweep."""
+class Swept(msgspec.Struct, frozen=True):
+    """A key to touch.  ``folds``: what was folded from everything stored under ``keys``; no keys: nothing had to be."""
 
-    def __init__(self, keys: Sequence[str], plan: int, meta: dict[str, bytes]) -> None:
+    key: str
+    folds: dict[str, Any] = {}
+    keys: frozenset[str] = frozenset()
+
+
+class Touches(Call[list[str]]):
+    """A piece of a sweep.  Its result: the keys that became somebody else's, or whose person took in another key, after
+    their history was read; they have to be folded again."""
+
+    patient = True
+
+    def __init__(self, items: Sequence[Swept], plan: int, meta: Callable[[], dict[str, bytes]] = lambda: {}) -> None:
         super().__init__()
-        self.records = len(keys)
-        self._keys, self._plan, self._meta = keys, plan, meta
+        self.records = len(items)
+        self.size = ROW_BYTES * len(items)
+        self._items, self._plan, self._meta = items, plan, meta
+        self._broken: set[str] = set()
+        self._at = ""
 
     def prepare(self, desk: Desk) -> None:
-        desk.fetch(self._keys)
+        desk.fetch(item.key for item in self._items)
 
     def decide(self, chunk: Chunk) -> None:
-        self.result = None
-        for key in self._keys:
-            chunk.append(key, Touch(self._plan))
-        chunk.commit.meta.update(self._meta)
+        self.result = [item.key for item in self._items if not self._touch(chunk, item)]
+        chunk.commit.meta.update(self._meta())
+
+    def _touch(self, chunk: Chunk, item: Swept) -> bool:
+        self._at = item.key
+        state = chunk.desk.state(item.key)
+        if state is None or item.key in self._broken:
+            return True
+        if item.keys and (state.forward or state.pending or not item.keys.issuperset(state.links)):
+            return False
+        if not state.forward and min(state.plan_version, state.swept) < self._plan:
+            chunk.append(item.key, Touch(self._plan, item.folds))
+        return True
+
+    def isolate(self) -> bool:
+        self._broken.add(self._at)
+        return True
 
 
 class Expiries(Call[None]):
