@@ -147,7 +147,8 @@ class World:
         self.now = until
 
     def outcome(self, message_id: str, kind: str, **more: Any) -> None:
-        self.status[message_id] = kind if kind not in ("opened", "clicked") else self.status[message_id]
+        if kind not in ("opened", "clicked"):
+            self.status[message_id] = kind if kind != "missed" else "deferred"
         self.append(self.owner[message_id], Outcome(message_id, kind, self.now, **more))
 
     def deliver(self) -> list[str]:

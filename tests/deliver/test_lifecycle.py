@@ -30,6 +30,13 @@ def test_what_was_past_its_commit_point_is_queued_again_only_on_purpose() -> Non
     assert {pair for pair in back if pair[0] not in CANCELLABLE} == {("sending", "retry"), ("unknown", "resend")}
 
 
+def test_what_missed_its_time_waits_for_another_decision() -> None:
+    assert {status for status, moves in TRANSITIONS.items() if "deferred" in moves.values()} == {
+        "queued", "claimed", "sending",
+    }  # fmt: skip
+    assert advance("deferred", "decide") == "queued" and "claim" not in TRANSITIONS["deferred"]
+
+
 def test_every_report_of_a_mailer_moves_a_message_that_is_sending_or_claimed() -> None:
     moved = {signal for status in ("sending", "claimed") for signal in TRANSITIONS[status]}
     assert set(SIGNALS.values()) <= moved

@@ -155,7 +155,7 @@ async def test_what_cannot_be_rendered_is_skipped_with_its_reason_and_stops_nobo
     assert {one: (done.kind, done.reason) for one, done in engine.done.items() if one != "m3"} == {
         "m0": ("skipped", "missing: profile.firstName"),
         "m1": ("skipped", "no_template: hello@gone"),
-        "m2": ("expired", "stale"),
+        "m2": ("missed", ""),
     }
     assert engine.done["m3"].kind == "sent" and engine.done["m3"].size > 200
 

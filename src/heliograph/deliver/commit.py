@@ -9,7 +9,7 @@ from typing import Protocol
 
 import msgspec
 
-from heliograph.deliver.lifecycle import CANCELLABLE
+from heliograph.deliver.lifecycle import CANCELLABLE, MISSED
 from heliograph.events.record import LedgerRow
 
 STOPS_ALL = ("!bounce", "!manual")
@@ -43,13 +43,13 @@ class Stop(msgspec.Struct, frozen=True):
 def decide(message: Candidate, rows: Iterable[LedgerRow], topics: Mapping[str, str], now: int) -> Stop | None:
     """``None`` is go.  ``rows``: everything the ledger has on the message's address.  ``topics``: topic -> ``required``
     or ``assumed`` (unlisted: assumed).  ``now``: ms; ``not_after`` 0 means never too late.
+
+    What comes too late is ``deferred``: whether it is stale or waits for a better hour, its person decides.
     """
     if message.status not in CANCELLABLE:
         return Stop(message.status, message.reason or f"already {message.status}")
-    if message.not_after and now >= message.not_after:
-        return Stop("expired", "stale")
     words = {row.topic: row.given for row in rows}
-    return _suppressed(message, words) or _unwanted(message, words, topics)
+    return _suppressed(message, words) or _unwanted(message, words, topics) or _untimely(message, now)
 
 
 def _suppressed(message: Candidate, words: Mapping[str, bool]) -> Stop | None:
@@ -66,3 +66,10 @@ def _unwanted(message: Candidate, words: Mapping[str, bool], topics: Mapping[str
     topic = message.topic or IMPLICIT_TOPIC
     wanted = words.get(topic, topics.get(topic) != "required")
     return None if wanted else Stop("cancelled", f"no_consent: {topic}")
+
+
+def _untimely(message: Candidate, now: int) -> Stop | None:
+    if message.status == "deferred":
+        return Stop("deferred", message.reason)
+    late = message.not_after and now >= message.not_after
+    return Stop("deferred", MISSED) if late else None

@@ -15,7 +15,7 @@ from heliograph import decide
 from heliograph.decide import effects as fx
 from heliograph.deliver.commit import Stop
 from heliograph.deliver.commit import decide as commit_point
-from heliograph.deliver.lifecycle import CANCELLABLE
+from heliograph.deliver.lifecycle import CANCELLABLE, MISSED
 from heliograph.events.event import Event
 from heliograph.events.identity import email_of, profile_id
 from heliograph.events.ids import make_id
@@ -25,6 +25,10 @@ from heliograph.runtime.desk import Desk
 
 MAX_CASCADE = 10_000
 """Records that may follow from one: more is a loop that :data:`~heliograph.events.record.MAX_HOPS` failed to cut."""
+
+
+MAX_OUTCOMES = 50
+"""Kept with one message; a link clicked a thousand times needs no thousand rows."""
 
 
 class UndecidedError(Exception):
@@ -132,16 +136,13 @@ class Chunk:
     # -- effects --
 
     def _message(self, record: Record, effect: fx.DecideMessage) -> None:
-        if self.desk.message(effect.message_id) is not None:
+        old = self.desk.message(effect.message_id)
+        if old is not None and old.status != "deferred":
             return  # the same decision never mails twice
+        row = self._new_message(record, effect) if old is None else old
         template = self.desk.plan.templates.get(effect.template) or {}
-        row = MessageRow(
-            message_id=effect.message_id,
-            key=record.key,
-            journey=effect.journey,
-            journey_version=effect.journey_version,
-            run_id=effect.run_id,
-            step_id=effect.step_id,
+        row = replace(
+            row,
             template=effect.template,
             template_version=template.get("version", ""),
             topic=effect.topic,
@@ -149,7 +150,6 @@ class Chunk:
             address=effect.address,
             status=effect.status,
             reason=effect.reason,
-            created_at=effect.created_at,
             not_before=effect.not_before,
             not_after=effect.not_after,
             cause_received_at=record.received_at,
@@ -158,6 +158,26 @@ class Chunk:
         if row.status == "queued":
             self.offers.append(row)
 
+    @staticmethod
+    def _new_message(record: Record, effect: fx.DecideMessage) -> MessageRow:
+        """What never changes of it."""
+        return MessageRow(
+            message_id=effect.message_id,
+            key=record.key,
+            journey=effect.journey,
+            journey_version=effect.journey_version,
+            run_id=effect.run_id,
+            step_id=effect.step_id,
+            created_at=effect.created_at,
+            template="",
+            template_version="",
+            topic=None,
+            transactional=False,
+            address="",
+            status="",
+            reason="",
+        )
+
     def _cancel(self, record: Record, effect: fx.CancelMessage) -> None:
         row = self.desk.message(effect.message_id)
         if row is None:
@@ -165,6 +185,7 @@ class Chunk:
         if row.status in CANCELLABLE:
             self.end_message(row, "cancelled", effect.reason, effect.at, flags=record.flags)
         elif row.status == "sending":
+            self.write_message(replace(row, unwanted=effect.reason))
             self._fact(record, fx.Fact("cancel_too_late", effect.at, {"message_id": row.message_id}))
 
     def _hop(self, _record: Record, effect: fx.Hop) -> None:
@@ -244,7 +265,9 @@ class Chunk:
     def drop_stopped(self, row: LedgerRow) -> None:
         """Cancel at once what is queued to an address that has just been stopped (the commit point would, too)."""
         for message in self.desk.messages_of(sorted(self.desk.holders(row.address))):
-            if message.address == row.address and message.status in CANCELLABLE and (stop := self.stopped(message)):
+            if message.address != row.address or message.status not in CANCELLABLE:
+                continue
+            if (stop := self.stopped(message)) is not None and stop.status == "cancelled":
                 self.end_message(message, stop.status, stop.reason, self.now())
         self.drain()
 
@@ -270,6 +293,16 @@ class Chunk:
             replace(row, status=status, reason=reason, sent_at=sent_at, outcomes=[*row.outcomes, (status, at, False)])
         )
         self._hop_of(row.key, Outcome(row.message_id, status, at, reason), flags)
+
+    def miss_message(self, row: MessageRow, at: int, reason: str) -> MessageRow | None:
+        """It cannot be sent in time: its person decides again, now.  ``at``: the instant from which it may go.  The row
+        when it is queued again."""
+        outcomes = [*row.outcomes, (MISSED, at, False)][-MAX_OUTCOMES:]
+        self.write_message(replace(row, status="deferred", reason=reason or MISSED, sending_at=0, outcomes=outcomes))
+        self._hop_of(row.key, Outcome(row.message_id, MISSED, at, reason), 0)
+        self.drain()
+        again = self.desk.message(row.message_id)
+        return again if again is not None and again.status == "queued" else None
 
     def _hop_of(self, key: str, body: Body, flags: int) -> None:
         """``flags``: what follows from an import triggers nothing either."""

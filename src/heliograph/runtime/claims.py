@@ -42,8 +42,7 @@ class PassCommitPoint(Work):
         elif stop := chunk.stopped(row):
             self._stop.append((message_id, stop.reason))
             if stop.status != row.status:
-                chunk.end_message(row, stop.status, stop.reason, chunk.now())
-                chunk.drain()
+                end(chunk, row, stop.status, stop.reason)
         else:
             self._go.append(message_id)
             chunk.write_message(replace(row, status="sending", sending_at=chunk.now()))
@@ -104,7 +103,8 @@ class Bury(Work):
 
 
 class End(Work):
-    """Messages that come to an end before any mailer had them: stale, or without a run."""
+    """Messages that come to an end before any mailer had them: without a run or a template; those too late
+    (``deferred``) are decided again."""
 
     internal = True
 
@@ -117,5 +117,13 @@ class End(Work):
         for message_id, status, reason in self._fates:
             row = chunk.desk.message(message_id)
             if row is not None and row.status == "queued":
-                chunk.end_message(row, status, reason, chunk.now())
-                chunk.drain()
+                end(chunk, row, status, reason)
+
+
+def end(chunk: Chunk, row: MessageRow, status: str, reason: str) -> None:
+    """It does not go, at least not now."""
+    if status == "deferred":
+        chunk.miss_message(row, chunk.now(), "")
+    else:
+        chunk.end_message(row, status, reason, chunk.now())
+        chunk.drain()

@@ -12,6 +12,7 @@ from typing import Any
 import msgspec
 import structlog
 
+from heliograph.deliver.lifecycle import MISSED
 from heliograph.ports import Clock, MessageRow, Store
 from heliograph.runtime import mailwire
 from heliograph.runtime.claims import Bury, End, PassCommitPoint, TakeReports
@@ -88,9 +89,11 @@ class Dispatcher:
             self._put(Bury(lost, self._buried, "the server stopped before the receiver's reply"))
 
     def offer(self, rows: Sequence[MessageRow]) -> None:
-        """Rows just committed as queued."""
+        """Rows just committed as queued.  One that a mailer still holds (it missed its time and was decided again)
+        comes back with that mailer's report."""
         for row in rows:
-            self.outbox.add(row)
+            if not any(row.message_id in mailer.held for mailer in self.mailers.values()):
+                self.outbox.add(row)
         if self._opened.is_set() and not self._draining:
             self.offer_slice()  # at once: our task may have to wait for its turn
         self._stirred.set()
@@ -168,7 +171,7 @@ class Dispatcher:
 
     def _fate(self, row: MessageRow, now: int) -> tuple[str, str] | None:
         if row.not_after and now >= row.not_after:
-            return "expired", "stale"
+            return "deferred", MISSED
         if row.template not in self._templates():
             return "skipped", f"no_template: {row.template}"
         return None
@@ -253,9 +256,11 @@ class Dispatcher:
     def _reported(self, mailer: Mailer, fates: list[tuple[mailwire.Done, MessageRow | None]]) -> None:
         for done, again in fates:
             self.outbox.done(done.message_id)
+            row = mailer.held.pop(done.message_id, None)
+            if done.kind == "stopped" and (present := self._current(done.message_id)) is not None:
+                again = present if present.status == "queued" else None
             if again is not None:
                 self.outbox.add(again)
-            row = mailer.held.pop(done.message_id, None)
             if row is None:
                 continue
             mailer.credit += 1

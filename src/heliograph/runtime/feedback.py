@@ -8,7 +8,7 @@ from heliograph.deliver.lifecycle import SIGNALS, advance
 from heliograph.deliver.retry import next_attempt, spent
 from heliograph.events.record import LedgerRow, Outcome
 from heliograph.ports import MessageRow
-from heliograph.runtime.chunk import Chunk
+from heliograph.runtime.chunk import MAX_OUTCOMES, Chunk
 from heliograph.runtime.mailwire import Done
 
 STATUS_SIGNALS: Final = {"delivered": "deliver", "bounced": "bounce", "sent": "sent"}
@@ -37,10 +37,6 @@ def take_feedback(chunk: Chunk, outcome: Outcome) -> None:
     chunk.append(row.key, outcome)
 
 
-MAX_OUTCOMES = 50
-"""Kept with one message; a link clicked a thousand times needs no thousand rows."""
-
-
 def take_report(chunk: Chunk, done: Done) -> MessageRow | None:
     """Apply what a mailer says; the row when it waits for another attempt."""
     row = chunk.desk.message(done.message_id)
@@ -52,6 +48,8 @@ def take_report(chunk: Chunk, done: Done) -> MessageRow | None:
         return None
     if status == "queued":
         return _again(chunk, row, done)
+    if status == "deferred":
+        return chunk.miss_message(row, done.at, done.reason)
     if status == "unknown" and (wait := _resend(chunk, row, done.at, done.reason)) is not None:
         return wait
     if status == "bounced" and done.suppress:
@@ -70,14 +68,19 @@ def suppress(chunk: Chunk, row: MessageRow, topic: str, at: int, proof: str) -> 
 
 
 def _again(chunk: Chunk, row: MessageRow, done: Done) -> MessageRow | None:
-    """A later attempt, or the end of them."""
+    """A later attempt, another decision when it would come too late, or the end of them."""
+    if row.unwanted:
+        chunk.end_message(row, "cancelled", row.unwanted, done.at)
+        chunk.drain()
+        return None
     next_at = next_attempt(row.message_id, row.attempt + 1, done.at)
-    if next_at is None or (row.not_after and next_at >= row.not_after):
-        reason = spent(done.reason) if next_at is None else f"stale: {done.reason}"
-        chunk.end_message(row, "expired", reason, done.at)
+    if next_at is None:
+        chunk.end_message(row, "expired", spent(done.reason), done.at)
         chunk.drain()
         return None
     waiting = replace(row, status="queued", reason=done.reason, attempt=row.attempt + 1, next_at=next_at, sending_at=0)
+    if row.not_after and next_at >= row.not_after:
+        return chunk.miss_message(waiting, next_at, done.reason)
     chunk.write_message(waiting)
     return waiting
 
@@ -107,7 +110,7 @@ def _resend(chunk: Chunk, row: MessageRow, at: int, reason: str, *, at_once: boo
     template = chunk.desk.plan.templates.get(row.template) or {}
     resends = 1 + sum(kind == "unknown" for kind, _, _ in row.outcomes)
     next_at = at if at_once else next_attempt(row.message_id, row.attempt + 1, at)
-    if template.get("on_unknown") != "resend" or resends > MAX_RESENDS or next_at is None:
+    if row.unwanted or template.get("on_unknown") != "resend" or resends > MAX_RESENDS or next_at is None:
         return None
     waiting = replace(
         row,

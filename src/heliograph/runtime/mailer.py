@@ -164,7 +164,7 @@ class Mailer(asyncio.Protocol):
         assert self._press is not None, "jobs come after the set-up"
         now = self._now()
         if job.not_after and now >= job.not_after:
-            self._finish(Done(job.message_id, "expired", "stale", now))
+            self._finish(Done(job.message_id, "missed", "", now))
             return
         try:
             mail.post(self._press.print(job, now))

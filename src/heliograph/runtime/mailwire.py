@@ -105,8 +105,9 @@ class Verdicts(msgspec.Struct, array_like=True, frozen=True, tag="verdicts"):
 
 
 class Done(msgspec.Struct, array_like=True, frozen=True):
-    """``kind``: sent, retry (4xx or broken before the dot), bounced, unknown, skipped (render said no), expired,
-    stopped (the verdict was stop).  ``reason``: the reply line, or ``missing: PATH``.  ``at``: the mailer's clock."""
+    """``kind``: sent, retry (4xx or broken before the dot), bounced, unknown, skipped (render said no), missed (past
+    its ``not_after``), stopped (the verdict was stop).  ``reason``: the reply line, or ``missing: PATH``.  ``at``: the
+    mailer's clock."""
 
     message_id: str
     kind: str
