@@ -67,6 +67,8 @@ class MessageRow(msgspec.Struct, array_like=True, kw_only=True):
     outcomes: list[tuple[str, int, bool]] = []
     cause_received_at: int = 0
     """When the record that decided this message was received (time to send is counted from here)."""
+    unwanted: str = ""
+    """Why a cancel came while it was past its commit point: when the receiver puts us off it is not tried again."""
 
 
 class JournalRow(msgspec.Struct, array_like=True):
