@@ -29,8 +29,10 @@ from heliograph.adapters.memory import MemoryStore
 from heliograph.adapters.rocksdb import RocksStore
 from heliograph.adapters.schema import JsonSchema
 from heliograph.adapters.smtp import parse_url, probe, sentence
+from heliograph.adapters.webhook import AiohttpCaller
 from heliograph.config import ConfigError, DkimSetting, Problem, SenderSetting, Settings
 from heliograph.console.mail import SendTest
+from heliograph.deliver.webhooks import read_secret
 from heliograph.ports import Clock, Commit, Store
 from heliograph.project import ProjectError, plan_document
 from heliograph.render.links import LinkKeys
@@ -128,7 +130,7 @@ async def running(
         keys = link_keys(store)
         engine = EmbeddedEngine(
             store, compile_schema=JsonSchema, load_template=render.load, mail_settings=mail_settings(settings, keys),
-            clock=clock,
+            clock=clock, caller=AiohttpCaller(), webhook_keys=list(map(read_secret, settings.webhooks.secrets)),
         )  # fmt: skip
         socket = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="heliograph-"))) / "mail.sock"
         supervisor = Supervisor(socket, settings.smtp.mailers)

@@ -19,6 +19,7 @@ import msgspec
 
 from heliograph.decide.parsing import nearest
 from heliograph.decide.times import is_zone, zone_names
+from heliograph.deliver.webhooks import read_secret
 
 FILE = "heliograph.toml"
 PREFIX = "HELIOGRAPH_"
@@ -74,6 +75,12 @@ class SmtpSetting(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     connections: int = 10
 
 
+class WebhooksSetting(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """``secrets``: ``whsec_...`` (Standard Webhooks); every request carries a signature for each."""
+
+    secrets: tuple[str, ...] = ()
+
+
 class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     project: ProjectSetting
     collect: CollectSetting
@@ -81,6 +88,7 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     smtp: SmtpSetting
     sender: dict[str, SenderSetting]
     server: ServerSetting = ServerSetting()
+    webhooks: WebhooksSetting = WebhooksSetting()
 
 
 SECTIONS: dict[str, type[msgspec.Struct]] = {
@@ -89,6 +97,7 @@ SECTIONS: dict[str, type[msgspec.Struct]] = {
     "collect": CollectSetting,
     "api": ApiSetting,
     "smtp": SmtpSetting,
+    "webhooks": WebhooksSetting,
 }
 """Plain sections; ``sender.NAME`` is the only one with a name of its own."""
 
@@ -285,11 +294,13 @@ def _put(raw: dict[str, Any], path: tuple[str, ...], text: str, variable: str) -
             value = int(text)
         elif kind is float:
             value = float(text)
+        elif kind == _TEXTS and not text.lstrip().startswith("["):
+            value = text.split()
         elif kind is not str and kind != str | None:
             value = json.loads(text)
     except ValueError:
         want = {int: "a whole number", float: "a number"}.get(kind, "a list in JSON")
-        return [Problem(variable, f"{variable} must be {want}, not {text!r}", source="environment")]
+        return [Problem(variable, f"{variable} must be {want}{_shown(path[-1], text)}", source="environment")]
     table = raw
     for step in path[:-1]:
         table = table.setdefault(step, {})
@@ -336,11 +347,18 @@ def _judge_table(table: Any, kind: type[msgspec.Struct], prefix: str) -> list[Pr
         try:
             msgspec.convert(table[name], field.type)
         except msgspec.ValidationError:
-            problems.append(Problem(key, f"{key} must be {_WANT.get(field.type, 'text')}, not {table[name]!r}"))
+            said = f"{key} must be {_WANT.get(field.type, 'text')}{_shown(name, table[name])}"
+            problems.append(Problem(key, said))
     return problems
 
 
-_WANT: dict[Any, str] = {int: "a whole number", float: "a number", str: "text"}
+_TEXTS: Any = tuple[str, ...]
+_WANT: dict[Any, str] = {int: "a whole number", float: "a number", str: "text", _TEXTS: "a list of texts"}
+
+
+def _shown(name: str, value: Any) -> str:
+    """What stands there now, unless it may be a secret."""
+    return "" if name == "secrets" else f", not {value!r}"
 
 
 def _judge_dkim(value: Any, key: str) -> list[Problem]:
@@ -365,9 +383,7 @@ def _judge_values(raw: dict[str, Any]) -> list[Problem]:
     for (section, name), rule in _RULES.items():
         value = _table(raw.get(section)).get(name)
         fields = _fields(SECTIONS[section])
-        if isinstance(value, (int, float) if fields[name].type is float else fields[name].type) and (
-            said := rule(value)
-        ):
+        if _is(value, fields[name].type) and (said := rule(value)):
             problems.append(Problem(f"{section}.{name}", f"{section}.{name} {said}"))
     for name, sender in _table(raw.get("sender")).items():
         value = _table(sender).get("from")
@@ -375,6 +391,14 @@ def _judge_values(raw: dict[str, Any]) -> list[Problem]:
             said = f"sender.{name}.from must be an address, or `Name <address>`, not {value!r}"
             problems.append(Problem(f"sender.{name}.from", said))
     return problems
+
+
+def _is(value: Any, kind: Any) -> bool:
+    try:
+        msgspec.convert(value, kind)
+    except msgspec.ValidationError:
+        return False
+    return True
 
 
 _FROM = re.compile(r"(?:[^<>\r\n\x00]*<)?[^<>@\s\x00]+@[^<>@\s\x00]+\.?[^<>@\s\x00]*>?")
@@ -417,6 +441,15 @@ def _rule_smtp(value: str) -> str:
     return "" if mode in ("required", "optional", "off") else f"starttls must be required, optional or off, not {mode}"
 
 
+def _rule_secrets(values: list[str]) -> str:
+    try:
+        for value in values:
+            read_secret(value)
+    except ValueError as error:
+        return f"has one that is none: {error}"
+    return ""
+
+
 _RULES: dict[tuple[str, str], Callable[[Any], str]] = {
     ("project", "timezone"): _rule_timezone,
     ("project", "base_url"): _rule_base_url,
@@ -428,6 +461,7 @@ _RULES: dict[tuple[str, str], Callable[[Any], str]] = {
     ("api", "token"): lambda v: "" if v.strip() else "must not be empty",
     ("smtp", "url"): _rule_smtp,
     ("smtp", "mailers"): lambda v: "" if 1 <= v <= 64 else f"must be between 1 and 64, not {v}",
+    ("webhooks", "secrets"): _rule_secrets,
     ("smtp", "connections"): lambda v: "" if 1 <= v <= 1000 else f"must be between 1 and 1000, not {v}",
 }
 

@@ -141,3 +141,26 @@ def test_lines_of_toml_keys() -> None:
 def test_no_project_is_said_plainly(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"there is no heliograph\.toml"):
         load(tmp_path, {})
+
+
+SECRET = "whsec_" + "A" * 32
+
+
+def test_webhook_secrets_come_from_the_file_the_environment_or_a_file_of_their_own(project: Path) -> None:
+    assert load(project, {}).webhooks.secrets == ()
+    (project / "heliograph.toml").write_text(TOML + f'[webhooks]\nsecrets = ["{SECRET}"]\n')
+    assert load(project, {}).webhooks.secrets == (SECRET,)
+    both = (SECRET, "whsec_" + "B" * 43 + "=")
+    said = f'["{both[0]}", "{both[1]}"]'
+    assert load(project, {"HELIOGRAPH_WEBHOOKS_SECRETS": said}).webhooks.secrets == both
+    assert load(project, {"HELIOGRAPH_WEBHOOKS_SECRETS": "\n".join(both)}).webhooks.secrets == both
+    (project / "secret").write_text(both[1] + "\n")
+    variables = {"HELIOGRAPH_WEBHOOKS_SECRETS_FILE": str(project / "secret")}
+    assert load(project, variables).webhooks.secrets == both[1:]
+
+
+@pytest.mark.parametrize("text", ["whsec_hushhush", "hushhush" * 8, '["hushhush', '{"a": "hushhush"}', "[5]", "whsec_"])
+def test_a_secret_that_is_none_stops_the_start_and_is_not_told(project: Path, text: str) -> None:
+    with pytest.raises(ConfigError, match="HELIOGRAPH_WEBHOOKS_SECRETS") as error:
+        load(project, {"HELIOGRAPH_WEBHOOKS_SECRETS": text})
+    assert "hush" not in str(error.value)

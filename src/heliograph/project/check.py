@@ -46,6 +46,7 @@ def check_project(root: Path, environ: Mapping[str, str] | None = None) -> Repor
     settings = config.inspect(root, environ)
     folder = read_folder(root)
     findings = [*_config_findings(settings), *_key_findings(settings, root)]
+    findings += _unsigned(settings, folder)
     document = {
         "format": FORMAT,
         "tzdata": TZDATA_VERSION,
@@ -108,6 +109,27 @@ def _key_findings(settings: config.Inspection, root: Path) -> list[Finding]:
                 text = f"the DKIM key {file} of [sender.{name}] is not here; a server with this project needs it"
                 found.append(Finding(config.FILE, None, text, warning=True))
     return found
+
+
+def _unsigned(settings: config.Inspection, folder: Folder) -> list[Finding]:
+    """A journey with a webhook, and no secret to sign its requests with."""
+    if _table(settings.raw.get("webhooks")).get("secrets"):
+        return []
+    found = next(_steps(folder.parts["journeys"], "webhook", ("journeys",)), None)
+    said = (
+        "no secret signs the requests of this step, so whoever gets them cannot tell them from forged ones; "
+        "set [webhooks] secrets in heliograph.toml or HELIOGRAPH_WEBHOOKS_SECRETS"
+    )
+    return [Finding(*folder.locate(found), said, warning=True)] if found else []
+
+
+def _steps(node: Any, verb: str, path: NodePath) -> Iterator[NodePath]:
+    """Paths of every step with this verb."""
+    inner = node.items() if isinstance(node, dict) else enumerate(node) if isinstance(node, list) else ()
+    for key, value in inner:
+        if key == verb and isinstance(value, dict) and isinstance(path[-1], int):
+            yield (*path, key)
+        yield from _steps(value, verb, (*path, key))
 
 
 # -- templates --
