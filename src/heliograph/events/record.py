@@ -12,7 +12,7 @@ counts in ``hops`` how often that happened (at most :data:`MAX_HOPS`).
 
 import struct
 from enum import IntEnum
-from typing import Any, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 import msgspec
 
@@ -230,6 +230,24 @@ def encode_record(record: Record, body: Body | None = None) -> bytes:
             _ENCODER.encode(record.body if body is None else body),
         )
     )
+
+
+class Head(NamedTuple):
+    """What stands in front of a record's body."""
+
+    kind: int
+    flags: int
+    bucket: int
+    received_at: int
+    key: str
+
+
+def record_head(data: bytes, offset: int = 0) -> Head:
+    """The head of what :func:`encode_record` wrote at ``offset``, for readers that pass most records over."""
+    _, _, kind, flags, _, in_bucket, received_at, _ = _HEADER.unpack_from(data, offset)
+    at = offset + _HEADER.size
+    (size,) = _LEN.unpack_from(data, at)
+    return Head(kind, flags, in_bucket, received_at, data[at + 2 : at + 2 + size].decode())
 
 
 def decode_record(data: bytes) -> Record:

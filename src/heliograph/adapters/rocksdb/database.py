@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import cast
 
-from rocksdict import ColumnFamily, Rdict, RdictIter, Snapshot, WriteBatch
+from rocksdict import AccessType, ColumnFamily, Rdict, RdictIter, Snapshot, WriteBatch
 
 from heliograph.adapters.rocksdb import options
 from heliograph.ports import StoreFailed, StoreFull, StoreLocked, StoreTooNew
@@ -105,12 +105,19 @@ class Batch:
 
 
 class Database:
-    def __init__(self, path: Path) -> None:
-        """Raises :class:`StoreLocked`, :class:`StoreTooNew`, :class:`StoreFull` or :class:`StoreFailed`."""
+    def __init__(self, path: Path, watching: Path | None = None) -> None:
+        """Raises :class:`StoreLocked`, :class:`StoreTooNew`, :class:`StoreFull` or :class:`StoreFailed`.
+
+        ``watching``: read only, also while another process owns the folder, as a RocksDB *secondary* that keeps its own
+        log file there.  It shows one instant, whatever is written or compacted meanwhile, until :meth:`catch_up`."""
         self.path = path
         try:
-            path.mkdir(parents=True, exist_ok=True)
-            self._db = Rdict(str(path), options.database(), options.families())
+            if watching is None:
+                path.mkdir(parents=True, exist_ok=True)
+                self._db = Rdict(str(path), options.database(), options.families())
+            else:
+                secondary = AccessType.secondary(str(watching))
+                self._db = Rdict(str(path), options.watcher(), options.families(), access_type=secondary)
         except OSError as error:
             raise StoreFailed(f"The data folder {path} cannot be used: {error.strerror}.") from error
         except Exception as error:
@@ -138,6 +145,13 @@ class Database:
         except Exception as error:
             # The batch is visible here and perhaps not on disk: no retry can tell, a restart can.
             raise StoreFailed(f"The disk under {self.path} did not keep what was written to it: {error}") from error
+
+    def catch_up(self) -> None:
+        """A secondary shows what its primary has written by now."""
+        try:
+            self._db.try_catch_up_with_primary()
+        except Exception as error:
+            raise StoreFailed(f"The data folder {self.path} can no longer be followed: {error}") from error
 
     def size(self) -> int:
         """Bytes on disk, with the write-ahead log."""

@@ -60,6 +60,16 @@ def database() -> Options:
     return options
 
 
+def watcher() -> Options:
+    """A secondary must hold every file open: those that its primary compacts away live on as long as it does."""
+    options = _base()
+    options.set_max_open_files(-1)
+    options.set_keep_log_file_num(1)
+    options.set_stats_dump_period_sec(0)
+    options.set_skip_stats_update_on_db_open(True)
+    return options
+
+
 def families() -> dict[str, Options]:
     cache = Cache(BLOCK_CACHE)
     return {name: _family(name, size, cache) for name, size in WRITE_BUFFERS.items()}

@@ -14,7 +14,7 @@ import msgspec
 from msgspec.structs import replace
 
 from heliograph.events.event import Event
-from heliograph.events.record import EventBody, LedgerRow, Record, decode_record, encode_record
+from heliograph.events.record import EventBody, Head, LedgerRow, Record, decode_record, encode_record, record_head
 from heliograph.ports import DeadLetter, JournalRow, MessageRow, PlanRow, RequestRow
 
 INLINE = b"\x00"
@@ -39,7 +39,7 @@ def log_inline(record: Record) -> bytes:
 
 def log_pointer(record: Record, body: EventBody) -> bytes:
     place = Event(event_id=body.event.event_id, type="", name="", occurred_at=body.event.occurred_at)
-    pointer = EventBody(place, body.rows, body.hops)
+    pointer = EventBody(place, body.rows, body.hops, body.depth)
     return POINTER + encode_record(record, pointer)
 
 
@@ -47,6 +47,11 @@ def log_received_at(row: bytes) -> int:
     """Without decoding the rest."""
     at: int = _RECEIVED_AT.unpack_from(row, _RECEIVED_AT_OFFSET)[0]
     return at
+
+
+def log_head(row: bytes) -> Head:
+    """Without decoding the rest."""
+    return record_head(row, 1)
 
 
 def log_record(row: bytes) -> tuple[Record, Event | None]:

@@ -1,0 +1,100 @@
+"""The plans of one backtest: the draft within the published plan, and that plan as it is.
+
+Each comes twice.  The *warm* one decides what came before the window: it knows the same conditions, because its
+journeys stand among the pinned ones, which nobody enters any more.  Then, at the beginning of the window, comes what a
+publish does: the same parts with the next version, so that everybody is reconciled with it in silence.
+"""
+
+from collections.abc import Iterator, Mapping
+from typing import Any, Final
+
+import msgspec
+
+from heliograph import decide
+from heliograph.decide.journeys.program import Journey
+
+Document = dict[str, Any]
+
+UNKNOWN_TEMPLATE: Final[dict[str, Any]] = {
+    "version": "draft", "subject": "", "preheader": "", "html": "", "text": "", "sender": "default",
+    "class": "marketing", "freshness_ms": None, "on_unknown": "hold", "last": [], "paths": [],
+}  # fmt: skip
+"""What stands for a template that the published plan does not have: marketing, always fresh, needs nothing."""
+
+
+class Draft(msgspec.Struct, frozen=True):
+    """A journey as written, by its name."""
+
+    name: str
+    journey: Document
+
+
+class Lane(msgspec.Struct, frozen=True):
+    """One side of a comparison: the plan before the window and the plan within."""
+
+    warm: decide.Plan
+    plan: decide.Plan
+
+    @property
+    def enters_by_time(self) -> frozenset[str]:
+        """Journeys that people may enter without any event of theirs."""
+        return frozenset(name for name, one in self.plan.journeys.items() if _by_time(one))
+
+
+def _by_time(journey: Journey) -> bool:
+    return journey.entry.filter is None
+
+
+class Plans(msgspec.Struct, frozen=True):
+    """``live`` is None when the published plan has no journey of the draft's name.  ``assumed``: templates that it
+    does not have."""
+
+    name: str
+    base: int
+    draft: Lane
+    live: Lane | None
+    assumed: tuple[str, ...]
+
+    @property
+    def unchanged(self) -> bool:
+        """The draft is the published version."""
+        version = self.draft.plan.journeys[self.name].version
+        return self.live is not None and self.live.plan.journeys[self.name].version == version
+
+
+def compile_plans(published: Document, version: int, draft: Draft) -> Plans:
+    """``published`` has this ``version``; :class:`~heliograph.decide.PlanErrors` when the draft does not fit it."""
+    written = decide.as_written(published)
+    document, assumed = with_draft(written, draft)
+    live = _lane(written, version) if draft.name in written.get("journeys", {}) else None
+    return Plans(draft.name, version, _lane(document, version), live, assumed)
+
+
+def with_draft(published: Document, draft: Draft) -> tuple[Document, tuple[str, ...]]:
+    """The published document with the draft in it, and the templates that had to be assumed."""
+    templates = published.get("templates", {})
+    assumed = sorted({name for name in sends(draft.journey) if name not in templates})
+    document = {
+        **published,
+        "journeys": {**published.get("journeys", {}), draft.name: draft.journey},
+        "templates": {**templates, **{name: {**UNKNOWN_TEMPLATE, "name": name} for name in assumed}},
+    }
+    return document, tuple(assumed)
+
+
+def _lane(document: Document, version: int) -> Lane:
+    journeys = document.get("journeys", {})
+    pinned = {f"{name}@{decide.journey_version(text)}": text for name, text in journeys.items()}
+    plan = decide.compile_plan(document, version + 1)
+    return Lane(decide.compile_plan({**document, "journeys": {}, "pinned": pinned}, version), plan)
+
+
+def sends(node: Any) -> Iterator[str]:
+    """Every template that a journey's steps name."""
+    if isinstance(node, Mapping):
+        if isinstance(name := node.get("send"), str):
+            yield name
+        node = list(node.values())
+    if isinstance(node, list):
+        for child in node:
+            yield from sends(child)
