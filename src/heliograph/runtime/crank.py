@@ -19,8 +19,8 @@ from heliograph.runtime.meter import Meter
 from heliograph.runtime.pace import finish
 from heliograph.runtime.past import survivor
 from heliograph.runtime.publishing import LoadTemplate, prepare
-from heliograph.runtime.sweeper import PORTION, fold_keys
-from heliograph.runtime.work import Call, ChangeLists, ChangeWords, Feedback, SwitchPlan, Touches, Wakes, Work, collects
+from heliograph.runtime.sweeper import PORTION, Sweeper, fold_keys, read_progress, swept_for, switch_plan
+from heliograph.runtime.work import Call, ChangeLists, ChangeWords, Feedback, Wakes, Work, collects
 
 T = TypeVar("T")
 
@@ -61,6 +61,8 @@ class Crank:
             templates=self._templates,
             settings=mailwire.MailerSettings(smtp_url="", senders={}, base_url="", link_keys={}),
         )
+
+        self._sweeper = Sweeper(store, self.meter, self.do, plan=lambda: self.plan, heard=lambda: 0, now=self.clock.now)
 
     # -- turning --
 
@@ -104,22 +106,24 @@ class Crank:
         self.do(ChangeLists(changes))
 
     def publish(self, document: dict[str, Any]) -> PublishReport:
-        """Switch to this plan and touch everybody."""
+        """Switch to this plan; whoever is heard from is reconciled with it, everybody else by :meth:`sweep`."""
         old = self._desk.plan if self._desk.planned else None
-        swept = old.version if old is not None else 0
-        active = self._desk.tally.active()
-        ready = prepare(document, old, active, swept, self._compile_schema, self._load_template)
-        self.do(SwitchPlan(ready.published, ready.document, lambda at: {}))
+        active, swept = self._desk.tally.active(), swept_for(self.store)
+        prepared = prepare(document, old, active, swept, self._compile_schema, self._load_template)
+        self.do(switch_plan(prepared, old, self.store))
         self.dispatcher.plan_changed()
-        if old is not None and ready.sweeps:
-            self._sweep(ready.report.version)
-        return ready.report
+        return prepared.report
 
-    def _sweep(self, version: int) -> None:
-        keys = self.store.keys(None, PORTION)
-        while keys:
-            self.do(Touches(finish(fold_keys(self.store, self.plan, version, keys)), version))
-            keys = self.store.keys(keys[-1], PORTION)
+    def sweep(self, portion: int = PORTION) -> bool:
+        """A portion of the sweep after a publish; False when none is under way."""
+        progress = read_progress(self.store)
+        if progress is None or progress.ended_at:
+            return False
+        keys = self.store.keys(progress.after, portion)
+        items = finish(fold_keys(self.store, self.plan, progress.plan, [*progress.again, *keys]))
+        for piece in self._sweeper.pieces(items, progress, keys):
+            self.do(piece)
+        return True
 
     def wake(self) -> bool:
         """Fire what is due by now; False when nothing was."""

@@ -36,22 +36,19 @@ from heliograph.runtime.meter import Meter
 from heliograph.runtime.past import survivor
 from heliograph.runtime.processor import Processor
 from heliograph.runtime.publishing import (
-    COMPLETE_SINCE,
     LoadTemplate,
     Prepared,
     complete_since,
-    leaves_since,
     prepare,
     read_since,
     same_document,
 )
 from heliograph.runtime.retention import Forgetter, keep_expiring
-from heliograph.runtime.sweeper import META as SWEEP
-from heliograph.runtime.sweeper import Progress, Sweeper, read_progress, swept_for
+from heliograph.runtime.sweeper import Sweeper, swept_for, switch_plan
 from heliograph.runtime.waiting import Waiting
 from heliograph.runtime.wakeups import Wakeups
 from heliograph.runtime.webhooks import Nobody, Webhooks
-from heliograph.runtime.work import ChangeLists, ChangeWords, Feedback, Replay, SwitchPlan, collects, joined
+from heliograph.runtime.work import ChangeLists, ChangeWords, Feedback, Replay, collects, joined
 
 NO_MAIL = mailwire.MailerSettings(smtp_url="", senders={}, base_url="", link_keys={})
 CALL_OF_NAME = {name: call for call, name in EVENT_NAMES.items()}
@@ -261,29 +258,12 @@ class EmbeddedEngine:
             return prepared.report
 
     async def _switch(self, prepared: Prepared, old: decide.Plan | None) -> None:
-        version, plan = prepared.report.version, prepared.published.plan
-
-        def meta(at: int) -> dict[str, bytes]:
-            values = {COMPLETE_SINCE: msgspec.msgpack.encode(leaves_since(plan, old, self.store, at))}
-            if old is not None and prepared.sweeps:
-                values[SWEEP] = self._new_sweep(prepared, at).encoded()
-            return values
-
-        work = SwitchPlan(prepared.published, prepared.document, meta)
+        work = switch_plan(prepared, old, self.store)
         self._processor.put(work)
         await work.done
         self.dispatcher.plan_changed()
         self._sweeper.stir()
-        log.info("published", version=version)
-
-    def _new_sweep(self, prepared: Prepared, at: int) -> Progress:
-        """It takes over what the one before left unfinished."""
-        before = read_progress(self.store)
-        unfinished = before.segments if before is not None and not before.ended_at else []
-        known = prepared.published.plan.segments.by_name
-        segments = sorted({*prepared.segments, *(name for name in unfinished if name in known)})
-        total = self.store.counts().get("profiles", 0)
-        return Progress(prepared.report.version, at, total=total, segments=segments)
+        log.info("published", version=prepared.report.version)
 
     def _templates(self) -> Mapping[str, Any]:
         templates: Mapping[str, Any] = self.plan.document.get("templates", {})

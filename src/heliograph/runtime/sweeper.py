@@ -18,7 +18,8 @@ from heliograph.ports import Busy, Store
 from heliograph.runtime.meter import Meter
 from heliograph.runtime.pace import Pace
 from heliograph.runtime.past import Past, Steps, keys_of, survivor
-from heliograph.runtime.work import Swept, Touches
+from heliograph.runtime.publishing import COMPLETE_SINCE, Prepared, leaves_since
+from heliograph.runtime.work import Swept, SwitchPlan, Touches
 
 META: Final = "sweep"
 PORTION: Final = 512
@@ -52,6 +53,29 @@ class Progress(msgspec.Struct, array_like=True):
 def read_progress(store: Store) -> Progress | None:
     data = store.meta(META)
     return msgspec.msgpack.decode(data, type=Progress) if data else None
+
+
+def new_progress(prepared: Prepared, store: Store, at: int) -> Progress:
+    """A sweep for this plan takes over what the one before left unfinished."""
+    before = read_progress(store)
+    unfinished = before.segments if before is not None and not before.ended_at else []
+    known = prepared.published.plan.segments.by_name
+    segments = sorted({*prepared.segments, *(name for name in unfinished if name in known)})
+    total = store.counts().get("profiles", 0)
+    return Progress(prepared.report.version, at, total=total, segments=segments)
+
+
+def switch_plan(prepared: Prepared, old: decide.Plan | None, store: Store) -> SwitchPlan:
+    """The work that puts a plan into force, and begins its sweep."""
+
+    def meta(at: int) -> dict[str, bytes]:
+        since = leaves_since(prepared.published.plan, old, store, at)
+        values = {COMPLETE_SINCE: msgspec.msgpack.encode(since)}
+        if old is not None and prepared.sweeps:
+            values[META] = new_progress(prepared, store, at).encoded()
+        return values
+
+    return SwitchPlan(prepared.published, prepared.document, meta)
 
 
 def swept_for(store: Store) -> int | None:
@@ -119,6 +143,12 @@ class Sweeper:
         await self._pace.rest(time.perf_counter() - began)
 
     async def _decide(self, items: Sequence[Swept], progress: Progress, keys: Sequence[str]) -> None:
+        pieces = self.pieces(items, progress, keys)
+        self._put(*pieces)
+        await asyncio.gather(*(piece.done for piece in pieces))
+
+    def pieces(self, items: Sequence[Swept], progress: Progress, keys: Sequence[str]) -> list[Touches]:
+        """A portion as work; the last piece writes the progress that comes of it."""
         pieces: list[Touches] = []
 
         def meta() -> dict[str, bytes]:
@@ -128,8 +158,7 @@ class Sweeper:
         ends = range(PIECE, len(items), PIECE)
         pieces += [Touches(items[end - PIECE : end], progress.plan) for end in ends]
         pieces.append(Touches(items[ends[-1] if ends else 0 :], progress.plan, meta))
-        self._put(*pieces)
-        await asyncio.gather(*(piece.done for piece in pieces))
+        return pieces
 
     def _following(self, progress: Progress, keys: Sequence[str], again: list[str]) -> Progress:
         if keys:

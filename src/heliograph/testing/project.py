@@ -69,6 +69,8 @@ class Project:
         if self._time_scale is not None:
             document["project"] = {**document["project"], "time_scale": self._time_scale}
         self._crank.publish(document)
+        while self._crank.sweep():
+            pass
         return _mailer_settings(config.inspect(folder).raw)
 
     # -- people --
