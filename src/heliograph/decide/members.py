@@ -181,9 +181,12 @@ def _keep_orphans(turn: Turn) -> None:
 
 def remember(turn: Turn, name: str, event: Event) -> None:
     """Keep the latest events of the names that templates show and entries wait for."""
-    kept = turn.state.last.setdefault(name, [])
+    state = turn.state
+    if state.kept < 0:
+        state.kept = _weight(state.last)
+    kept = state.last.setdefault(name, [])
     data = turn.packed(event)
-    turn.state.size += len(data)
+    state.size += len(data)
     row = (event.occurred_at, event.event_id, data)
     if kept and row[:2] <= kept[-1][:2]:  # late or seen before; nearly every event is the newest of its name
         if row[:2] in (old[:2] for old in kept):
@@ -192,15 +195,22 @@ def remember(turn: Turn, name: str, event: Event) -> None:
         kept.sort(key=lambda one: one[:2])
     else:
         kept.append(row)
-    del kept[:-MAX_LAST]
-    if turn.state.size > MAX_LAST_BYTES:  # the whole state is not heavier
+    state.kept += len(data)
+    if len(kept) > MAX_LAST:
+        state.kept -= len(kept.pop(0)[2])
+    if state.kept > MAX_LAST_BYTES:
         trim_last(turn)
+
+
+def _weight(last: dict[str, list[tuple[int, str, bytes]]]) -> int:
+    return sum([len(row[2]) for rows in last.values() for row in rows])  # a generator takes twice as long
 
 
 def trim_last(turn: Turn) -> None:
     """Within :data:`MAX_LAST_BYTES`: the oldest go, the only one of its name goes last."""
     last = turn.state.last
-    size = sum([len(row[2]) for rows in last.values() for row in rows])  # a generator takes twice as long
+    size = _weight(last)
     while size > MAX_LAST_BYTES:
         oldest = min((rows for rows in last.values() if rows), key=lambda rows: (len(rows) == 1, rows[0][:2]))
         size -= len(oldest.pop(0)[2])
+    turn.state.kept = size

@@ -156,7 +156,8 @@ class State(msgspec.Struct, array_like=True):
     that is one whose ``if`` was false.  ``origin``: the key under which this person was first seen: what arms, holdouts
     and run ids are drawn from, so that they outlive a merge.  ``slots``: messages that count under caps.  ``swept``:
     the plan of the last sweep that came by (or the first plan that decided here).  ``compare_at``: when the messages
-    that arbitration holds are compared; in the past, the next one opens a new window.
+    that arbitration holds are compared; in the past, the next one opens a new window.  ``kept``: at
+    least the bytes of the events in ``last``; -1 when nobody has counted.
     """
 
     key: str
@@ -194,6 +195,7 @@ class State(msgspec.Struct, array_like=True):
     slots: list[Slot] = []
     swept: int = 0
     compare_at: int = 0
+    kept: int = -1
 
 
 _ENCODER = msgspec.msgpack.Encoder()
@@ -263,16 +265,18 @@ def size_of(value: Any) -> int:
 
 def set_timer(state: State, timer: str, due: int | None) -> None:
     """Move ``timer`` to ``due``; None clears it."""
+    timers = state.timers
+    old = timers.get(timer)
+    if old == due:
+        return
     if due is None:
         clear_timer(state, timer)
         return
-    old = state.timers.get(timer)
-    if old == due:
-        return
-    state.timers[timer] = due
-    if not state.next_due or due < state.next_due:
+    timers[timer] = due
+    following = state.next_due
+    if due < following or not following:
         state.next_due = due
-    elif old == state.next_due:
+    elif old == following:
         _refresh(state)
 
 
