@@ -89,7 +89,7 @@ def _active_runs(state: State, now: int) -> list[dict[str, Any]]:
             **_run(run),
             "status": "holdout" if run.held_out else "active",
             "step_since": run.since,
-            "until": state.timers.get("r:" + run.run_id),
+            "until": state.timers.get("r:" + run.run_id) or run.planned_at or None,
             "message_id": run.message_id or None,
         }
         for run in runs

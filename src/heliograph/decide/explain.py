@@ -13,6 +13,7 @@ import msgspec
 from heliograph.decide import consent
 from heliograph.decide.conditions import Condition, EventFilter, Explanation, first_failing
 from heliograph.decide.context import latest_events
+from heliograph.decide.explain_mail import mail_fact, mail_words, places_of, reason_words
 from heliograph.decide.journeys.program import EventPath, Journey, Send, Step, Wait, WaitClock, WaitUntil
 from heliograph.decide.plan import Plan, templates_of
 from heliograph.decide.state import Run, State
@@ -54,7 +55,7 @@ def _journey(state: State | None, plan: Plan, journey: Journey, now: int, facts:
     active = [run for run in state.runs.values() if run.journey == journey.name]
     if active:
         run = max(active, key=lambda one: one.entered_at)
-        return _active(state, plan, run, facts)
+        return _active(state, plan, run, now, facts)
     decided = _last_decision(state, journey.name, facts)
     if decided is None:
         return _not_entered(state, plan, journey, now)
@@ -96,22 +97,30 @@ def _later_event(state: State, journey: Journey, at: int, answer: Answer) -> Ans
     return {**news, "since": latest.occurred_at, "sentence": f"{news['sentence']} Before that: {answer['sentence']}"}
 
 
-def _active(state: State, plan: Plan, run: Run, facts: Journal) -> Answer:
+def _active(state: State, plan: Plan, run: Run, now: int, facts: Journal) -> Answer:
     journey = plan.all_journeys.get((run.journey, run.version))
     step = journey.step(run.step) if journey is not None else None
     until = state.timers.get("r:" + run.run_id)
-    view = {"run_id": run.run_id, "key": run.entry_key, "entered_at": run.entered_at, "step": run.step, "until": until}
+    view: Answer = {"run_id": run.run_id, "key": run.entry_key, "entered_at": run.entered_at, "step": run.step}
+    view["until"] = until or run.planned_at or None
+    if run.planned_at and journey is not None:
+        view["places"] = places_of(state, plan, run, journey.topic, now)
     since = f"since {iso(run.entered_at)}"
     if run.held_out:
         said = f"Held out {since}: gets no mail and is only watched for the goal, until {iso(until or 0)}."
         return {"status": "holdout", "since": run.entered_at, "sentence": said, "run": view}
-    said = " ".join([f"In the journey {since}, {_doing(run, step, until)}.", *_mails(run.run_id, facts)])
+    said = " ".join(
+        [f"In the journey {since}, {_doing(run, step, until, view.get('places', []))}.", *_mails(run.run_id, facts)]
+    )
     return {"status": "active", "since": run.entered_at, "sentence": said, "run": view}
 
 
-def _doing(run: Run, step: Step | None, until: int | None) -> str:
+def _doing(run: Run, step: Step | None, until: int | None, places: list[Answer]) -> str:
     at = f"at the step {run.step!r}"
     match step:
+        case Send() if run.planned_at:
+            held = "".join(f"; {one['sentence']}" for one in places)
+            return f"{at}: the message {run.message_id} waits until {iso(run.planned_at)}{held}"
         case Send():
             return f"{at}: the message {run.message_id} is decided and its delivery is not finished"
         case WaitUntil():
@@ -130,9 +139,9 @@ def _ended(at: int, data: dict[str, Any], facts: Journal) -> str:
 
 def _mails(run_id: str, facts: Journal) -> list[str]:
     """What became of the mails of a run, oldest first."""
-    mails = [mail for mail in map(_mail_fact, facts) if mail and mail["run_id"] == run_id]
+    mails = [mail for mail in map(mail_fact, facts) if mail and mail["run_id"] == run_id]
     latest = {mail["message_id"]: mail for mail in reversed(mails)}
-    return [f"The mail {mail['template']!r} {_mail_words(mail)}." for mail in latest.values()]
+    return [f"The mail {mail['template']!r} {mail_words(mail)}." for mail in latest.values()]
 
 
 def _end_reason(data: dict[str, Any]) -> str:
@@ -270,7 +279,7 @@ def explain_template(state: State | None, plan: Plan, template: str, now: int, j
         return {"template": template, "status": "unknown_template", "sentence": said}
     if state is None or not state.plan_version:
         return {"template": template, "status": "unknown_person", "sentence": NOBODY}
-    mails = [mail for mail in map(_mail_fact, journal) if mail and mail["template"] == template]
+    mails = [mail for mail in map(mail_fact, journal) if mail and mail["template"] == template]
     journeys = [one for one in plan.journeys.values() if template in templates_of(one)]
     refusal = _refusal_now(state, plan, template, journeys)
     answer: Answer = {"template": template, "messages": mails, "refusal": refusal}
@@ -282,13 +291,13 @@ def explain_template(state: State | None, plan: Plan, template: str, now: int, j
     nearest = min(told, key=lambda one: _NEARNESS.index(one["status"]))
     said = " ".join(f"{one['journey']}: {one['sentence']}" for one in told)
     if refusal:
-        said += f" Even then there would be no mail now: {_reason_words(refusal)}."
+        said += f" Even then there would be no mail now: {reason_words(refusal)}."
     return {**answer, **{k: v for k, v in nearest.items() if k != "sentence"}, "sentence": said, "journeys": told}
 
 
 def _mail_sentence(latest: dict[str, Any], told: list[Answer]) -> str:
     """What became of the latest mail, and what happened in its journeys after it was decided."""
-    said = f"The latest mail {latest['message_id']} (journey {latest['journey']!r}) {_mail_words(latest)}."
+    said = f"The latest mail {latest['message_id']} (journey {latest['journey']!r}) {mail_words(latest)}."
     since = [one for one in told if one.get("since", 0) > latest["at"] and one["status"] != "ended"]
     return " ".join([said, *(f"Since then: {one['journey']}: {one['sentence']}" for one in since)])
 
@@ -302,57 +311,3 @@ def _refusal_now(state: State, plan: Plan, template: str, journeys: Iterable[Jou
     person = Person(state, plan)
     reasons = [consent.refusal(person, topic, transactional=transactional) for topic in topics]
     return reasons[0] if all(reasons) else ""
-
-
-def _mail_fact(fact: tuple[int, str, dict[str, Any]]) -> dict[str, Any] | None:
-    """A fact about a message as (at, message_id, run_id, journey, template, kind, reason)."""
-    at, kind, data = fact
-    if (
-        kind not in ("message_skipped", "message_outcome", "message_decided")
-        or "template" not in data
-        or data.get("machine")
-    ):
-        return None
-    word = {"message_skipped": "skipped", "message_decided": "queued"}.get(kind, data.get("kind", ""))
-    names = {name: data.get(name, "") for name in ("message_id", "run_id", "journey", "step_id", "template", "reason")}
-    return {"at": at, "kind": word, **names}
-
-
-def _mail_words(mail: dict[str, Any]) -> str:
-    why = f": {_reason_words(mail['reason'])}" if mail["reason"] else ""
-    return f"{_KINDS.get(mail['kind'], mail['kind'])} at {iso(mail['at'])}{why}"
-
-
-_KINDS = {
-    "queued": "was decided",
-    "sent": "was sent",
-    "delivered": "was delivered",
-    "opened": "was opened",
-    "clicked": "was clicked",
-    "skipped": "was skipped",
-    "bounced": "bounced",
-    "expired": "expired",
-    "cancelled": "was cancelled",
-    "unknown": "may or may not have been sent (the connection broke)",
-    "complained": "brought a complaint",
-    "unsubscribed": "brought an unsubscribe",
-}
-
-
-def _reason_words(reason: str) -> str:
-    """A reason of a skip in plain English, the reason itself where there is nothing to add."""
-    kind, _, what = reason.partition(": ")
-    match kind:
-        case "no_address":
-            return "no email address is known"
-        case "no_consent":
-            return f"no consent for the topic {what!r}"
-        case "suppressed":
-            return f"the address is suppressed ({what})"
-        case "missing":
-            return f"the template needs {what}, which has no value"
-        case "no_template":
-            return f"the template {what!r} is not in the plan any more"
-        case "stale":
-            return "it was older than its freshness"
-    return reason
