@@ -14,8 +14,7 @@ from heliograph.decide.conditions import (
     parse_event_filter,
     turns_at,
 )
-from heliograph.decide.conditions.grammar import READERS
-from heliograph.decide.parsing import LATER, Context
+from heliograph.decide.parsing import Context
 from heliograph.decide.times import MINUTE
 from heliograph.events.event import Event
 from tests.decide.people import Person, condition, event, observe, problems
@@ -28,15 +27,17 @@ CONTRACT: list[dict[str, Any]] = [
     {"did": {"event": VIEWED, "same": "properties.product_id", "at_least": 3, "within": "P1D"}},
     {"not": {"did": {"event": "Order Completed", "within": "PT10M"}}},
     {"in_segment": "buyers"},
+    {"did_sum": {"event": "Order Completed", "property": "properties.total", "gte": 100, "within": "P30D"}},
+    {"did_avg": {"event": "Order Completed", "property": "properties.total", "gt": 99.5, "where": {"context.ip": "1"}}},
+    {"did_min": {"event": "Order Completed", "property": "properties.total", "lte": 10, "within": "P30D"}},
+    {"did_max": {"event": "Order Completed", "property": "properties.items.*.price", "lt": 10, "is_not": 3}},
+    {"did_distinct": {"event": VIEWED, "property": "properties.product_id", "gte": 3, "within": "P1D"}},
+    {"sequence": {"events": [{"event": VIEWED}, {"event": "Product Added"}], "within": "PT1H"}},
     {"near": {"lat": 51.45, "lon": -2.59, "radius_m": 500, "within": "PT1H"}},
     {"in_topic": "offers"},
     {"engaged": {"kind": "clicked", "within": "P90D"}},
     {"bucket": {"salt": "rollout", "below": "10%"}},
     {"everyone": True},
-]
-CONTRACT_LATER: list[dict[str, Any]] = [
-    {"did_sum": {"event": "Order Completed", "property": "properties.total", "gte": 100, "within": "P30D"}},
-    {"sequence": {"events": [{"event": VIEWED}, {"event": "Product Added"}], "within": "PT1H"}},
 ]
 
 
@@ -47,14 +48,10 @@ def test_every_example_of_the_contract_compiles(node: dict[str, Any]) -> None:
     assert compiled.explain(Person(), 0).truth is compiled.truth(Person(), 0)
 
 
-@pytest.mark.parametrize("node", CONTRACT_LATER, ids=lambda node: next(iter(node)))
-def test_what_comes_later_is_refused_by_name(node: dict[str, Any]) -> None:
-    (word,) = node
-    assert problems(node) == [f"if.{word}: `{word}` is not in this version"]
-
-
-def test_no_word_is_both_known_and_later() -> None:
-    assert not READERS.keys() & LATER["condition"]
+def test_geofences_are_refused_by_name() -> None:
+    assert problems({"near": {"geofence": "harbour", "within": "PT1H"}}) == [
+        "if.near.geofence: `geofence` is not in this version"
+    ]
 
 
 @pytest.mark.parametrize(

@@ -213,13 +213,13 @@ def _value_of(state: Any, samples: Samples) -> str:
     return next((f"{value}: " for value, kept in (state or {}).items() if kept is samples), "")
 
 
-def value_keys(value: Any) -> list[str]:
-    """The values of ``same`` that an event carries, as text: JSON of a scalar, one per element of a list.
+def value_keys(value: Any, most: int = MAX_VALUES) -> list[str]:
+    """The values that stand at a path of an event, as text: JSON of a scalar, one per element of a list.
 
     Missing, null and structured values are none; equal numbers are one value whether written 1 or 1.0.
     """
     found = (_value_key(element) for element in (value if isinstance(value, list) else [value]))
-    return list(dict.fromkeys(key for key in found if key is not None))[:MAX_VALUES]
+    return list(dict.fromkeys(key for key in found if key is not None))[:most]
 
 
 def _value_key(value: Any) -> str | None:

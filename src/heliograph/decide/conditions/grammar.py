@@ -4,6 +4,8 @@ from collections.abc import Callable
 from typing import Any, Final, TypeAlias
 
 from heliograph.decide.conditions.did import Count, make_did
+from heliograph.decide.conditions.did_amount import MEASURES, reader
+from heliograph.decide.conditions.did_distinct import read_did_distinct
 from heliograph.decide.conditions.filters import read_checks, read_event_filter, read_path
 from heliograph.decide.conditions.groups import make_group
 from heliograph.decide.conditions.lately import read_engaged
@@ -12,6 +14,7 @@ from heliograph.decide.conditions.membership import EVERYONE, make_in_segment, m
 from heliograph.decide.conditions.model import Condition
 from heliograph.decide.conditions.paths import parse_event_path, parse_path
 from heliograph.decide.conditions.places import read_near
+from heliograph.decide.conditions.sequence import read_sequence
 from heliograph.decide.conditions.traits import make_trait
 from heliograph.decide.conditions.windows import MAX_COUNT, MAX_COUNT_SAME
 from heliograph.decide.parsing import Context, JsonPath, kind_of
@@ -178,6 +181,9 @@ READERS: Final[dict[str, Reader]] = {
     "in_segment": _read_in_segment,
     "in_topic": _read_in_topic,
     "everyone": _read_everyone,
+    **{f"did_{measure}": _leaf(reader(measure)) for measure in MEASURES},
+    "did_distinct": _leaf(read_did_distinct),
+    "sequence": _leaf(read_sequence),
     "near": _leaf(read_near),
     "engaged": _leaf(read_engaged),
     "bucket": _leaf(read_bucket),

@@ -54,7 +54,8 @@ class Explanation(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True)
     """Why a condition is true or false for one person at one instant; JSON-able.
 
     ``text``: the condition in plain English.  ``seen``: the value that decided, in plain English.  ``turns_at``: when
-    it turns to the other truth by time alone (ms), None when it never does.
+    it turns to the other truth by time alone (ms), None when it never does.  ``inexact``: more happened than is kept
+    one by one, and what is older than ``exact_since`` (ms) is estimated.
     """
 
     text: str
@@ -63,6 +64,8 @@ class Explanation(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True)
     seen: str = ""
     turns_at: int | None = None
     parts: tuple["Explanation", ...] = ()
+    inexact: bool = False
+    exact_since: int | None = None
 
 
 class Condition(Protocol):
@@ -158,13 +161,20 @@ class Leaf(msgspec.Struct, frozen=True, kw_only=True):
         """The value that decides, in plain English."""
         return ""
 
+    def exact_since(self, view: View, t: int) -> int | None:
+        """The instant (ms) before which the answer at ``t`` rests on an estimate; None when it is exact."""
+        return None
+
     def explain(self, view: View, t: int) -> Explanation:
+        since = self.exact_since(view, t)
         return Explanation(
             text=self.text,
             truth=self.truth(view, t),
             kind=self.kind,
             seen=self.seen(view, t),
             turns_at=turns_at(self, view, t),
+            inexact=since is not None,
+            exact_since=since,
         )
 
 
