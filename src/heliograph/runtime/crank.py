@@ -121,7 +121,7 @@ class Crank:
             return False
         keys = self.store.keys(progress.after, portion)
         items = finish(fold_keys(self.store, self.plan, progress.plan, [*progress.again, *keys]))
-        for piece in self._sweeper.pieces(items, progress, keys):
+        for piece in self._sweeper.pieces(items, progress, keys, self.plan.version):
             self.do(piece)
         return True
 

@@ -77,8 +77,8 @@ def prepare(
 
 
 def completed(document: Document, old: Document | None, active: set[tuple[str, str]]) -> Document:
-    """What was written, with what the server adds to it."""
-    document = {**decide.as_written(document), "pinned": {}}
+    """What was written, with what the server adds to it; a copy, which nobody else changes."""
+    document = {**msgspec.json.decode(canonical(decide.as_written(document))), "pinned": {}}
     if old is not None:
         document["pinned"] = pinned(document, old, active)
         if kept := orphaned(document, old):

@@ -99,11 +99,16 @@ class Sweeper:
     ) -> None:
         self._store, self._meter, self._put, self._plan, self._now = store, meter, put, plan, now
         self._pace = Pace(heard)
-        self._stirred = asyncio.Event()
-        self._stirred.set()
+        self._stirred, self._free = asyncio.Event(), asyncio.Event()
+        self.stir()
+
+    def hold(self) -> None:
+        """A plan is being switched: until :meth:`stir`, what is in force and what the store says may differ."""
+        self._free.clear()
 
     def stir(self) -> None:
-        """A publish has written new progress."""
+        """The switch is over: there may be new progress."""
+        self._free.set()
         self._stirred.set()
 
     def building(self) -> dict[str, Any] | None:
@@ -124,31 +129,29 @@ class Sweeper:
             self._stirred.clear()
             while (progress := read_progress(self._store)) is not None and not progress.ended_at:
                 await self._portion(progress)
+                await self._free.wait()
 
     async def _portion(self, progress: Progress) -> None:
         plan = self._plan()
-        if progress.plan > plan.version:  # the switch is not decided yet
-            await asyncio.sleep(BUSY_PAUSE_S)
-            return
         keys = self._store.keys(progress.after, LIVE_PORTION if self._pace.live() else PORTION)
         steps = fold_keys(self._store, plan, progress.plan, [*progress.again, *keys])
         items = await self._pace.drive(steps)
         began = time.perf_counter()
         try:
-            await self._decide(items, progress, keys)
+            await self._decide(items, progress, keys, plan.version)
         except Busy:
             await asyncio.sleep(BUSY_PAUSE_S)
             return
         self._meter.count("sweep_keys_total", by=len(keys))
         await self._pace.rest(time.perf_counter() - began)
 
-    async def _decide(self, items: Sequence[Swept], progress: Progress, keys: Sequence[str]) -> None:
-        pieces = self.pieces(items, progress, keys)
+    async def _decide(self, items: Sequence[Swept], progress: Progress, keys: Sequence[str], under: int) -> None:
+        pieces = self.pieces(items, progress, keys, under)
         self._put(*pieces)
         await asyncio.gather(*(piece.done for piece in pieces))
 
-    def pieces(self, items: Sequence[Swept], progress: Progress, keys: Sequence[str]) -> list[Touches]:
-        """A portion as work; the last piece writes the progress that comes of it."""
+    def pieces(self, items: Sequence[Swept], progress: Progress, keys: Sequence[str], under: int) -> list[Touches]:
+        """A portion, folded ``under`` this plan, as work; the last piece writes the progress that comes of it."""
         pieces: list[Touches] = []
 
         def meta() -> dict[str, bytes]:
@@ -156,8 +159,8 @@ class Sweeper:
             return {META: self._following(progress, keys, again).encoded()}
 
         ends = range(PIECE, len(items), PIECE)
-        pieces += [Touches(items[end - PIECE : end], progress.plan) for end in ends]
-        pieces.append(Touches(items[ends[-1] if ends else 0 :], progress.plan, meta))
+        pieces += [Touches(items[end - PIECE : end], progress.plan, under) for end in ends]
+        pieces.append(Touches(items[ends[-1] if ends else 0 :], progress.plan, under, meta))
         return pieces
 
     def _following(self, progress: Progress, keys: Sequence[str], again: list[str]) -> Progress:

@@ -278,16 +278,18 @@ class Swept(msgspec.Struct, frozen=True):
 
 
 class Touches(Call[list[str]]):
-    """A piece of a sweep.  Its result: the keys that became somebody else's, or whose person took in another key, after
+    """A piece of a sweep for ``plan``, folded ``under`` that one or a later one.  Its result: the keys that became somebody else's, or whose person took in another key, after
     their history was read; they have to be folded again."""
 
     patient = True
 
-    def __init__(self, items: Sequence[Swept], plan: int, meta: Callable[[], dict[str, bytes]] = lambda: {}) -> None:
+    def __init__(
+        self, items: Sequence[Swept], plan: int, under: int, meta: Callable[[], dict[str, bytes]] = lambda: {}
+    ) -> None:
         super().__init__()
         self.records = len(items)
         self.size = ROW_BYTES * len(items)
-        self._items, self._plan, self._meta = items, plan, meta
+        self._items, self._plan, self._under, self._meta = items, plan, under, meta
         self._broken: set[str] = set()
         self._at = ""
 
@@ -295,6 +297,9 @@ class Touches(Call[list[str]]):
         desk.fetch(item.key for item in self._items)
 
     def decide(self, chunk: Chunk) -> None:
+        self.result = []
+        if chunk.desk.plan.version != self._under:
+            return  # another plan has come between: the portion is read again
         self.result = [item.key for item in self._items if not self._touch(chunk, item)]
         chunk.commit.meta.update(self._meta())
 
