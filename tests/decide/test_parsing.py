@@ -21,8 +21,8 @@ def test_all_problems_are_collected_with_their_paths() -> None:
 
 def test_words_of_later_versions_are_refused_by_name() -> None:
     context = Context()
-    context.mapping({"schedule": "..."}, ("entry",), "an entry", ("event",), later="entry")
-    assert [p.message for p in context.problems] == ["`schedule` is not in this version"]
+    context.mapping({"item": "..."}, ("entry",), "an entry", ("event",), later="entry")
+    assert [p.message for p in context.problems] == ["`item` is not in this version"]
 
 
 @pytest.mark.parametrize("node", [None, True, 1, "text", ["a"]])

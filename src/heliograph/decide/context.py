@@ -5,13 +5,15 @@ from typing import Any
 from heliograph.decide import consent
 from heliograph.decide.plan import Plan
 from heliograph.decide.state import Ended, Run, State, unpack
+from heliograph.decide.times import iso
 from heliograph.decide.turn import Person
 from heliograph.events.event import Event
 from heliograph.events.identity import profile_id
 
 
 def render_context(state: State, plan: Plan, run_id: str, now: int) -> dict[str, Any] | None:
-    """The names that Liquid knows, without ``urls``: profile, event, trigger, run, last, now.  Instants are ms.
+    """The names that Liquid knows, without ``urls``: profile, event, trigger, run, last, webhook, now.  Instants are
+    ms.
 
     ``event`` and ``trigger`` are None where there is none; ``last`` holds lists, newest first.  None when the person
     has no such run any more.
@@ -26,8 +28,25 @@ def render_context(state: State, plan: Plan, run_id: str, now: int) -> dict[str,
         "trigger": _view_or_none(unpack(run.trigger)) if isinstance(run, Run) else None,
         "run": {"key": run.entry_key, "journey": run.journey, "entered_at": run.entered_at},
         "last": {name: [event_view(event) for event in events] for name, events in last.items()},
+        "webhook": run.data if isinstance(run, Run) else {},
         "now": now,
     }
+
+
+def words(state: State, plan: Plan, run: Run) -> dict[str, Any]:
+    """What values of journeys see (:mod:`heliograph.decide.journeys.values`): profile, event, trigger, run, webhook;
+    instants as RFC 3339."""
+    return {
+        "profile": _profile(state, plan),
+        "event": _said(unpack(run.event)),
+        "trigger": _said(unpack(run.trigger)),
+        "run": {"key": run.entry_key, "journey": run.journey, "entered_at": iso(run.entered_at)},
+        "webhook": run.data,
+    }
+
+
+def _said(event: Event | None) -> dict[str, Any] | None:
+    return None if event is None else {**event_view(event), "occurred_at": iso(event.occurred_at)}
 
 
 def _view_or_none(event: Event | None) -> dict[str, Any] | None:

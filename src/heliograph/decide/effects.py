@@ -124,11 +124,13 @@ Effect: TypeAlias = (
 FACTS = {
     "segment_entered": "segment; at the very instant the condition turned true",
     "segment_left": "segment",
-    "run_started": "journey, version, run_id, entry_key, cause, arm (holdout or treated)",
+    "run_started": "journey, version, run_id, entry_key, cause, arm (holdout, global_holdout or treated)",
     "run_refused": "journey, entry_key, reason (no_key, reentry, already_active, if_false, too_late, state_full, ...); "
     "if_false again in the same leaf only when there is an entry key",
-    "run_step": "journey, run_id, step_id, what (waiting, resumed, timed_out, branched, sent, ...), until",
+    "run_step": "journey, run_id, step_id, what (waiting, resumed, timed_out, missed, branched, split, updating, "
+    "emitting, missing, calling, answered, failed, sent, ...), until, arm, reason, ...",
     "run_ended": "journey, version, run_id, entry_key, reason (finished, exited, restarted, merged, ...), step_id",
+    "webhook_answered": "request_id, ok, status, reason; journey, run_id, step_id while the run waits for it",
     "goal": "journey, run_id, value, held_out",
     "cancel_too_late": "message_id; said by the runtime",
     "message_decided": "message_id, journey, run_id, step_id, template",

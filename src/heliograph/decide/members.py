@@ -4,6 +4,7 @@ from typing import Any
 
 from heliograph.decide import bounds
 from heliograph.decide.effects import SetMembership
+from heliograph.decide.journeys import schedules
 from heliograph.decide.state import MAX_LAST, MAX_LAST_BYTES, MAX_LISTS, ORPHAN_MS, clear_timer, set_timer
 from heliograph.decide.turn import Mode, Signal, Turn
 from heliograph.events.event import Event
@@ -30,6 +31,8 @@ def observe(turn: Turn, event: Event, mark: int) -> None:
 
 
 def traits_changed(turn: Turn, name: str, old: Any, new: Any) -> None:
+    if name in turn.plan.clocked:
+        turn.moved.add(name)
     for leaf in turn.plan.leaves.for_trait(name, old, new):
         turn.touch(turn.plan.segments.by_leaf.get(leaf.id, ()))
 
@@ -46,6 +49,8 @@ def baseline(turn: Turn) -> None:
     """The first decision for a key: whatever holds for somebody unknown turns true with it."""
     turn.state.plan_version = turn.state.swept = turn.plan.version
     turn.touch(turn.plan.true_when_empty)
+    if turn.plan.scheduled:
+        schedules.set_timers(turn)
 
 
 def update(turn: Turn, mode: Mode, *, silent: bool = False) -> list[str]:
@@ -151,6 +156,7 @@ def reconcile(turn: Turn) -> None:
     every, known = plan.segments.by_name.items(), state.plan_version
     turn.touch(tuple(segment for name, segment in every if changed.get(name, plan.version) > known))
     update(turn, Mode.HISTORY, silent=True)
+    schedules.set_timers(turn)
     state.plan_version = plan.version
 
 

@@ -19,11 +19,9 @@ MAX_TEXT: Final = 1000
 """Characters in a name, a word or an operand: ten lines of prose; nothing that people compare with is longer."""
 
 LATER: Final[Mapping[str, frozenset[str]]] = {
-    "condition": frozenset({"did_sum", "did_avg", "did_min", "did_max", "did_distinct", "sequence"}),
     "near": frozenset({"geofence"}),
-    "entry": frozenset({"schedule", "item", "api"}),
-    "step": frozenset({"split", "update", "emit", "webhook", "window", "coupon"}),
-    "wait": frozenset({"date"}),
+    "entry": frozenset({"item"}),
+    "step": frozenset({"coupon"}),
 }
 """Words of the contract that this version knows by name only, by the place where they would stand."""
 

@@ -14,7 +14,7 @@ import msgspec
 from heliograph.decide.conditions import FilterIndex, LeafIndex
 from heliograph.decide.fresh import Fresh, Marks, read_marks
 from heliograph.decide.journeys.compile import compile_journey
-from heliograph.decide.journeys.program import Journey, Send, WaitUntil, conditions, filters
+from heliograph.decide.journeys.program import ZONE, Journey, Send, WaitUntil, conditions, filters, moves
 from heliograph.decide.parsing import Context, Problem, nearest
 from heliograph.decide.policies import IMPLICIT_TOPIC, Policies, read_policies
 from heliograph.decide.segments import Segment, Segments, compile_segments
@@ -59,7 +59,9 @@ class Plan:
     ``entries``, ``exits``, ``goals``: what an event may start, end or reach, the latter two with their (name, version).
     ``asking``, ``resuming``, ``watching``: names of journeys of which some version has an exit by ``if``, a
     ``wait_until``, something that time alone can turn.  ``remembered``: the events of which the latest are kept.
-    ``heard``: product events that anything asks about.  ``timers``: timer id -> segment.
+    ``heard``: product events that anything asks about.  ``timers``: timer id -> segment.  ``scheduled``: journeys that
+    are entered by schedule, by name, with it.  ``clocked``: traits that may move the end of a wait.  ``marketing``: the
+    names of journeys that may send marketing mail, which a ``global_holdout`` keeps people out of.
     """
 
     def __init__(self, document: dict[str, Any], version: int, parts: "_Parts") -> None:
@@ -101,6 +103,11 @@ class Plan:
         self.true_when_empty = tuple(parts.segments.by_name[name] for name in sorted(parts.segments.true_when_empty))
         self.timers: dict[str, Segment] = {one.timer: one for one in parts.segments.by_name.values()}
         self.fresh = Fresh(parts.marks, self.leaves.leaves, self.segments)
+        self.scheduled = {
+            name: (one, one.entry.schedule) for name, one in self.journeys.items() if one.entry.schedule is not None
+        }
+        self.clocked = frozenset(_clocked(self.journeys.values(), every))
+        self.marketing = frozenset(name for name, one in self.journeys.items() if _sends_marketing(one, self.templates))
 
     def marked(self, marks: Marks) -> "Plan":
         """This plan, with these marks in its document."""
@@ -116,6 +123,20 @@ class Plan:
             or next(asked, None) is not None
             or any(one.event == name for journey in journeys for one in filters(journey))
         )
+
+
+def _clocked(journeys: Iterable[Journey], every: Iterable[Journey]) -> Iterable[str]:
+    """Also of older versions, whose runs wait on."""
+    if any(one.entry.schedule is not None and one.entry.schedule.zone == "person" for one in journeys):
+        yield ZONE
+    for journey in every:
+        for step in journey.program:
+            yield from moves(step)
+
+
+def _sends_marketing(journey: Journey, templates: Mapping[str, dict[str, Any]]) -> bool:
+    sent = (templates.get(name) for name in templates_of(journey))
+    return any(template is None or template.get("class") != "transactional" for template in sent)
 
 
 def _event_of(journey: Journey) -> str:

@@ -18,15 +18,19 @@ from typing import Any, Final
 from heliograph.decide import bounds, consent, expiry, members, merge, people
 from heliograph.decide.conditions.operators import fold
 from heliograph.decide.effects import Duplicate, Effect
-from heliograph.decide.journeys import entries, outcomes, runs, sending, walk
+from heliograph.decide.journeys import entries, hops, outcomes, requests, runs, schedules, sending, walk
+from heliograph.decide.journeys.program import ZONE
 from heliograph.decide.plan import Plan
 from heliograph.decide.state import Run, State, clear_timer, due_timer, seen_before
-from heliograph.decide.turn import MAX_SIGNALS, Mode, Signal, Turn
+from heliograph.decide.turn import MAX_SIGNALS, Asked, Mode, Signal, Turn
 from heliograph.events.event import Event
+from heliograph.events.ids import digest
 from heliograph.events.record import (
     HISTORICAL,
     MAX_HOPS,
+    Answer,
     Body,
+    Enter,
     EventBody,
     Expire,
     LedgerChange,
@@ -63,6 +67,7 @@ def _apply(turn: Turn, record: Record) -> None:
     if not state.created_at:
         state.created_at = record.received_at
     t = max(state.last_t, record.received_at)
+    turn.depth = 0
     if state.next_due and state.next_due <= t:
         _drain(turn, t)
     turn.t = state.last_t = t
@@ -101,6 +106,8 @@ def _fire(turn: Turn, timer: str) -> Woken:
         return [(run, _FIRED)]
     elif kind == "p":
         return [(run, _PLANNED) for run in sending.due(turn)]
+    elif kind == "s":
+        schedules.fire(turn, name)
     return []
 
 
@@ -139,10 +146,12 @@ def _settle(turn: Turn, signal: Signal | None, mode: Mode, woken: Woken) -> None
     turned = members.update(turn, mode) if turn.touched else []
     if signal is not None and signal.name in plan.remembered:
         members.remember(turn, signal.name, signal.event)
+    if turn.moved:
+        woken = woken + _shift(turn, mode)
     if state.runs or state.ended:
         woken = _move(turn, signal, mode, woken)
     started: Woken = []
-    if turned or (signal is not None and signal.name in plan.entries_by_event):
+    if turned or turn.asked or (signal is not None and signal.name in plan.entries_by_event):
         started = entries.enter(turn, signal, turned, mode)
     if woken or started:
         for run, place in _by_priority(turn, woken + started):
@@ -150,6 +159,15 @@ def _settle(turn: Turn, signal: Signal | None, mode: Mode, woken: Woken) -> None
                 walk.advance(turn, run, place)
     if state.runs:
         runs.watch(turn)
+
+
+def _shift(turn: Turn, mode: Mode) -> Woken:
+    """Traits changed that clocks go by."""
+    if ZONE in turn.moved:
+        schedules.set_timers(turn)
+    woken = [(run, _FIRED) for run in runs.shift(turn, mode)]
+    turn.moved.clear()
+    return woken
 
 
 def _by_priority(turn: Turn, going: Woken) -> Woken:
@@ -194,11 +212,17 @@ def _event(turn: Turn, record: Record, body: EventBody) -> None:
 
 def _decide(turn: Turn, body: EventBody) -> None:
     state, event = turn.state, body.event
+    turn.depth = body.depth
     mark = blake2b(event.event_id.encode(), digest_size=8).digest()
+    waiting: Woken = [(run, _FIRED) for run in hops.heard(turn, event.event_id)] if body.depth else []
     if seen_before(state, mark, turn.t):
         turn.emit(Duplicate(event.event_id))
+        if waiting:
+            _instant(turn, None, Mode.ACT, waiting)
         return
     mode = _mode(turn, event)
+    if mode is None and body.depth:  # nothing of our own is too late to be true
+        mode = Mode.LATE
     if mode is None:
         turn.fact("late", event_id=event.event_id, name=event.name, why="history_only")
         return
@@ -210,11 +234,12 @@ def _decide(turn: Turn, body: EventBody) -> None:
     state.heard_at = turn.t
     context, identifies = event.context, event.type == "identify"
     if identifies or body.rows or "traits" in context or "timezone" in context:
-        people.learn(turn, event, number, body.rows)
+        mark_of_trait = hops.own_mark(number, body.depth) if body.depth else number
+        people.learn(turn, event, mark_of_trait, body.rows)
     if identifies and "consent" in context:
         consent.hear_person(turn, event)
     name = event.name if event.name.isascii() else fold(event.name)
-    _instant(turn, Signal(event, name, number, mode) if name else None, mode, [])
+    _instant(turn, Signal(event, name, number, mode) if name else None, mode, waiting)
 
 
 def _mode(turn: Turn, event: Event) -> Mode | None:
@@ -232,6 +257,27 @@ def _outcome(turn: Turn, _record: Record, body: Outcome) -> None:
     woken = outcomes.take_outcome(turn, body)
     signal = turn.signals.pop(0) if turn.signals else None
     _instant(turn, signal, Mode.ACT, woken)
+
+
+def _enter(turn: Turn, _record: Record, body: Enter) -> None:
+    """The API asks; the id of the event it gives makes a second try the same one."""
+    state, event = turn.state, body.event
+    journey = turn.plan.journeys.get(body.journey)
+    if journey is None or not journey.entry.api:
+        turn.fact("run_refused", journey=body.journey, entry_key="", reason="no_api_entry")
+        return
+    if seen_before(state, digest("enter", journey.name, event.event_id)[:8], turn.t):
+        turn.emit(Duplicate(event.event_id))
+        return
+    if not state.plan_version:
+        members.baseline(turn)
+    state.heard_at = turn.t
+    turn.asked.append(Asked(journey, event, event.event_id))
+    _instant(turn, None, _mode(turn, event) or Mode.LATE, [])
+
+
+def _answer(turn: Turn, _record: Record, body: Answer) -> None:
+    _instant(turn, None, Mode.ACT, requests.answered(turn, body))
 
 
 def _ledger(turn: Turn, record: Record, body: LedgerChange) -> None:
@@ -293,6 +339,8 @@ _HANDLERS: Final[dict[type[Body], Callable[[Turn, Record, Any], None]]] = {
     Touch: _touch,
     ListChange: _list,
     Expire: _expire,
+    Enter: _enter,
+    Answer: _answer,
 }
 
 

@@ -5,7 +5,7 @@ state and the effects.
 """
 
 from enum import IntEnum
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import msgspec
 
@@ -44,6 +44,14 @@ class Signal(msgspec.Struct, frozen=True):
     order: int = 0
 
 
+class Asked(NamedTuple):
+    """An entry that a timer or the API asks for.  ``cause`` names why: the same one never starts two runs."""
+
+    journey: Journey
+    event: Event | None
+    cause: str
+
+
 class Person:
     """The state as conditions see it (:class:`heliograph.decide.conditions.View`).
 
@@ -80,11 +88,12 @@ class Person:
 class Turn:
     """``touched``: segments to look at again, by rank.  ``began``: run id -> (order of its start or -1, order of its
     step) within this instant.  ``signals``: product events still to decide.  ``freed``: places under the caps were
-    given back, so messages that wait may move up."""
+    given back, so messages that wait may move up.  ``asked``: entries to try in this instant.  ``moved``: traits that
+    changed and on which the end of a wait may depend.  ``depth``: how many steps led to the event that is decided."""
 
     __slots__ = (
-        "_packed", "began", "effects", "freed", "hops", "order", "person", "plan", "record", "signals", "state", "t",
-        "touched",
+        "_packed", "asked", "began", "depth", "effects", "freed", "hops", "moved", "order", "person", "plan", "record",
+        "signals", "state", "t", "touched",
     )  # fmt: skip
 
     def __init__(self, state: State, record: Record, plan: Plan) -> None:
@@ -100,6 +109,9 @@ class Turn:
         self.order = 0
         self.hops = 0
         self.freed = False
+        self.asked: list[Asked] = []
+        self.moved: set[str] = set()
+        self.depth = 0
         self._packed: tuple[Event | None, bytes] = (None, b"")
 
     def packed(self, event: Event | None) -> bytes:

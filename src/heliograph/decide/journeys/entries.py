@@ -1,7 +1,8 @@
 """Entries: who starts a run, and why not.
 
-An entry by event is tried when its event happens, one by segment in the instant the segment turns true.  Every refusal
-is a fact with its reason.  ``run_id = H(key, journey, entry key, cause)``: the same cause never starts two runs.
+An entry by event is tried when its event happens, one by segment in the instant the segment turns true, the others when
+a timer (``schedules``) or the API asks for them.  Every refusal is a fact with its reason.  ``run_id = H(key, journey,
+entry key, cause)``: the same cause never starts two runs.
 """
 
 from typing import Any, Final
@@ -9,6 +10,7 @@ from typing import Any, Final
 from heliograph.decide import bounds
 from heliograph.decide.conditions import Condition, Leaf, culprit_leaf
 from heliograph.decide.journeys import runs
+from heliograph.decide.journeys.clocks import wait_timer
 from heliograph.decide.journeys.program import Journey
 from heliograph.decide.state import (
     MAX_ENTRY_KEYS,
@@ -20,10 +22,11 @@ from heliograph.decide.state import (
     set_timer,
 )
 from heliograph.decide.times import describe
-from heliograph.decide.turn import Mode, Signal, Turn
+from heliograph.decide.turn import Asked, Mode, Signal, Turn
 from heliograph.events.event import Event
 from heliograph.events.ids import make_id, share
 
+TREATED: Final = "treated"
 MAX_KEY: Final = 200
 """Characters of an entry key; a longer one is hashed."""
 
@@ -31,26 +34,30 @@ MAX_KEY: Final = 200
 def enter(turn: Turn, signal: Signal | None, turned: list[str], mode: Mode) -> list[tuple[Run, int]]:
     """Start what this instant starts, by priority, then name; the new runs and where they begin."""
     if mode is Mode.HISTORY:
+        turn.asked.clear()
         return []
     ready = []
-    for journey in _candidates(turn, signal, turned):
-        event = signal.event if signal is not None and journey.entry.filter is not None else None
-        run = _try(turn, journey, event, mode)
+    for asked in _candidates(turn, signal, turned):
+        run = _try(turn, asked, mode)
         if run is not None:
-            ready.append((run, journey.start))
+            ready.append((run, asked.journey.start))
     return [(run, place) for run, place in ready if not run.held_out]
 
 
-def _candidates(turn: Turn, signal: Signal | None, turned: list[str]) -> list[Journey]:
+def _candidates(turn: Turn, signal: Signal | None, turned: list[str]) -> list[Asked]:
     plan = turn.plan
-    found: list[Journey] = []
+    found, turn.asked = turn.asked, []
     if signal is not None:
-        found += plan.entries.passed(signal.name, signal.event)
-    found += [journey for name in turned for journey in plan.entries_by_segment.get(name, ())]
-    return sorted(found, key=lambda one: (-one.priority, one.name)) if len(found) > 1 else found
+        event = signal.event
+        found += [Asked(one, event, event.event_id) for one in plan.entries.passed(signal.name, event)]
+    for name in turned:
+        cause = make_id("segment", name, turn.t)
+        found += [Asked(one, None, cause) for one in plan.entries_by_segment.get(name, ())]
+    return sorted(found, key=lambda one: (-one.journey.priority, one.journey.name)) if len(found) > 1 else found
 
 
-def _try(turn: Turn, journey: Journey, event: Event | None, mode: Mode) -> Run | None:
+def _try(turn: Turn, asked: Asked, mode: Mode) -> Run | None:
+    journey, event, cause = asked
     key = entry_key(journey, event)
     runs_now = turn.state.runs
     active = next((run for run in runs_now.values() if _is(run, journey, key)), None) if runs_now else None
@@ -63,7 +70,7 @@ def _try(turn: Turn, journey: Journey, event: Event | None, mode: Mode) -> Run |
         return None
     if active is not None:
         runs.end(turn, active, "restarted")
-    return _start(turn, journey, key or "", event)
+    return _start(turn, journey, key or "", event, cause)
 
 
 def _objection(
@@ -144,9 +151,8 @@ def _reentry(turn: Turn, journey: Journey, key: str) -> dict[str, Any] | None:
     return {"entered_at": last, "until": again} if turn.t < again else None
 
 
-def _start(turn: Turn, journey: Journey, key: str, event: Event | None) -> Run | None:
-    state = turn.state
-    cause = event.event_id if event is not None else make_id("segment", journey.entry.segment, turn.t)
+def _start(turn: Turn, journey: Journey, key: str, event: Event | None, cause: str) -> Run | None:
+    state, arm = turn.state, _arm(turn, journey)
     run_id = make_id("run", turn.person.origin, journey.name, key, cause)
     if run_id in state.runs or any(run_id == one.run_id for one in state.ended):
         return None
@@ -159,7 +165,7 @@ def _start(turn: Turn, journey: Journey, key: str, event: Event | None) -> Run |
         started_at=event.occurred_at if event is not None else turn.t,
         entered_at=turn.t,
         since=turn.t,
-        held_out=share(journey.name, turn.person.origin, "holdout") < journey.holdout,
+        held_out=arm != TREATED,
         event=turn.packed(event),
     )
     state.runs[run_id] = run
@@ -167,7 +173,6 @@ def _start(turn: Turn, journey: Journey, key: str, event: Event | None) -> Run |
     _remember_entry(turn, journey, key)
     order = turn.next_order()
     turn.began[run_id] = (order, order)
-    arm = "holdout" if run.held_out else "treated"
     names = {"journey": journey.name, "version": journey.version, "run_id": run_id}
     turn.fact("run_started", **names, entry_key=key, cause=cause, arm=arm)
     if run.held_out:
@@ -175,12 +180,20 @@ def _start(turn: Turn, journey: Journey, key: str, event: Event | None) -> Run |
     return run
 
 
+def _arm(turn: Turn, journey: Journey) -> str:
+    """Drawn by person: ``global_holdout`` keeps somebody out of every journey that may send marketing mail."""
+    origin, plan = turn.person.origin, turn.plan
+    if journey.name in plan.marketing and share("global holdout", origin) < plan.policies.global_holdout:
+        return "global_holdout"
+    return "holdout" if share(journey.name, origin, "holdout") < journey.holdout else TREATED
+
+
 def _hold_out(turn: Turn, run: Run, journey: Journey) -> None:
     """Executes no step; stays active as long as the goal is watched."""
     if journey.goal is None:
         runs.end(turn, run, "held_out")
     else:
-        set_timer(turn.state, runs.wait_timer(run), turn.t + journey.goal.within_ms)
+        set_timer(turn.state, wait_timer(run), turn.t + journey.goal.within_ms)
 
 
 def _remember_entry(turn: Turn, journey: Journey, key: str) -> None:

@@ -8,8 +8,12 @@ from collections.abc import Callable
 from typing import Any, Final, TypeAlias
 
 import msgspec
+from msgspec.structs import replace
 
 from heliograph.decide.conditions import Condition, EventFilter
+from heliograph.decide.conditions.paths import Path
+from heliograph.decide.journeys.recurrence import Schedule
+from heliograph.decide.journeys.values import Mapping, Text, Value
 from heliograph.decide.times import Duration
 from heliograph.events.event import Event
 
@@ -17,6 +21,9 @@ FINISHED: Final = -1
 """Behind the last step."""
 EXITED: Final = -2
 """The target ``exit``."""
+
+ZONE: Final = "timezone"
+"""The trait that says whose clocks a person goes by."""
 
 LAST: Final = "last"
 ANY: Final = "any"
@@ -40,6 +47,30 @@ class WaitClock(msgspec.Struct, frozen=True):
     id: str
     next: int
     clock: str
+    days: frozenset[str]
+    zone: str
+
+
+class WaitDate(msgspec.Struct, frozen=True):
+    """Parks until the date in the trait at ``path``, moved by ``offset``, is there.  An instant that is over goes on at
+    once for ``grace_ms``, then (and without a date) takes ``otherwise``."""
+
+    id: str
+    next: int
+    path: Path
+    offset: Duration
+    grace_ms: int
+    otherwise: int
+
+
+class Window(msgspec.Struct, frozen=True):
+    """Parks until clocks in ``zone`` show a time from ``start`` up to ``end``, in a window that begins on one of
+    ``days``."""
+
+    id: str
+    next: int
+    start: str
+    end: str
     days: frozenset[str]
     zone: str
 
@@ -81,13 +112,80 @@ class Branch(msgspec.Struct, frozen=True):
     otherwise: int
 
 
+class Arm(msgspec.Struct, frozen=True):
+    """``below``: the sum of the weights up to and with this one."""
+
+    name: str
+    below: float
+    then: int
+
+
+class Split(msgspec.Struct, frozen=True):
+    """By lot, for ever: the arm follows from the salt (without one: the journey's name), the person and the step."""
+
+    id: str
+    arms: tuple[Arm, ...]
+    salt: str = ""
+
+
+class Update(msgspec.Struct, frozen=True):
+    """Writes traits, as an ``identify`` of the person's own, and parks until that is decided."""
+
+    id: str
+    next: int
+    traits: Mapping
+
+
+class Emit(msgspec.Struct, frozen=True):
+    """Makes an event happen to this person, and parks until it is decided."""
+
+    id: str
+    next: int
+    event: str
+    properties: Mapping
+
+
+class Webhook(msgspec.Struct, frozen=True):
+    """Makes an HTTP request and parks until it is answered: at most ``within_ms``, ``timeout_ms`` for one try.  What is
+    answered is kept under ``name`` (``""``: it is not)."""
+
+    id: str
+    next: int
+    url: Text
+    method: str
+    json: Value | None
+    name: str
+    timeout_ms: int
+    within_ms: int
+    otherwise: int
+
+
+class Goto(msgspec.Struct, frozen=True):
+    """Only while a journey is read: who would come here goes to ``next``."""
+
+    id: str
+    next: int
+
+
 class Exit(msgspec.Struct, frozen=True):
     """Ends the run."""
 
     id: str
 
 
-Step: TypeAlias = Wait | WaitClock | Send | WaitUntil | Branch | Exit
+Step: TypeAlias = (
+    Wait | WaitClock | WaitDate | Window | Send | WaitUntil | Branch | Split | Update | Emit | Webhook | Goto | Exit
+)
+
+
+def moves(step: Step | None) -> frozenset[str]:
+    """The top-level traits on which the end of a wait depends, besides time."""
+    match step:
+        case WaitDate():
+            return frozenset({str(step.path.keys[0]), ZONE})
+        case WaitClock() | Window():
+            return frozenset({ZONE}) if step.zone == "person" else frozenset()
+    return frozenset()
 
 
 class Match(msgspec.Struct, frozen=True):
@@ -120,7 +218,8 @@ class Reentry(msgspec.Struct, frozen=True):
 
 
 class Entry(msgspec.Struct, frozen=True):
-    """By event (``filter``) or by ``segment``.  ``key``: one run per value; None: one per person."""
+    """By event (``filter``), by ``segment``, by ``schedule`` or by ``api``.  ``key``: one run per value; None: one per
+    person."""
 
     filter: EventFilter | None
     segment: str = ""
@@ -129,11 +228,14 @@ class Entry(msgspec.Struct, frozen=True):
     on_repeat: str = "ignore"
     condition: Condition | None = None
     reentry: Reentry = Reentry()
+    schedule: Schedule | None = None
+    api: bool = False
 
 
 class Journey(msgspec.Struct, frozen=True):
     """``holdout`` is a share in [0, 1).  ``index``: step id -> place in ``program``.  ``timed``: whether time alone can
-    turn a condition that a run is watching."""
+    turn a condition that a run is watching.  ``follow``: runs move along when the journey is edited, by the step ids
+    that are ``explicit`` (written, not made up)."""
 
     name: str
     version: str
@@ -149,6 +251,8 @@ class Journey(msgspec.Struct, frozen=True):
     index: dict[str, int]
     document: dict[str, Any]
     timed: bool
+    follow: bool = False
+    explicit: frozenset[str] = frozenset()
 
     def step(self, step_id: str) -> Step | None:
         at = self.index.get(step_id)
@@ -161,18 +265,27 @@ def watched(exit_ifs: tuple[Condition, ...], program: tuple[Step, ...]) -> tuple
     return *exit_ifs, *(path.condition for step in steps for path in step.paths if isinstance(path, IfPath))
 
 
+_PLACES: Final = ("next", "otherwise", "on_failure")
+_BRANCHES: Final = ("paths", "arms")
+"""The fields of steps that hold places, and those that hold tuples of shapes with a place ``then``."""
+
+
 def successors(step: Step) -> tuple[int, ...]:
     """Where a run can go from here."""
-    match step:
-        case Send():
-            return step.next, step.on_failure
-        case WaitUntil():
-            return *(path.then for path in step.paths), step.otherwise
-        case Branch():
-            return *(arm.then for arm in step.arms), step.otherwise
-        case Exit():
-            return ()
-    return (step.next,)
+    places = [getattr(step, name) for name in _PLACES if hasattr(step, name)]
+    branches = [branch for name in _BRANCHES for branch in getattr(step, name, ())]
+    return (*(branch.then for branch in branches), *places)
+
+
+def moved(step: Step, place: Callable[[int], int]) -> Step:
+    """The step with every place it goes to replaced."""
+    places = {name: place(getattr(step, name)) for name in _PLACES if hasattr(step, name)}
+    branches = {
+        name: tuple(replace(branch, then=place(branch.then)) for branch in getattr(step, name))
+        for name in _BRANCHES
+        if hasattr(step, name)
+    }
+    return replace(step, **places, **branches)
 
 
 def conditions(journey: Journey) -> tuple[Condition, ...]:

@@ -3,6 +3,10 @@
 States of an active run, by the step it is at::
 
     wait, wait until   timer r:<run> due     -> next step
+    wait for a date    timer, asked again    -> next step, or else; a changed trait or zone moves the timer
+    window             timer, asked again    -> next step
+    update, emit       their event decided   -> next step
+    webhook            its answer            -> next step, or else
     send               first outcome         -> next step, or on_failure
     wait_until         event, if, or timer   -> the path's target
     (held out)         timer r:<run>         -> ends, when goal.within is over
@@ -17,17 +21,27 @@ from typing import Any, Final
 from heliograph.decide import bounds, pressure
 from heliograph.decide.conditions import Condition
 from heliograph.decide.conditions.operators import index_keys
-from heliograph.decide.effects import CancelMessage
+from heliograph.decide.effects import CancelMessage, DropWebhook
+from heliograph.decide.journeys import clocks
+from heliograph.decide.journeys.clocks import step_fact as step_fact
+from heliograph.decide.journeys.clocks import wait_timer as wait_timer
 from heliograph.decide.journeys.program import (
     ANY,
     LAST,
+    Emit,
     EventPath,
     ExitEvent,
     IfPath,
     Journey,
+    Step,
+    Update,
     Wait,
     WaitClock,
+    WaitDate,
     WaitUntil,
+    Webhook,
+    Window,
+    moves,
     watched,
 )
 from heliograph.decide.state import (
@@ -44,10 +58,6 @@ from heliograph.decide.turn import Mode, Signal, Turn
 from heliograph.events.event import PRODUCT_EVENTS, Event
 
 _MAIL_EVENTS: Final = frozenset(name for name in PRODUCT_EVENTS if name.startswith("Email "))
-
-
-def wait_timer(run: Run) -> str:
-    return "r:" + run.run_id
 
 
 def watch_timer(run: Run) -> str:
@@ -189,16 +199,51 @@ def fire(turn: Turn, run: Run) -> list[tuple[Run, int]]:
     if run.held_out:
         end(turn, run, "held_out")
         return []
+    if journey is None or step is None:
+        end(turn, run, "journey_removed")
+        return []
+    place = _behind(turn, run, step)
+    return [] if place is None else [(run, place)]
+
+
+def _behind(turn: Turn, run: Run, step: Step) -> int | None:
+    """Where a run whose time is up goes on; None when it has to wait longer."""
     match step:
         case Wait() | WaitClock():
             step_fact(turn, run, "resumed")
-            return [(run, step.next)]
+            return step.next
         case WaitUntil():
             step_fact(turn, run, "timed_out")
-            return [(run, step.otherwise)]
-    if journey is None or step is None:
-        end(turn, run, "journey_removed")
-    return []
+            return step.otherwise
+        case Window() | WaitDate():
+            return clocks.enter(turn, run, step, "resumed")
+        case Update() | Emit():
+            step_fact(turn, run, "resumed", **({"reason": "lost"} if run.awaits else {}))
+            return step.next
+        case Webhook():
+            turn.emit(DropWebhook(run.awaits))
+            step_fact(turn, run, "failed", reason="no_answer")
+            return step.otherwise
+    return None
+
+
+def shift(turn: Turn, mode: Mode) -> list[Run]:
+    """Traits changed on which the end of a wait depends: move its timer; the runs whose time is up by that.  An event
+    that may resume nothing moves them on right behind it."""
+    up = []
+    for run in turn.state.runs.values():
+        journey = turn.journey(run)
+        step = journey.step(run.step) if journey is not None and not run.held_out else None
+        if step is None or not turn.moved & moves(step) or wait_timer(run) not in turn.state.timers:
+            continue
+        due = clocks.due(turn, run, step)
+        if mode is Mode.ACT and (due is None or due <= turn.t):
+            up.append(run)
+            continue
+        due = max(turn.t if due is None else due, turn.t)
+        set_timer(turn.state, wait_timer(run), due)
+        step_fact(turn, run, "waiting", until=due)
+    return up
 
 
 def watch(turn: Turn) -> None:
@@ -220,10 +265,6 @@ def _watched(journey: Journey, run: Run) -> tuple[Condition, ...]:
     return watched(journey.exit_ifs, () if step is None or run.held_out else (step,))
 
 
-def step_fact(turn: Turn, run: Run, what: str, **more: Any) -> None:
-    turn.fact("run_step", journey=run.journey, run_id=run.run_id, step_id=run.step, what=what, **more)
-
-
 # -- ending --
 
 
@@ -231,6 +272,8 @@ def end(turn: Turn, run: Run, reason: str, by: dict[str, Any] | None = None) -> 
     """Take the run from the active ones; its open message is cancelled."""
     state = turn.state
     withdraw(turn, run, reason)
+    if run.awaits and not _awaits_itself(turn, run):
+        turn.emit(DropWebhook(run.awaits))
     clear_timer(state, wait_timer(run))
     clear_timer(state, watch_timer(run))
     del state.runs[run.run_id]
@@ -263,6 +306,12 @@ def end(turn: Turn, run: Run, reason: str, by: dict[str, Any] | None = None) -> 
         step_id=run.step,
         **({"by": by} if by else {}),
     )
+
+
+def _awaits_itself(turn: Turn, run: Run) -> bool:
+    """Whether what it awaits is an event of its own, which nobody can take back."""
+    journey = turn.journey(run)
+    return journey is not None and isinstance(journey.step(run.step), Update | Emit)
 
 
 def withdraw(turn: Turn, run: Run, reason: str) -> None:

@@ -7,23 +7,34 @@ the run parks there.  What parks it is told in :mod:`heliograph.decide.journeys.
 from collections.abc import Callable
 from typing import Any, Final
 
+from heliograph.decide.journeys import clocks
+from heliograph.decide.journeys.clocks import step_fact, wait_timer
+from heliograph.decide.journeys.hops import enter_emit, enter_update
 from heliograph.decide.journeys.program import (
     EXITED,
+    Arm,
     Branch,
+    Emit,
     Exit,
     IfPath,
     Journey,
     Send,
+    Split,
     Step,
+    Update,
     Wait,
     WaitClock,
+    WaitDate,
     WaitUntil,
+    Webhook,
+    Window,
 )
-from heliograph.decide.journeys.runs import end, step_fact, wait_timer
+from heliograph.decide.journeys.requests import enter_webhook
+from heliograph.decide.journeys.runs import end
 from heliograph.decide.journeys.sending import enter_send
-from heliograph.decide.state import Run, clear_timer, set_timer
-from heliograph.decide.times import Duration, next_time, shift, zone_or_utc
+from heliograph.decide.state import Run, clear_timer
 from heliograph.decide.turn import Turn
+from heliograph.events.ids import share
 
 MAX_STEPS: Final = 64
 """Steps of one run within one instant; beyond it the run ends as ``loop_cut`` (design, section 5)."""
@@ -36,6 +47,7 @@ def advance(turn: Turn, run: Run, place: int) -> None:
         end(turn, run, "journey_removed")
         return
     clear_timer(turn.state, wait_timer(run))
+    run.awaits = ""
     for _ in range(MAX_STEPS):
         if place < 0:
             end(turn, run, "exited" if place == EXITED else "finished", {"step": run.step} if place == EXITED else {})
@@ -51,33 +63,8 @@ def advance(turn: Turn, run: Run, place: int) -> None:
     end(turn, run, "loop_cut")
 
 
-def _park(turn: Turn, run: Run, due: int) -> None:
-    set_timer(turn.state, wait_timer(run), due)
-    step_fact(turn, run, "waiting", until=due)
-
-
-def _enter_wait(turn: Turn, run: Run, _journey: Journey, step: Wait) -> int | None:
-    due = _after(turn, run.started_at if step.from_event else turn.t, step.duration)
-    if due <= turn.t:
-        return step.next
-    _park(turn, run, due)
-    return None
-
-
-def _after(turn: Turn, at: int, duration: Duration) -> int:
-    try:
-        return shift(at, duration, zone_or_utc(turn.person.timezone))
-    except OverflowError:  # a calendar that ends: wait as long as the mean month says
-        return at + duration.scaled(1.0000001).ms
-
-
-def _enter_clock(turn: Turn, run: Run, _journey: Journey, step: WaitClock) -> int | None:
-    names = {"person": turn.person.timezone, "project": turn.plan.timezone}
-    due = next_time(turn.t, step.clock, step.days, zone_or_utc(names.get(step.zone, step.zone)))
-    if due <= turn.t:
-        return step.next
-    _park(turn, run, due)
-    return None
+def _enter_wait(turn: Turn, run: Run, _journey: Journey, step: Wait | WaitClock | WaitDate | Window) -> int | None:
+    return clocks.enter(turn, run, step)
 
 
 def _enter_wait_until(turn: Turn, run: Run, _journey: Journey, step: WaitUntil) -> int | None:
@@ -85,7 +72,7 @@ def _enter_wait_until(turn: Turn, run: Run, _journey: Journey, step: WaitUntil) 
         if isinstance(path, IfPath) and path.condition.truth(turn.person, turn.t):
             step_fact(turn, run, "resumed", by=path.condition.text)
             return path.then
-    _park(turn, run, _after(turn, turn.t, step.timeout))
+    clocks.park(turn, run, clocks.after(turn, turn.t, step.timeout))
     return None
 
 
@@ -98,15 +85,38 @@ def _enter_branch(turn: Turn, run: Run, _journey: Journey, step: Branch) -> int 
     return step.otherwise
 
 
+def _enter_split(turn: Turn, run: Run, journey: Journey, step: Split) -> int | None:
+    """The arm is drawn once: a run keeps it, and everybody else's stays what it is when weights change."""
+    arms = {arm.name: arm for arm in step.arms}
+    arm = arms.get(run.arms.get(step.id, "")) or _draw(
+        step, share(step.salt or journey.name, turn.person.origin, step.id)
+    )
+    run.arms[step.id] = arm.name
+    step_fact(turn, run, "split", arm=arm.name)
+    return arm.then
+
+
+def _draw(step: Split, lot: float) -> Arm:
+    """``lot``: a number in [0, 1)."""
+    lot *= step.arms[-1].below
+    return next((arm for arm in step.arms if lot < arm.below), step.arms[-1])
+
+
 def _enter_exit(_turn: Turn, _run: Run, _journey: Journey, _step: Exit) -> int | None:
     return EXITED
 
 
 _ENTER: Final[dict[type[Step], Callable[[Turn, Run, Journey, Any], int | None]]] = {
     Wait: _enter_wait,
-    WaitClock: _enter_clock,
+    WaitClock: _enter_wait,
+    WaitDate: _enter_wait,
+    Window: _enter_wait,
     WaitUntil: _enter_wait_until,
     Branch: _enter_branch,
+    Split: _enter_split,
+    Update: enter_update,
+    Emit: enter_emit,
+    Webhook: enter_webhook,
     Exit: _enter_exit,
     Send: enter_send,
 }
