@@ -9,10 +9,13 @@ from heliograph.ports import Clock, Store
 from heliograph.runtime.meter import Meter
 from heliograph.runtime.work import Wakes, Work
 
-PORTION = 1_024
-"""Keys woken by one piece of work: half a chunk, so that live events are decided beside a burst of timers."""
+PORTION = 256
+"""Keys woken by one piece of work: some 10 ms of deciding, so that live events are decided beside a burst of timers."""
 PORTIONS = 2
 """Pieces under way at once: one is decided while the other is written."""
+GATHER_S = 0.005
+"""Between two portions of a steady trickle, because a commit for each timer would cost several times the timer.  A
+timer that comes alone fires at once, and a full portion follows the one before at once."""
 LONGEST_SLEEP_S = 1.0
 """The wall clock may be set: look again at least this often."""
 
@@ -30,6 +33,8 @@ class Wakeups:
         self._served: dict[str, int] = {}
         self._stale: set[str] = set()
         self._next: int | None = None
+        self._again_at = 0.0
+        """When the next portion may begin, by the loop's clock."""
 
     def notice(self, deadline: int | None) -> None:
         """A commit set this deadline."""
@@ -43,9 +48,13 @@ class Wakeups:
     async def run(self) -> None:
         while True:
             self._stirred.clear()
-            while self._portions < PORTIONS and (due := self._due()):
+            while self._portions < PORTIONS and not self._early() and (due := self._due()):
                 self._wake(due)
             await self._sleep()
+
+    def _early(self) -> float:
+        """Seconds until the next portion may begin."""
+        return max(self._again_at - asyncio.get_running_loop().time(), 0.0)
 
     def _due(self) -> list[tuple[int, str]]:
         passed_over = len(self._under_way) + len(self._stale)
@@ -60,6 +69,8 @@ class Wakeups:
     def _wake(self, due: list[tuple[int, str]]) -> None:
         self._under_way.update((key, at) for at, key in due)
         self._portions += 1
+        if len(due) < PORTION:
+            self._again_at = asyncio.get_running_loop().time() + GATHER_S
         self._put(Wakes(due, self._ended, self._meter))
 
     def _ended(self, work: Wakes) -> None:
@@ -75,7 +86,8 @@ class Wakeups:
         self._next = self._store.next_due()
         seconds = LONGEST_SLEEP_S
         if self._next is not None and not self._under_way:
-            seconds = min(max(self._next - self._clock.now(), 1) / 1000, LONGEST_SLEEP_S)
+            ahead = max(self._next - self._clock.now(), 1) / 1000
+            seconds = min(max(ahead, self._early()), LONGEST_SLEEP_S)
         try:
             async with asyncio.timeout(seconds):
                 await self._stirred.wait()
