@@ -1,18 +1,29 @@
-"""The brain alone: ``step`` over events that touch a few of 1,000 segments and 100 journeys, all live."""
+"""The brain alone: ``step`` over events that touch a few of 1,000 segments and 100 journeys, all live.
 
-import gc
+An event here changes the state of some six segments (five of them ask for any event of its name), and is looked at for
+the entries and exits of a hundred journeys.  ``python -m bench.decide --profile calm`` (or ``busy``) shows where the
+time goes.
+"""
+
+import argparse
+import cProfile
+import itertools
+import pstats
 import time
-from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import msgspec
 
 from bench import plans
 from bench.figures import Report, amount
+from bench.interpreter import as_engine
 from heliograph import decide
 from heliograph.decide.effects import Hop
 from heliograph.events.record import Record
+
+PORTION = 500
+"""Events made, then decided: the runtime has just decoded those that it decides, too."""
 
 
 class Cost(msgspec.Struct, frozen=True):
@@ -37,17 +48,12 @@ class People:
 
     def play(self, records: list[Record]) -> None:
         """States at hand, as the runtime has those of busy people."""
-        states, plan, effects = self.states, self.plan, 0
-        waiting = deque(records)
-        while waiting:
-            record = waiting.popleft()
+        states, plan = self.states, self.plan
+        for record in records:
             key = record.key
             states[key], found = decide.step(states.get(key) or decide.new_state(key), record, plan)
-            effects += len(found)
-            for effect in reversed(found):
-                if type(effect) is Hop:
-                    waiting.appendleft(effect.record)
-        self.effects += effects
+            self.effects += len(found)
+            self.play([effect.record for effect in found if type(effect) is Hop])
 
     def play_from_blobs(self, records: list[Record]) -> None:
         blobs, plan = self.blobs, self.plan
@@ -63,27 +69,31 @@ class People:
 
 
 def cost(plan: decide.Plan, count: int, people: int, habits: int) -> Cost:
-    """The first half warms up: people have a past when it counts."""
-    records = list(plans.records(count, people, plan, habits=habits))
+    """The first third warms up: people have a past when it counts."""
+    records = plans.records(count, people, plan, habits=habits)
     third = (count - people) // 3
     here = People(plan)
-    here.play(records[: -2 * third])
-    gc.collect()
-    gc.freeze()
+    here.play(list(itertools.islice(records, count - 2 * third)))
     here.effects = 0
-    step = cpu_us(lambda: here.play(records[-2 * third : -third]), third)
-    encode = cpu_us(here.write, len(here.states))
-    whole = cpu_us(lambda: here.play_from_blobs(records[-third:]), third)
-    decode = cpu_us(here.read, len(here.states))
-    gc.unfreeze()
+    with as_engine():
+        step = sum(cpu_us(here.play, portion) for portion in portions(records, third)) / third
+        encode = cpu_us(lambda _: here.write(), []) / len(here.states)
+        whole = sum(cpu_us(here.play_from_blobs, portion) for portion in portions(records, third)) / third
+        decode = cpu_us(lambda _: here.read(), []) / len(here.states)
     size = sum(map(len, here.blobs.values())) / len(here.blobs)
     return Cost(step=step, whole=whole, decode=decode, encode=encode, effects=here.effects / third, blob_bytes=size)
 
 
-def cpu_us(work: Callable[[], None], count: int) -> float:
+def portions(records: Iterator[Record], count: int) -> Iterator[list[Record]]:
+    while count > 0 and (portion := list(itertools.islice(records, min(count, PORTION)))):
+        yield portion
+        count -= len(portion)
+
+
+def cpu_us(work: Callable[[list[Record]], None], records: list[Record]) -> float:
     started = time.thread_time()
-    work()
-    return (time.thread_time() - started) / count * 1e6
+    work(records)
+    return (time.thread_time() - started) * 1e6
 
 
 MOODS = {
@@ -114,3 +124,23 @@ def run(report: Report, folder: Path, quick: bool) -> None:
                 f"the plan compiled in {compiled:.1f} s",
             )  # fmt: skip
         report.add("decide", "cost when 10x more segments are defined", costs[1] / costs[0], "ratio", target="1")
+
+
+def profile(mood: str) -> None:
+    calm, habits = MOODS[mood]
+    plan = decide.compile_plan(plans.document(1_000, 100, calm=calm), 1)
+    records = plans.records(40_000, 1_000, plan, habits=habits)
+    here, profiler = People(plan), cProfile.Profile()
+    here.play(list(itertools.islice(records, 20_000)))
+    with as_engine():
+        portion = list(records)
+        profiler.runcall(here.play, portion)
+    print(f"{len(portion):,} events, {mood}; cProfile makes small functions look dearer than they are")
+    pstats.Stats(profiler).sort_stats("tottime").print_stats(40)
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--profile", required=True, choices=[mood.partition(":")[0] for mood in MOODS])
+    wanted = parser.parse_args().profile
+    profile(next(mood for mood in MOODS if mood.startswith(wanted)))

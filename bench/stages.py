@@ -13,6 +13,7 @@ from unittest import mock
 
 from bench import traffic
 from bench.figures import Report
+from bench.interpreter import as_engine
 from bench.server import SHOP
 from heliograph import decide
 from heliograph.adapters.rocksdb import RocksStore
@@ -125,8 +126,9 @@ async def measure(folder: Path, count: int, size: int = traffic.BATCH, chunk: in
 
 
 def run(report: Report, folder: Path, quick: bool) -> None:
-    stages = asyncio.run(measure(folder / "many", 40 if quick else 800))
-    alone = asyncio.run(measure(folder / "alone", 200 if quick else 4_000, size=1, chunk=1))
+    with as_engine():
+        stages = asyncio.run(measure(folder / "many", 40 if quick else 800))
+        alone = asyncio.run(measure(folder / "alone", 200 if quick else 4_000, size=1, chunk=1))
     us = stages.us
     rows = {
         "decode the call (msgspec and checks)": us("decode"),

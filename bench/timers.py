@@ -16,6 +16,7 @@ import structlog
 
 from bench import plans
 from bench.figures import Report, amount
+from bench.interpreter import as_engine
 from heliograph import decide, render
 from heliograph.adapters.rocksdb import RocksStore
 from heliograph.adapters.schema import JsonSchema
@@ -129,6 +130,7 @@ def run(report: Report, folder: Path, quick: bool) -> None:
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.WARNING))
     store = RocksStore(folder / "data")
     fill(store, deadlines(steady, pending - steady))
-    asyncio.run(fire(report, store, steady, pending - steady))
+    with as_engine():
+        asyncio.run(fire(report, store, steady, pending - steady))
     store.close()
     shutil.rmtree(folder / "data")
