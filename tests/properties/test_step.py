@@ -64,6 +64,14 @@ DOCUMENT = plan_document(
     SEGMENTS,
     topics={"offers": "required", "news": "assumed"},
     templates={"one": {"freshness_ms": HOUR, "last": ["A", "B"]}, "three": {"class": "transactional"}},
+    policies={
+        "caps": [
+            {"max": 2, "per": "PT2H", "when_exceeded": "defer", "defer_for": "P1D"},
+            {"max": 5, "per": "P1D", "topics": ["offers"]},
+        ],
+        "quiet_hours": {"from": "23:00", "to": "06:00"},
+        "arbitrate": "PT5M",
+    },
 )
 OTHER = plan_document(
     [JOURNEYS[3]],
@@ -123,7 +131,7 @@ BODIES = st.one_of(
     st.builds(Link, to=KEYS),
     st.builds(Unlink, source=KEYS),
     st.builds(MergeInto, source=KEYS, state=st.just(b"") | st.binary(max_size=9), hops=HOPS),
-    st.builds(Outcome, message_id=st.text(max_size=3), kind=st.sampled_from(["sent", "clicked", "odd"]), at=TIMES,
+    st.builds(Outcome, message_id=st.text(max_size=3), kind=st.sampled_from(["sent", "clicked", "missed", "odd"]), at=TIMES,
               machine=st.booleans(), properties=MAPS, hops=HOPS),
     st.builds(LedgerChange, rows=ROWS, hops=HOPS),
     st.builds(Touch, plan=st.integers(0, 9)),
@@ -162,6 +170,8 @@ def _with_state(record: Record, blobs: dict[str, bytes]) -> Record:
         return record
     return replace(record, body=replace(body, state=blobs[body.source]))
 
+
+OPEN = ("queued", "deferred")
 
 ACTIONS = st.lists(
     st.tuples(
@@ -237,7 +247,7 @@ def test_what_a_world_keeps_agrees_with_the_states(actions: list[tuple[Any, ...]
         assert not state.pending and not state.parked
         assert all(timer[2:] in state.runs for timer in state.timers if timer[0] in "rx")
         for run in state.runs.values():
-            assert not run.sending or world.status[run.message_id] == "queued"
+            assert not run.sending or world.status[run.message_id] == ("deferred" if run.planned_at else "queued")
             assert run.sending or run.held_out or "r:" + run.run_id in state.timers
     open_messages = {run.message_id for state in states.values() for run in state.runs.values() if run.sending}
-    assert {message_id for message_id, status in world.status.items() if status == "queued"} == open_messages
+    assert {message_id for message_id, status in world.status.items() if status in OPEN} == open_messages
