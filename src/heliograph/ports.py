@@ -332,6 +332,24 @@ class PublishReport(msgspec.Struct, frozen=True):
     warnings: list[str] = []
 
 
+class Entered(msgspec.Struct, frozen=True):
+    """What became of an entry by API.  ``status``: started, refused, duplicate (this event id was decided before) or
+    waiting (two profiles are being joined; it is decided right behind that).  ``key``: of whom it was decided.
+    ``data``: that of the fact ``run_started`` or ``run_refused``; of a duplicate ``run_id``, if it had started one."""
+
+    status: str
+    key: str
+    data: dict[str, Any] = {}
+
+
+class Outstanding(msgspec.Struct, frozen=True):
+    """A webhook without an answer.  ``tries`` since the start of the process; ``reason``: why the last did not do."""
+
+    row: RequestRow
+    tries: int
+    reason: str
+
+
 class Engine(Protocol):
     """The engine as its doors (HTTP, links, console) see it.  All awaits end when the change is on disk and decided."""
 
@@ -364,6 +382,14 @@ class Engine(Protocol):
 
     async def change_lists(self, changes: Sequence[tuple[str, ListChange]]) -> None:
         """(key, change) for static lists."""
+        ...
+
+    async def enter(self, key: str, journey: str, event: Event) -> Entered:
+        """Ask this key into a journey; ``event`` is what it enters with, its id makes a repeated call harmless."""
+        ...
+
+    def outstanding(self, limit: int) -> list[Outstanding]:
+        """Webhooks that wait for an answer, by id."""
         ...
 
     async def publish(self, document: dict[str, Any], *, dry_run: bool = False) -> PublishReport:
@@ -529,8 +555,8 @@ class HttpCaller(Protocol):
 
 
 __all__ = [
-    "UNFINISHED", "Arrival", "Busy", "Clock", "Commit", "Courier", "DeadLetter", "Engine", "HttpCaller", "HttpFailed",
-    "HttpReply", "HttpRequest", "JournalRow", "LiveFeed", "MessageRow", "Parcel", "PlanRefused", "PlanRow",
-    "PublishReport", "RequestRow", "Result", "SchemaCheck", "Store", "StoreFailed", "StoreFull", "StoreLocked",
-    "StoreTooNew", "Transport", "Verdict",
+    "UNFINISHED", "Arrival", "Busy", "Clock", "Commit", "Courier", "DeadLetter", "Engine", "Entered", "HttpCaller",
+    "HttpFailed", "HttpReply", "HttpRequest", "JournalRow", "LiveFeed", "MessageRow", "Outstanding", "Parcel",
+    "PlanRefused", "PlanRow", "PublishReport", "RequestRow", "Result", "SchemaCheck", "Store", "StoreFailed",
+    "StoreFull", "StoreLocked", "StoreTooNew", "Transport", "Verdict",
 ]  # fmt: skip

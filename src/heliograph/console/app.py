@@ -12,7 +12,7 @@ from litestar.types import ASGIApp, ControllerRouterHandler
 from prometheus_client import CollectorRegistry
 
 from heliograph import __version__
-from heliograph.console import mail, operate, pages, people
+from heliograph.console import calls, mail, operate, pages, people
 from heliograph.console.access import Access
 from heliograph.console.problems import as_problem, busy, failed, schema_router
 from heliograph.console.slashes import EscapedSlashes
@@ -43,6 +43,8 @@ def build(
             operate.plan_router(engine),
             operate.segments_router(engine),
             operate.journeys_router(engine),
+            calls.entries_router(engine),
+            calls.webhooks_router(engine),
             operate.lists_router(engine),
             operate.dead_letters_router(engine),
             pages.live_router(engine),

@@ -10,16 +10,18 @@ import structlog
 
 from heliograph import decide
 from heliograph.events.decode import CALL_TYPES, decode_call
-from heliograph.events.event import EVENT_NAMES
+from heliograph.events.event import EVENT_NAMES, Event
 from heliograph.events.identity import email_key, key_from_profile_id, normalise_address
-from heliograph.events.record import LedgerRow, ListChange, Outcome
+from heliograph.events.record import Enter, LedgerRow, ListChange, Outcome
 from heliograph.ports import (
     Arrival,
     Busy,
     Clock,
     DeadLetter,
+    Entered,
     HttpCaller,
     MessageRow,
+    Outstanding,
     PlanRefused,
     PublishReport,
     Result,
@@ -31,6 +33,7 @@ from heliograph.runtime.chunk import Chunk
 from heliograph.runtime.clock import SystemClock
 from heliograph.runtime.desk import CompileSchema, Desk
 from heliograph.runtime.dispatcher import Dispatcher
+from heliograph.runtime.entering import Enters
 from heliograph.runtime.live import Feed, LiveHub
 from heliograph.runtime.meter import Meter
 from heliograph.runtime.past import survivor
@@ -233,6 +236,12 @@ class EmbeddedEngine:
         self._processor.put(work)
         await work.done
 
+    async def enter(self, key: str, journey: str, event: Event) -> Entered:
+        self._accept()
+        work = Enters(key, Enter(journey, event))
+        self._processor.put(work)
+        return await work.done
+
     async def replay_dead_letters(self, ids: Sequence[str], repaired: dict[str, bytes]) -> list[Result]:
         self._accept()
         letters = [letter for name in ids if (letter := self.store.dead_letter(name)) is not None]
@@ -259,10 +268,13 @@ class EmbeddedEngine:
 
     async def _switch(self, prepared: Prepared, old: decide.Plan | None) -> None:
         work = switch_plan(prepared, old, self.store)
-        self._processor.put(work)
-        await work.done
+        self._sweeper.hold()
+        try:
+            self._processor.put(work)
+            await work.done
+        finally:
+            self._sweeper.stir()
         self.dispatcher.plan_changed()
-        self._sweeper.stir()
         log.info("published", version=prepared.report.version)
 
     def _templates(self) -> Mapping[str, Any]:
@@ -280,6 +292,9 @@ class EmbeddedEngine:
         return self._desk.tally.counts()
 
     # -- reads --
+
+    def outstanding(self, limit: int) -> list[Outstanding]:
+        return self.webhooks.pending(limit)
 
     def state(self, key: str) -> decide.State | None:
         return survivor(key, self._stored_state)

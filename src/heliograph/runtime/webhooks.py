@@ -15,14 +15,13 @@ import asyncio
 import time
 from collections.abc import Callable, Iterable, Sequence
 from itertools import islice
-from typing import NamedTuple
 
 import structlog
 from msgspec.structs import replace
 
 from heliograph.deliver import webhooks as rules
 from heliograph.events.record import Answer
-from heliograph.ports import Clock, HttpCaller, HttpFailed, HttpReply, HttpRequest, RequestRow, Store
+from heliograph.ports import Clock, HttpCaller, HttpFailed, HttpReply, HttpRequest, Outstanding, RequestRow, Store
 from heliograph.runtime.calls import Call, Calls
 from heliograph.runtime.chunk import Chunk
 from heliograph.runtime.meter import Meter
@@ -66,14 +65,6 @@ class Nobody:
         """Nothing to let go of."""
 
 
-class Pending(NamedTuple):
-    """A request that waits, for whoever looks; ``tries`` since the start of this process."""
-
-    row: RequestRow
-    tries: int
-    reason: str
-
-
 class Webhooks:
     """``keys``: the secrets in use.  ``waits``: whether a request is on disk and has no answer yet."""
 
@@ -113,11 +104,11 @@ class Webhooks:
         """Look now: the clock was moved."""
         self._stirred.set()
 
-    def pending(self, limit: int) -> list[Pending]:
+    def pending(self, limit: int) -> list[Outstanding]:
         """Requests that wait, by id."""
         rows = islice(self._store.requests(), limit)
         found = [(row, self.calls.get(row.request_id)) for row in rows]
-        return [Pending(row, call.tries if call else 0, call.reason if call else "") for row, call in found]
+        return [Outstanding(row, call.tries if call else 0, call.reason if call else "") for row, call in found]
 
     async def run(self) -> None:
         while True:
