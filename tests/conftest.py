@@ -8,6 +8,8 @@ import pytest
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--soak", action="store_true", help="run the simulations for an hour instead of seconds")
+    parser.addoption("--records", type=int, help="of the simulator's worlds in all, instead of an hour of them")
+    parser.addoption("--seed", type=int, help="this one round of the simulator")
 
 
 @pytest.hookimpl(hookwrapper=True)

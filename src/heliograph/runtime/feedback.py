@@ -46,6 +46,7 @@ def take_report(chunk: Chunk, done: Done) -> MessageRow | None:
     status = advance("claimed" if row.status == "queued" else row.status, signal)
     if status is None:
         return None
+    done = replace(done, at=max(done.at, row.sending_at, row.created_at))  # its clock may have been set back
     if status == "queued":
         return _again(chunk, row, done)
     if status == "deferred":

@@ -1,0 +1,84 @@
+"""Rounds of the simulator: some 20,000 records with `make test`; an hour, or as many records as you say, with `make soak`.
+
+make soak ARGS="--records 1000000"       # from a seed of its own, printed
+make soak ARGS="--seed 4711"             # one round again
+"""
+
+import random
+import time
+from collections import Counter
+from collections.abc import Iterator
+
+import pytest
+
+from heliograph.decide import PlanErrors, compile_plan
+from tests.simulation import ends, plans
+from tests.simulation.watch import Broken
+from tests.simulation.world import World
+
+ROUND = 20_000
+"""Records of one round."""
+
+
+def features() -> list[plans.Feature]:
+    """Those that compile."""
+    return [feature for feature in plans.FEATURES if compiles(feature)]
+
+
+def compiles(feature: plans.Feature) -> bool:
+    try:
+        for numbers in range(8):
+            compile_plan(plans.document([plans.cart, feature], random.Random(numbers)), 1)
+    except PlanErrors as errors:
+        print(f"left out: {feature.__name__}: {errors}")  # noqa: T201
+        return False
+    return True
+
+
+def play(seed: int, records: int) -> World:
+    """A round; its failures name the seed."""
+    world = World(seed, features(), records)
+    try:
+        while world.watch.position < records and world.true < world.end_at:
+            world.step()
+        world.settle()
+        ends.check(world)
+    except BaseException as error:
+        error.add_note(f"seed {seed}, at record {world.watch.position}: pytest tests/simulation --seed {seed}")
+        raise
+    return world
+
+
+def seeds(config: pytest.Config) -> Iterator[int]:
+    if (seed := config.getoption("--seed")) is not None:
+        yield seed
+        return
+    while True:
+        yield random.randrange(10**9)
+
+
+def test_whatever_happens_every_law_holds(pytestconfig: pytest.Config, capsys: pytest.CaptureFixture[str]) -> None:
+    soak, wanted = pytestconfig.getoption("--soak"), pytestconfig.getoption("--records")
+    wanted = wanted or (10**12 if soak else ROUND)
+    started, records, sums = time.monotonic(), 0, Counter[str]()
+    for seed in seeds(pytestconfig):
+        world = play(seed, min(ROUND, wanted))
+        records += world.watch.position
+        sums += world.watch.checked + world.happened
+        if soak:
+            with capsys.disabled():
+                print(f"seed {seed}: {world.watch.position:,} records, {records:,} so far,"  # noqa: T201
+                      f" {time.monotonic() - started:,.0f} s, {dict(sums)}", flush=True)  # fmt: skip
+        over = soak and wanted == 10**12 and time.monotonic() - started > 3600
+        if records >= wanted or over or pytestconfig.getoption("--seed") is not None:
+            break
+    print(f"seed {seed}: {dict(sums)}")  # noqa: T201
+    assert sums["commit points"] and sums["exits"]
+
+
+def test_the_watch_sees_what_goes_wrong() -> None:
+    """A checker that never fails proves nothing: each of these is broken on purpose."""
+    world = World(1, features(), 100)
+    with pytest.raises(Broken, match="no gap"):
+        world.watch.position += 1
+        world.crank.collect([call.arrival for call in world.people.calls(world.clock.now())])

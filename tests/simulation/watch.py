@@ -1,0 +1,180 @@
+"""What must hold, whatever happens: checked at every commit, and again when a round has come to its end.
+
+The watch sees commits (what is on disk) and answers (what somebody was told), and keeps its own books; it never asks
+the code under test what is right.  A failed law is a :class:`Broken` that says which, and about what.
+"""
+
+from collections import Counter, defaultdict
+from collections.abc import Sequence
+from datetime import datetime
+from zoneinfo import ZoneInfo
+
+from heliograph.events.event import Event
+from heliograph.events.record import EventBody, LedgerRow
+from heliograph.ports import Commit, MessageRow, Result
+from tests.simulation.people import Sent
+from tests.simulation.plans import EXIT_EVENTS, QUIET, ZONES
+
+DAY = 86_400_000
+MAX_BLOB = 256 * 1024
+LATENESS = 3 * DAY
+REQUIRED = {"offers"}
+TAKEN = {"sent", "delivered"}
+MAYBE = {"unknown", "bounced"}
+QUIET_FROM, QUIET_TO = QUIET["from"], QUIET["to"]
+
+
+class Broken(AssertionError):
+    """A law does not hold."""
+
+
+def law(holds: bool, text: str, *about: object) -> None:
+    if not holds:
+        raise Broken(f"{text}: {', '.join(map(repr, about))}")
+
+
+class Watch:
+    """``quiet``: whether the plan has quiet hours (the same ones in every version)."""
+
+    def __init__(self, *, quiet: bool = False) -> None:
+        self.position = 0
+        self.received_at = 0
+        self.quiet = quiet
+        self.first: dict[str, int] = {}
+        self.accepted: dict[str, int] = {}
+        self.rows: dict[str, MessageRow] = {}
+        self.words: dict[tuple[str, str], tuple[int, bool]] = {}
+        self.exits: dict[tuple[str, str], int] = {}
+        self.started: dict[str, tuple[str, int]] = {}
+        self.ended: dict[str, str] = {}
+        self.times_taken: Counter[str] = Counter()
+        self.begun: dict[str, dict[str, tuple[int, str]]] = defaultdict(dict)
+        self.recently_sent: list[str] = []
+        self.facts: Counter[str] = Counter()
+        self.checked: Counter[str] = Counter()
+        self.arms: dict[tuple[str, str, str], str] = {}
+
+    # -- every commit --
+
+    def committed(self, commit: Commit) -> None:
+        self._facts(commit)
+        for message_id, row in commit.messages.items():
+            self._message(self.rows.get(message_id), row)
+            self.rows[message_id] = row
+        self._log(commit)
+        for row in commit.ledger.values():
+            self._word(row.address, row.topic, row.at, row.given)
+        for key, blob in commit.states.items():
+            law(blob is None or len(blob) <= MAX_BLOB, "a state stays within its bound", key)
+
+    def _log(self, commit: Commit) -> None:
+        for position, record in commit.log:
+            law(position == self.position + 1, "the log has no gap", position, self.position)
+            law(record.received_at >= self.received_at, "the log is a clock", position)
+            self.position, self.received_at = position, record.received_at
+            if isinstance(record.body, EventBody) and record.id not in self.first:
+                self.first[record.id] = position
+                self._event(record.key, position, record.received_at, record.body.event)
+
+    def _event(self, key: str, position: int, received_at: int, event: Event) -> None:
+        if received_at - event.occurred_at > LATENESS:
+            return
+        self.exits[key, event.name] = position
+        consent = event.context.get("consent", {}).get("categoryPreferences", {})
+        for topic, given in consent.items():
+            self._word(event.traits["email"], topic, event.occurred_at, given)
+
+    def _word(self, address: str, topic: str, at: int, given: bool) -> None:
+        """The later word stands, a withdrawal wins ties."""
+        old = self.words.get((address, topic))
+        if old is None or (at, not given) > (old[0], not old[1]):
+            self.words[address, topic] = (at, given)
+
+    def _facts(self, commit: Commit) -> None:
+        for key, fact in commit.journal:
+            self.facts[fact.kind] += 1
+            run = fact.data.get("run_id", "")
+            if fact.kind == "run_started":
+                law(run not in self.started, "a run starts once", run, fact.data)
+                self.started[run] = (key, fact.position)
+            elif fact.kind == "run_ended":
+                law(run not in self.ended, "a run ends once", run, fact.data)
+                self.ended[run] = fact.data["reason"]
+
+    def _message(self, old: MessageRow | None, row: MessageRow) -> None:
+        if old is not None:
+            law(old.key == row.key and old.created_at == row.created_at, "a decided message is decided once", row)
+        if row.status == "sending" and (old is None or old.sending_at != row.sending_at or old.status != "sending"):
+            self.checked["commit points"] += 1
+            self._may_go(row)
+            self.begun[row.address][row.message_id] = (row.sending_at, row.topic or "")
+        if row.status == "sent":
+            self.recently_sent = [*self.recently_sent[-30:], row.message_id]
+
+    # -- the commit point --
+
+    def _may_go(self, row: MessageRow) -> None:
+        law(row.run_id not in self.ended or self.ended[row.run_id] == "merged",
+            "nothing is sent for a run that has ended", row, self.ended.get(row.run_id))  # fmt: skip
+        self._not_exited(row)
+        stops = ["!manual", "!bounce"] if row.transactional else ["!manual", "!bounce", "!complaint"]
+        for stop in stops:
+            law(self.words.get((row.address, stop), (0, True))[1], "nothing is sent to a suppressed address", stop, row)
+        if not row.transactional:
+            topic = row.topic or "marketing"
+            given = self.words.get((row.address, topic), (0, topic not in REQUIRED))[1]
+            law(given, "nothing is sent without consent", topic, row)
+            law(not self.quiet or not is_quiet(row), "quiet hours are kept", local(row), row)
+        law(not row.not_after or row.sending_at < row.not_after, "nothing is sent too late", row)
+        law(row.sending_at >= row.not_before, "nothing is sent too early", row)
+
+    def _not_exited(self, row: MessageRow) -> None:
+        """By our own books: the exit event came after the run began, on time, for the same key."""
+        key, began = self.started.get(row.run_id, ("", 0))
+        name = EXIT_EVENTS.get(row.journey)
+        if name is None or key != row.key:
+            return
+        self.checked["exits"] += 1
+        law(self.exits.get((key, name), 0) <= began, "nothing is sent after an exit", row)
+
+    # -- what somebody was told --
+
+    def answered(self, calls: Sequence[Sent], results: Sequence[Result]) -> None:
+        last = 0
+        for call, result in zip(calls, results, strict=True):
+            name = call.arrival.message_id
+            law(result.status in ("accepted", "duplicate"), "what is well-formed is taken", result)
+            law(name in self.first, "what was answered with 200 is on disk", name)
+            if result.status == "accepted" and name not in self.accepted:
+                law(self.first[name] > last or self.first[name] <= self._before(calls, name),
+                    "a batch is decided in its order", name)  # fmt: skip
+                last = max(last, self.first[name])
+            self.accepted.setdefault(name, self.received_at)
+
+    def _before(self, calls: Sequence[Sent], name: str) -> int:
+        """An earlier try, cut short by a crash, may have got some of a batch in already."""
+        return self.position - len(calls) if name in self.first else 0
+
+    def said(self, row: LedgerRow) -> None:
+        """A change of the ledger was answered: it is on disk, or a later word stands."""
+        at, given = self.words.get((row.address, row.topic), (0, not row.given))
+        law((at, not given) >= (row.at, not row.given), "a word that was answered counts", row)
+
+    def taken(self, message_id: str) -> None:
+        """A receiver took it."""
+        self.times_taken[message_id] += 1
+        law(self.times_taken[message_id] == 1, "nothing is mailed twice", self.rows[message_id])
+        self.checked["mails taken"] += 1
+
+
+def zone_of(address: str) -> ZoneInfo:
+    return ZoneInfo(ZONES[int(address[1 : address.index("@")]) % len(ZONES)])
+
+
+def local(row: MessageRow) -> str:
+    return datetime.fromtimestamp(row.sending_at / 1000, zone_of(row.address)).isoformat()
+
+
+def is_quiet(row: MessageRow) -> bool:
+    clock = datetime.fromtimestamp(row.sending_at / 1000, zone_of(row.address)).strftime("%H:%M")
+    return clock >= QUIET_FROM or clock < QUIET_TO

@@ -1,0 +1,273 @@
+"""The world of the simulator: a clock that is sometimes set, a disk that fills and dies, mailers that die, people.
+
+Everything that decides is production code, turned by hand (:class:`heliograph.runtime.crank.Crank`); the store is the
+memory twin, where each commit may be refused (a full disk) or be the last thing that happened, or did not happen,
+before a crash.  One random generator, seeded: the same seed is the same world.
+"""
+
+import random
+from collections import Counter
+from typing import Any
+
+from heliograph.adapters.memory import MemoryStore
+from heliograph.adapters.schema import JsonSchema
+from heliograph.events.record import LedgerRow, Outcome
+from heliograph.ports import Commit, StoreFull
+from heliograph.runtime import mailwire
+from heliograph.runtime.clock import ManualClock
+from heliograph.runtime.crank import Crank, HandMailer
+from tests.simulation import plans
+from tests.simulation.people import People
+from tests.simulation.watch import Watch
+
+MINUTE, HOUR, DAY = 60_000, 3_600_000, 86_400_000
+SEASONS = ((1_772_323_200_000, 45 * DAY), (1_788_220_800_000, 66 * DAY))
+"""From 1 March and from 1 September 2026: in either, all five zones change their clocks."""
+WAITS = 5
+"""Records for each passing of time: so a round of any size sees its whole season."""
+
+
+class Crash(Exception):
+    """The process is gone."""
+
+
+class Disk(MemoryStore):
+    """``crash``: the chance that a commit is the last thing before a crash, half of the time without having happened."""
+
+    def __init__(self, chance: random.Random, watch: Watch, crash: float) -> None:
+        super().__init__()
+        self._chance, self._watch, self.crash = chance, watch, crash
+        self.quiet = False
+
+    def commit(self, commit: Commit, *, sync: bool = True) -> None:
+        if self._dies():
+            raise Crash("before the commit")
+        super().commit(commit, sync=sync)
+        self._watch.committed(commit)
+        if self._dies():
+            raise Crash("after the commit")
+
+    def _dies(self) -> bool:
+        return not self.quiet and self._chance.random() < self.crash / 2
+
+
+class World:
+    """``features`` of :mod:`tests.simulation.plans`; ``seed`` names everything that happens; ``records``: about how many
+    a round is to have."""
+
+    def __init__(self, seed: int, features: list[plans.Feature], records: int, *, crash: float = 0.002) -> None:
+        self.chance = random.Random(seed)
+        self.features = features
+        self.true, length = self.chance.choice(SEASONS)
+        self.end_at = self.true + length
+        self.pace = length * WAITS // records
+        self.clock = ManualClock(self.true)
+        self.watch = Watch(quiet=plans.quiet_hours in features)
+        self.store = Disk(self.chance, self.watch, crash)
+        self.people = People(self.chance)
+        self.happened: Counter[str] = Counter()
+        self.mailers: list[SimMailer] = []
+        self.skew = 0
+        self.store.quiet = True
+        self.crank = self._crank()
+        self.crank.publish(plans.document(features, self.chance))
+        self.store.quiet = False
+
+    def _crank(self) -> Crank:
+        return Crank(self.store, self.clock, compile_schema=JsonSchema, load_template=lambda _: None)
+
+    # -- life --
+
+    def step(self) -> None:
+        """One thing happens; a crash of the process is one of them."""
+        try:
+            self.chance.choices(_ACTS, _WEIGHTS)[0](self)
+        except StoreFull:
+            self.happened["full"] += 1
+            self.store.full = self.chance.random() < 0.5
+        except Crash as crash:
+            self.happened[f"crash {crash}"] += 1
+            self.restart()
+
+    def restart(self) -> None:
+        """As a service manager does, until it stays up.  Mailers died with the socket; some mail is in between."""
+        for mailer in self.mailers:
+            mailer.die(self.watch, self.chance)
+        self.mailers.clear()
+        self.store.full = False
+        while True:
+            try:
+                self.crank = self._crank()
+                self.crank.recover()
+                return
+            except Crash:
+                self.happened["crash while starting"] += 1
+
+    # -- what may happen --
+
+    def traffic(self) -> None:
+        """Calls arrive, alone or in a batch; who got no answer calls again."""
+        calls = self.people.calls(self.clock.now())
+        results = self.crank.collect([call.arrival for call in calls])
+        self.watch.answered(calls, results)
+        self.people.answered(calls)
+
+    def pass_time(self) -> None:
+        """Timers fire on time, unless the machine slept."""
+        until = min(self.true + int(self.chance.expovariate(1 / self.pace)), self.end_at)
+        while self.chance.random() < 0.95 and (at := self.crank.next_at()) is not None and at - self.skew <= until:
+            self._set(max(self.true, at - self.skew))
+            self.crank.wake()
+            self._mail_some()
+        self._set(until)
+        self.crank.wake()
+
+    def _set(self, true: int) -> None:
+        self.true = true
+        self.clock.at = true + self.skew
+
+    def step_clock(self) -> None:
+        """Somebody sets the machine's clock, or sets it right again."""
+        self.skew = 0 if self.skew else self.chance.choice((-2 * HOUR, -5 * MINUTE, 5 * MINUTE, 2 * HOUR))
+        self._set(self.true)
+
+    def fill_disk(self) -> None:
+        self.store.full = not self.store.full
+
+    def change_words(self) -> None:
+        """Links, preference pages, bounces: straight into the ledger."""
+        address, topic = self.people.address(), self.chance.choice(("offers", "news", "offers", "news", "!manual"))
+        row = LedgerRow(address, topic, self.chance.random() < 0.6, self.clock.now(), "page")
+        self.crank.change_ledger([row])
+        self.watch.said(row)
+
+    def publish(self) -> None:
+        self.crank.publish(plans.document(self.features, self.chance))
+
+    def sweep(self) -> None:
+        """What a publish began goes on behind live traffic, a few people at a time."""
+        self.crank.sweep(self.chance.choice((1, 5, 20)))
+
+    def feedback(self) -> None:
+        """Something comes back about a mail that went."""
+        sent = self.watch.recently_sent
+        if not sent:
+            return
+        kind = self.chance.choice(
+            ("opened", "clicked", "clicked", "delivered", "unsubscribed", "complained", "bounced")
+        )
+        if kind in ("complained", "bounced") and self.chance.random() < 0.8:
+            return
+        machine = self.chance.random() < 0.2
+        self.crank.feedback([Outcome(self.chance.choice(sent), kind, self.clock.now(), machine=machine)])
+
+    def crash(self) -> None:
+        raise Crash("between two commits")
+
+    # -- mail --
+
+    def mail(self) -> None:
+        if not self.mailers or (len(self.mailers) < 3 and self.chance.random() < 0.1):
+            self.mailers.append(SimMailer(self.crank.mailer(self.chance.choice((1, 4, 16)))))
+        for _ in range(self.chance.randrange(1, 6)):
+            self._mail_some()
+
+    def _mail_some(self) -> None:
+        self.crank.offer()
+        if self.mailers:
+            self.chance.choice(self.mailers).act(self.crank, self.clock, self.watch, self.chance)
+
+    def lose_mailer(self) -> None:
+        if self.mailers:
+            mailer = self.mailers.pop(self.chance.randrange(len(self.mailers)))
+            mailer.die(self.watch, self.chance)
+            self.crank.dispatcher.lost(mailer.hand)
+
+    # -- the end --
+
+    def settle(self) -> None:
+        """No more trouble: everything that was begun comes to its end, or waits for a timer."""
+        self.store.full, self.store.quiet, self.skew = False, True, 0
+        self._set(max(self.true, self.store.last_received_at()))
+        self.restart()
+        self.mailers.append(SimMailer(self.crank.mailer(64), careful=True))
+        self._deliver_all()
+        while self.crank.wake() or self.crank.sweep():
+            self._deliver_all()
+        while (at := self.crank.next_at()) is not None and at <= self.end_at + 10 * DAY:
+            self._set(max(at, self.true))
+            while self.crank.wake():
+                self._deliver_all()
+            self._deliver_all()
+
+    def _deliver_all(self) -> None:
+        (mailer,) = self.mailers
+        while self.crank.offer() or mailer.busy:
+            mailer.act(self.crank, self.clock, self.watch, self.chance)
+
+
+class SimMailer:
+    """Offers wait, some of them are asked for, some of those come back, in any order.  ``careful``: nothing is lost."""
+
+    def __init__(self, hand: HandMailer, *, careful: bool = False) -> None:
+        self.hand = hand
+        self.careful = careful
+        self.jobs: list[mailwire.Job] = []
+        self.flying: list[str] = []
+
+    @property
+    def busy(self) -> bool:
+        return bool(self.jobs or self.flying or self.hand.heard)
+
+    def act(self, crank: Crank, clock: ManualClock, watch: Watch, chance: random.Random) -> None:
+        self._listen()
+        if self.flying and (not self.jobs or chance.random() < 0.5):
+            self._report(self.flying.pop(chance.randrange(len(self.flying))), crank, clock, watch, chance)
+        elif self.jobs:
+            self._ask(crank, clock, watch, chance)
+
+    def _listen(self) -> None:
+        for message in self.hand.heard:
+            if isinstance(message, mailwire.Offer):
+                self.jobs += message.jobs
+        self.hand.heard.clear()
+
+    def _ask(self, crank: Crank, clock: ManualClock, watch: Watch, chance: random.Random) -> None:
+        count = chance.randrange(1, 4)
+        asked, self.jobs = self.jobs[:count], self.jobs[count:]
+        skipped = [job for job in asked if chance.random() < 0.02]
+        self._say(crank, [mailwire.Done(job.message_id, "skipped", "missing: x", clock.now()) for job in skipped])
+        ids = [job.message_id for job in asked if job not in skipped]
+        if not ids:
+            return
+        crank.dispatcher.hear(self.hand, mailwire.AskCommit(self.hand.epoch, ids))
+        for message in [one for one in self.hand.heard if isinstance(one, mailwire.Verdicts)]:
+            self.hand.heard.remove(message)
+            self.flying += message.go
+            self._say(crank, [mailwire.Done(one, "stopped", why, clock.now()) for one, why in message.stop])
+
+    def _report(self, message_id: str, crank: Crank, clock: ManualClock, watch: Watch, chance: random.Random) -> None:
+        kind = "sent" if self.careful else chance.choices(("sent", "retry", "bounced", "unknown"), (92, 4, 2, 2))[0]
+        if kind == "sent" or (kind == "unknown" and chance.random() < 0.5):
+            watch.taken(message_id)
+        dead = kind == "bounced" and chance.random() < 0.3
+        self._say(crank, [mailwire.Done(message_id, kind, kind, clock.now(), suppress=dead)])
+
+    def _say(self, crank: Crank, done: list[mailwire.Done]) -> None:
+        if done:
+            crank.dispatcher.hear(self.hand, mailwire.Report(self.hand.epoch, done))
+
+    def die(self, watch: Watch, chance: random.Random) -> None:
+        """Of what was past its commit point, some was taken by the receiver."""
+        for message_id in self.flying:
+            if chance.random() < 0.5:
+                watch.taken(message_id)
+        self.flying.clear()
+
+
+_CHANCES: list[tuple[float, Any]] = [
+    (40, World.traffic), (25, World.mail), (15, World.pass_time), (3, World.feedback), (1.5, World.change_words),
+    (0.3, World.step_clock), (0.2, World.fill_disk), (0.1, World.publish), (0.2, World.crash), (0.5, World.lose_mailer), (5, World.sweep),
+]  # fmt: skip
+"""How often what happens."""
+_WEIGHTS, _ACTS = zip(*_CHANCES, strict=True)
