@@ -30,6 +30,7 @@ from heliograph.adapters.rocksdb import RocksStore
 from heliograph.adapters.schema import JsonSchema
 from heliograph.adapters.smtp import parse_url, probe, sentence
 from heliograph.adapters.webhook import AiohttpCaller
+from heliograph.backtest.service import TrialService
 from heliograph.config import ConfigError, DkimSetting, Problem, SenderSetting, Settings
 from heliograph.console.mail import SendTest
 from heliograph.deliver.webhooks import read_secret
@@ -138,7 +139,9 @@ async def running(
         stack.push_async_callback(engine.stop, DRAIN_S)
         await engine.dispatcher.listen(socket)
         supervisor.start()  # they load while we recover
-        front = door(settings, engine, LinkKeys(keys), fallback(settings, engine, extra(engine), open_pages))
+        trying = TrialService(data, engine.clock)
+        stack.push_async_callback(trying.stop)
+        front = door(settings, engine, LinkKeys(keys), fallback(settings, engine, trying, extra(engine), open_pages))
         engine.meter.watch_tally("door_total", lambda: front.collect.counts)
         http = HttpServer(front, settings.server.host, settings.server.port)
         await http.start()
@@ -165,11 +168,18 @@ def door(settings: Settings, engine: EmbeddedEngine, keys: LinkKeys, pages: App)
     )
 
 
-def fallback(settings: Settings, engine: EmbeddedEngine, extra: Sequence[Any], open_pages: bool) -> App:
+def fallback(
+    settings: Settings, engine: EmbeddedEngine, trying: TrialService, extra: Sequence[Any], open_pages: bool
+) -> App:
     """The API and the pages: everything that is neither collected nor linked from a mail."""
     access = console.Access(settings.api.token, open_pages=open_pages)
     pages: Any = console.build(
-        engine, access, registry=engine.meter.registry, send_test=send_test(settings, engine), extra=extra
+        engine,
+        access,
+        registry=engine.meter.registry,
+        send_test=send_test(settings, engine),
+        trying=trying,
+        extra=extra,
     )
     return cast(App, pages)
 

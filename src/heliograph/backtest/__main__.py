@@ -8,6 +8,7 @@ import os
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable
 from typing import Any, Final
 
@@ -16,14 +17,17 @@ import msgspec
 from heliograph.backtest import job as jobs
 from heliograph.backtest.part import Partial
 from heliograph.ports import StoreFailed, StoreTooNew
+from heliograph.runtime.clock import SystemClock
 
 NICENESS: Final = 19
+LOOK_S: Final = 0.25
+"""Between two looks at what was appended."""
 _FORBIDDEN: Final = frozenset(
     {"socket.__new__", "socket.connect", "socket.bind", "socket.getaddrinfo", "socket.sendto"}
 )
 
 
-Asked = jobs.Job | jobs.PartJob | jobs.VerifyJob
+Asked = jobs.Job | jobs.PartJob | jobs.VerifyJob | jobs.ShadowJob
 
 
 def forbid_sockets() -> None:
@@ -114,6 +118,8 @@ def work(asked: Asked) -> None:
             say(_Counted(jobs.run_part(asked, lambda rows: say(_Rows(rows)))))
         case jobs.VerifyJob():
             say(jobs.Judged(jobs.run_verify(asked)))
+        case jobs.ShadowJob():
+            jobs.run_shadow(asked, say, SystemClock(), lambda: time.sleep(LOOK_S))
         case jobs.Job():
             say(jobs.Ended(jobs.run_job(asked, spread, say)))
 

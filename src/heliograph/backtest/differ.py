@@ -85,10 +85,10 @@ def step_of(one: Decided, journey: str) -> Step | None:
         mail = one.data
         if mail.journey != journey:
             return None
+        if mail.status == "queued":
+            return Step(one.at, f"mails {mail.template}", mail.message_id)
         why = f": {mail.reason}" if mail.reason else ""
-        return Step(
-            one.at, f"mail {mail.template} {mail.status}{why}", mail.message_id if mail.status == "queued" else ""
-        )
+        return Step(one.at, f"{mail.status} {mail.template}{why}", "")
     if one.data.get("journey") != journey or one.kind not in _WORDS:
         return None
     return Step(one.at, _WORDS[one.kind].format_map(_Blank(one.data)).rstrip(), "")

@@ -5,7 +5,8 @@ JSON on stdout (:data:`Word`).  A child whose stdin closes ends: whoever asked h
 """
 
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -17,10 +18,13 @@ from heliograph.adapters.rocksdb import RocksView
 from heliograph.backtest.kin import Kin, find_kin
 from heliograph.backtest.part import Part, Partial
 from heliograph.backtest.past import Reach
-from heliograph.backtest.plans import Draft, Plans, compile_plans
+from heliograph.backtest.plans import Draft, Plans, beside, compile_plans
 from heliograph.backtest.report import Report, report_of
+from heliograph.backtest.shadow import Shadow, Shadowed
 from heliograph.backtest.verify import Verified, Verifier
 from heliograph.events.ids import BUCKETS
+from heliograph.ports import Clock, PlanRow
+from heliograph.runtime.publishing import hint
 
 
 class Refused(Exception):
@@ -48,6 +52,15 @@ class VerifyJob(msgspec.Struct, frozen=True, tag="verify", tag_field="do"):
     data: str
 
 
+class ShadowJob(msgspec.Struct, frozen=True, tag="shadow", tag_field="do"):
+    """``until``: when it ends, ms."""
+
+    data: str
+    name: str
+    journey: dict[str, Any]
+    until: int
+
+
 class PartJob(msgspec.Struct, frozen=True, tag="part", tag_field="do"):
     """A share of a job.  ``kin``: the file with who is whom."""
 
@@ -73,12 +86,16 @@ class Judged(msgspec.Struct, frozen=True, tag="verified", tag_field="say"):
     verified: Verified
 
 
+class Shadowing(msgspec.Struct, frozen=True, tag="shadow", tag_field="say"):
+    shadow: Shadowed
+
+
 class Failed(msgspec.Struct, frozen=True, tag="failed", tag_field="say"):
     message: str
     problems: list[tuple[str, str]] = []
 
 
-Word = Progress | Ended | Judged | Failed
+Word = Progress | Ended | Judged | Shadowing | Failed
 
 Told = Callable[[int], None]
 Spread = Callable[[list[PartJob], Told], list[Partial]]
@@ -93,6 +110,7 @@ def run_job(job: Job, spread: Spread, say: Callable[[Word], None]) -> Report:
         reach = Reach(job.since, job.until, log_begins(view))
         total = view.history_rows()
         done = 0
+        say(Progress(0, total))
 
         def told(rows: int) -> None:
             nonlocal done
@@ -137,6 +155,31 @@ def run_verify(job: VerifyJob) -> Verified:
         view.close()
 
 
+def run_shadow(job: ShadowJob, say: Callable[[Word], None], clock: Clock, pause: Callable[[], None]) -> Shadowed:
+    """Until its time is over; ``pause`` lets some of it pass.  Says what it finds when there is something new."""
+    frozen, following = RocksView(Path(job.data)), RocksView(Path(job.data))
+    try:
+        shadow = Shadow(frozen, following, _beside(frozen, job), job.name, job.until)
+        said = -1
+        while True:
+            shadow.follow(clock.now())
+            if shadow.found.ended or shadow.found.records != said:
+                said = shadow.found.records
+                say(Shadowing(shadow.told()))
+            if shadow.found.ended:
+                return shadow.told()
+            pause()
+    finally:
+        frozen.close()
+        following.close()
+
+
+def _beside(view: RocksView, job: ShadowJob) -> tuple[decide.Plan, decide.Plan]:
+    row = _published(view)
+    with _fitting(row.version):
+        return beside(msgspec.json.decode(row.document), row.version, Draft(job.name, job.journey))
+
+
 def shares(processes: int) -> list[range]:
     """The buckets, in equal runs."""
     edges = [BUCKETS * at // processes for at in range(processes + 1)]
@@ -144,18 +187,25 @@ def shares(processes: int) -> list[range]:
 
 
 def plans_of(view: RocksView, name: str, journey: dict[str, Any], version: int | None = None) -> Plans:
+    row = _published(view, version)
+    with _fitting(row.version):
+        return compile_plans(msgspec.json.decode(row.document), row.version, Draft(name, journey))
+
+
+def _published(view: RocksView, version: int | None = None) -> PlanRow:
     row = view.plan(version)
     if row is None:
         raise Refused("this store has no published plan; start the server once with the project")
+    return row
+
+
+@contextmanager
+def _fitting(version: int) -> Iterator[None]:
     try:
-        return compile_plans(msgspec.json.decode(row.document), row.version, Draft(name, journey))
+        yield
     except decide.PlanErrors as errors:
-        problems = [(".".join(map(str, one.path)), one.message + _hint(one.hint)) for one in errors.problems]
-        raise Refused(f"this journey does not fit plan {row.version}", problems) from None
-
-
-def _hint(word: str) -> str:
-    return f" (did you mean {word}?)" if word else ""
+        problems = [(".".join(map(str, one.path)), one.message + hint(one.hint)) for one in errors.problems]
+        raise Refused(f"this journey does not fit plan {version}", problems) from None
 
 
 def log_begins(view: RocksView) -> int:

@@ -28,7 +28,7 @@ TRANSIT_MS: Final = 1_000
 """From the decision of a made-up delivery, or a made-up webhook's request, to its outcome."""
 FEEDBACK: Final = frozenset({"delivered", "opened", "clicked", "complained", "unsubscribed"})
 _OPEN: Final = frozenset({"queued", "deferred"})
-_MADE_AGAIN: Final = frozenset({"cancelled", "missed"})
+MADE_AGAIN: Final = frozenset({"cancelled", "missed"})
 """Outcomes that follow from decisions, not from the world."""
 
 
@@ -189,7 +189,7 @@ class World:
         decided_at = max(effect.created_at, record.received_at)
         real = self._past.outcomes.get(effect.message_id, ())
         row = self._past.messages.get(effect.message_id)
-        first = [one for one in real if _kind(one) in FIRST_OUTCOMES - _MADE_AGAIN and one.received_at >= decided_at]
+        first = [one for one in real if _kind(one) in FIRST_OUTCOMES - MADE_AGAIN and one.received_at >= decided_at]
         begins = 0
         if not (first and row is not None and same_decision(row, effect)):
             begins = max(decided_at + TRANSIT_MS, effect.not_before)

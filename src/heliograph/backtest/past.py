@@ -32,8 +32,14 @@ from heliograph.events.record import (
 )
 from heliograph.ports import MessageRow
 
-_OUTSIDE: Final = (Enter, LedgerChange, ListChange, Expire)
-"""Bodies beside events that come from outside, as long as no key has forwarded them."""
+_OUTSIDE: Final = (EventBody, Outcome, Answer, Enter, LedgerChange, ListChange, Expire)
+"""Bodies that come from outside, as long as no key has forwarded them and no step has made them."""
+
+
+def from_outside(record: Record) -> bool:
+    """Whether nothing that was decided led to this record."""
+    body = record.body
+    return isinstance(body, _OUTSIDE) and not getattr(body, "hops", 0) and not getattr(body, "depth", 0)
 
 
 class Past(msgspec.Struct):
@@ -113,17 +119,17 @@ class PastReader:
     def _take(self, past: Past, placed: list[tuple[int, int, Record]], position: int, record: Record) -> None:
         """Keep what came from outside."""
         body = record.body
+        if not from_outside(record):
+            return
         match body:
             case EventBody():
-                if not body.hops and not body.depth and not body.event.historical:
+                if not body.event.historical:
                     placed.append((record.received_at, position, record))
             case Outcome():
-                if not body.hops:
-                    past.outcomes.setdefault(body.message_id, []).append(record)
+                past.outcomes.setdefault(body.message_id, []).append(record)
             case Answer():
-                if not body.hops:
-                    past.answers[body.request_id] = record
-            case _ if isinstance(body, _OUTSIDE) and not getattr(body, "hops", 0):
+                past.answers[body.request_id] = record
+            case _:
                 placed.append((record.received_at, position, replace(record, flags=record.flags & ~HISTORICAL)))
 
     # -- history --

@@ -5,13 +5,13 @@ journeys stand among the pinned ones, which nobody enters any more.  Then, at th
 publish does: the same parts with the next version, so that everybody is reconciled with it in silence.
 """
 
-from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
 import msgspec
 
 from heliograph import decide
 from heliograph.decide.journeys.program import Journey
+from heliograph.runtime.publishing import completed, sends
 
 Document = dict[str, Any]
 
@@ -89,12 +89,11 @@ def _lane(document: Document, version: int) -> Lane:
     return Lane(decide.compile_plan({**document, "journeys": {}, "pinned": pinned}, version), plan)
 
 
-def sends(node: Any) -> Iterator[str]:
-    """Every template that a journey's steps name."""
-    if isinstance(node, Mapping):
-        if isinstance(name := node.get("send"), str):
-            yield name
-        node = list(node.values())
-    if isinstance(node, list):
-        for child in node:
-            yield from sends(child)
+def beside(published: Document, version: int, draft: Draft) -> tuple[decide.Plan, decide.Plan]:
+    """The plan in force, and the one that publishing the draft on top of it would give: people are where they are, and
+    what the draft asks for the first time is fresh."""
+    live = decide.compile_plan(published, version)
+    document, _ = with_draft(decide.as_written(published), draft)
+    under_way = {tuple(label.rpartition("@")[::2]) for label in published.get("pinned", {})}
+    plan = decide.compile_plan(completed(document, published, under_way), version + 1)
+    return live, plan.marked(decide.marks_after(plan, live, 0))

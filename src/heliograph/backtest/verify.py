@@ -130,7 +130,8 @@ def _told(one: MessageRow | fx.DecideMessage, *, why: bool) -> tuple[Any, ...]:
 def _facts_part(key: str, recorded: list[Said], again: list[Said]) -> Iterator[Parted]:
     """The journal is stored: what JSON has no word for (a tuple) comes back as its like."""
     like = [msgspec.msgpack.decode(msgspec.msgpack.encode(fact)) for fact in again]
-    for one, other in zip_longest([list(fact) for fact in recorded], like):
+    stored: list[list[Any]] = [list(fact) for fact in recorded]
+    for one, other in zip_longest(stored, like):
         if one != other:
             at: int = (one or other or [0])[0]
             yield Parted(at, profile_id(key), _shown(one), _shown(other))

@@ -1,10 +1,12 @@
 """Talking to a running server over HTTP, and saying in one sentence why that did not work."""
 
+import http.client
 import os
 import time
 import urllib.error
 import urllib.request
 from base64 import b64encode
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any
 from urllib.parse import quote, urlencode, urlsplit
@@ -58,6 +60,17 @@ class Server:
     def put(self, path: str, body: Any) -> Any:
         return self._api("PUT", path, body)
 
+    def delete(self, path: str) -> Any:
+        return self._api("DELETE", path, None)
+
+    def lines(self, path: str, body: Any) -> Iterator[Any]:
+        """The answer to a POST, line of JSON by line, as they come.  Closing it early tells the server."""
+        with self._opened("POST", "/api" + path, body, "Bearer " + self._token) as response:
+            try:
+                yield from (msgspec.json.decode(line) for line in response if line.strip())
+            except (OSError, http.client.HTTPException, msgspec.DecodeError):
+                raise ServerError(f"{self.url} broke off in the middle of its answer; its log says why") from None
+
     def batch(self, calls: list[dict[str, Any]]) -> list[dict[str, Any]]:
         """Send events; the results in order."""
         basic = "Basic " + b64encode(f"{self._write_key}:".encode()).decode()
@@ -79,22 +92,29 @@ class Server:
         raise AssertionError("unreachable")
 
     def _once(self, method: str, path: str, body: Any, authorization: str) -> Any:
-        data = None if body is None else msgspec.json.encode(body)
-        headers = {"Authorization": authorization, "Content-Type": "application/json", "Accept": "application/json"}
         try:
-            request = urllib.request.Request(self.url + path, data, headers, method=method)
-            with self._opener.open(request, timeout=TIMEOUT_S) as response:
+            with self._opened(method, path, body, authorization) as response:
                 raw = response.read()
-        except urllib.error.HTTPError as error:
-            raise self._refusal(error, path) from None
-        except urllib.error.URLError as error:
-            raise ServerError(self._unreachable(error.reason)) from None
         except (OSError, ValueError) as error:
             raise ServerError(self._unreachable(error)) from None
         try:
             return msgspec.json.decode(raw) if raw else None
         except msgspec.DecodeError:
             raise ServerError(f"{self.url}{path} did not answer like a Heliograph server; is --url right?") from None
+
+    def _opened(self, method: str, path: str, body: Any, authorization: str) -> http.client.HTTPResponse:
+        data = None if body is None else msgspec.json.encode(body)
+        headers = {"Authorization": authorization, "Content-Type": "application/json", "Accept": "application/json"}
+        try:
+            request = urllib.request.Request(self.url + path, data, headers, method=method)
+            response: http.client.HTTPResponse = self._opener.open(request, timeout=TIMEOUT_S)
+        except urllib.error.HTTPError as error:
+            raise self._refusal(error, path) from None
+        except urllib.error.URLError as error:
+            raise ServerError(self._unreachable(error.reason)) from None
+        except (OSError, ValueError) as error:
+            raise ServerError(self._unreachable(error)) from None
+        return response
 
     def _unreachable(self, reason: object) -> str:
         if isinstance(reason, ConnectionRefusedError):

@@ -18,11 +18,6 @@ def broadcast(context: typer.Context) -> None:
     _refuse(context.info_name or "broadcast")
 
 
-def backtest(context: typer.Context) -> None:
-    """Not in this version."""
-    _refuse(context.info_name or "backtest")
-
-
 def export(context: typer.Context) -> None:
     """Not in this version."""
     _refuse(context.info_name or "export")
@@ -38,4 +33,4 @@ def bench(context: typer.Context) -> None:
     fail("`heliograph bench` is not in this version; in a source checkout, `make bench`", 2)
 
 
-COMMANDS = (broadcast, backtest, export, doctor, bench)
+COMMANDS = (broadcast, export, doctor, bench)

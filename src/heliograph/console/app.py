@@ -12,7 +12,7 @@ from litestar.types import ASGIApp, ControllerRouterHandler
 from prometheus_client import CollectorRegistry
 
 from heliograph import __version__
-from heliograph.console import calls, mail, operate, pages, people
+from heliograph.console import calls, mail, operate, pages, people, trials
 from heliograph.console.access import Access
 from heliograph.console.problems import as_problem, busy, failed, schema_router
 from heliograph.console.slashes import EscapedSlashes
@@ -28,6 +28,7 @@ def build(
     *,
     registry: CollectorRegistry,
     send_test: mail.SendTest | None = None,
+    trying: trials.Trials | None = None,
     extra: Sequence[ControllerRouterHandler] = (),
 ) -> ASGIApp:
     """The application behind everything that is not collected or linked from a mail."""
@@ -48,6 +49,7 @@ def build(
             operate.lists_router(engine),
             operate.dead_letters_router(engine),
             pages.live_router(engine),
+            *([trials.router(trying)] if trying is not None else ()),
         ],
     )
     app = Litestar(
