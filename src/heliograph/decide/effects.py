@@ -131,6 +131,7 @@ FACTS = {
     "emitting, missing, calling, answered, failed, sent, ...), until, arm, reason, ...",
     "run_ended": "journey, version, run_id, entry_key, reason (finished, exited, restarted, merged, ...), step_id",
     "webhook_answered": "request_id, ok, status, reason; journey, run_id, step_id while the run waits for it",
+    "run_moved": "journey, run_id, step_id, version (before), to (the version it follows)",
     "goal": "journey, run_id, value, held_out",
     "cancel_too_late": "message_id; said by the runtime",
     "message_decided": "message_id, journey, run_id, step_id, template",

@@ -18,7 +18,7 @@ from typing import Any, Final
 from heliograph.decide import bounds, consent, expiry, members, merge, people
 from heliograph.decide.conditions.operators import fold
 from heliograph.decide.effects import Duplicate, Effect
-from heliograph.decide.journeys import entries, hops, outcomes, requests, runs, schedules, sending, walk
+from heliograph.decide.journeys import entries, follow, hops, outcomes, requests, runs, schedules, sending, walk
 from heliograph.decide.journeys.program import ZONE
 from heliograph.decide.plan import Plan
 from heliograph.decide.state import Run, State, clear_timer, due_timer, seen_before
@@ -72,13 +72,21 @@ def _apply(turn: Turn, record: Record) -> None:
         _drain(turn, t)
     turn.t = state.last_t = t
     if 0 < state.plan_version < turn.plan.version:
-        members.reconcile(turn)
-        runs.end_removed(turn)
-        runs.watch(turn)
+        _meet_plan(turn)
         turn.freed = True  # the policies may be others
     _HANDLERS[type(record.body)](turn, record, record.body)
     if turn.freed:
         sending.move_up(turn)
+
+
+def _meet_plan(turn: Turn) -> None:
+    """The state is of an older plan."""
+    members.reconcile(turn)
+    moved, woken = follow.move(turn)
+    runs.end_removed(turn)
+    if moved:  # other exits, other paths
+        _instant(turn, None, Mode.ACT, woken)
+    runs.watch(turn)
 
 
 # -- timers --

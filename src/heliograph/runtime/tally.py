@@ -81,12 +81,22 @@ def _ended(tally: JourneyTally, data: dict[str, Any]) -> None:
     tally.add("active", -1)
     tally.add("finished", int(data.get("reason") == "finished"))
     tally.add("exited", int(data.get("reason") == "exited"))
-    version = data.get("version", "")
+    _leave_version(tally, data.get("version", ""))
+
+
+def _leave_version(tally: JourneyTally, version: str) -> None:
     left = tally.active_by_version.get(version, 0) - 1
     if left > 0:
         tally.active_by_version[version] = left
     else:
         tally.active_by_version.pop(version, None)
+
+
+def _moved(tally: JourneyTally, data: dict[str, Any]) -> None:
+    """A run went over to another version."""
+    _leave_version(tally, data.get("version", ""))
+    to = data.get("to", "")
+    tally.active_by_version[to] = tally.active_by_version.get(to, 0) + 1
 
 
 def _outcome(tally: JourneyTally, data: dict[str, Any]) -> None:
@@ -105,6 +115,7 @@ def _goal(tally: JourneyTally, _data: dict[str, Any]) -> None:
 _COUNTS = {
     "run_started": _started,
     "run_ended": _ended,
+    "run_moved": _moved,
     "message_outcome": _outcome,
     "message_skipped": _skipped,
     "goal": _goal,

@@ -40,13 +40,15 @@ def after(turn: Turn, at: int, duration: Duration) -> int:
         return at + duration.scaled(1.0000001).ms
 
 
-def due(turn: Turn, run: Run, step: Step) -> int | None:
-    """When this wait, beginning now, is over; None for a date that is not there, and for steps that are no waits."""
+def due(turn: Turn, run: Run, step: Step, began: int | None = None) -> int | None:
+    """When this wait, beginning now (or then), is over; None for a date that is not there, and for steps that are no
+    waits."""
+    began = turn.t if began is None else began
     match step:
         case Wait():
-            return after(turn, run.started_at if step.from_event else turn.t, step.duration)
+            return after(turn, run.started_at if step.from_event else began, step.duration)
         case WaitClock():
-            return next_time(turn.t, step.clock, step.days, zone_of(turn, step.zone))
+            return next_time(began, step.clock, step.days, zone_of(turn, step.zone))
         case Window():
             return next_inside(turn.t, step.start, step.end, step.days, zone_of(turn, step.zone))
         case WaitDate():
