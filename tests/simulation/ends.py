@@ -120,8 +120,8 @@ def replay_decides_the_same(store: Store) -> None:
         "a replay knows the same people",
         set(keys) ^ set(copy.keys(limit=EVERYTHING)),
     )
-    for key, live, again in zip(keys, store.states(keys), copy.states(keys), strict=True):
-        law(live == again, "a replay decides the same", key, *differences(live, again))
+    for key, live, replayed in zip(keys, store.states(keys), copy.states(keys), strict=True):
+        law(live == replayed, "a replay decides the same", key, *differences(live, replayed))
 
 
 def differences(live: bytes | None, again: bytes | None) -> list[Any]:

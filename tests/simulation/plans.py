@@ -13,12 +13,7 @@ Feature = Callable[[random.Random], Part]
 ZONES = ("Europe/London", "America/New_York", "Australia/Lord_Howe", "America/Santiago", "Pacific/Auckland")
 """Both hemispheres, a shift of half an hour, one at midnight: all change their clocks within a round."""
 QUIET = {"from": "21:00", "to": "08:00", "timezone": "person"}
-EXIT_EVENTS = {
-    "cart": "Order Completed",
-    "nurture": "Order Completed",
-    "arms": "Order Completed",
-    "loop": "Order Completed",
-}
+EXIT_EVENTS = dict.fromkeys(("cart", "nurture", "arms", "loop", "scored"), "Order Completed")
 """Journey -> the event that ends it, whatever its key (no ``match``), in every version."""
 
 
@@ -28,19 +23,35 @@ def cart(chance: random.Random) -> Part:
         "cart",
         topic="offers",
         priority=50,
-        entry={"event": "Product Added", "key": "properties.cart_id", "on_repeat": "restart",
-               "if": {"not": {"in_segment": "staff"}}, "reentry": {"after": "PT6H"}},
+        entry={
+            "event": "Product Added",
+            "key": "properties.cart_id",
+            "on_repeat": "restart",
+            "if": {"not": {"in_segment": "staff"}},
+            "reentry": {"after": "PT6H"},
+        },
         exit=[{"event": "Order Completed"}],
         goal={"event": "Order Completed", "within": "P3D", "value": "properties.total"},
         holdout="5%",
         steps=[
             {"wait": f"PT{chance.choice((20, 30, 45))}M"},
             {"send": "cart-reminder", "id": "first"},
-            {"wait_until": {"any": [{"event": "Email Clicked", "then": "exit"}], "timeout": "P1D", "else": "continue"},
-             "id": "click"},
-            {"branch": [{"if": {"in_segment": "buyers"}, "then": [{"send": "cart-vip"}]}, {"else": [{"send": "cart-second"}]}]},
+            {
+                "wait_until": {
+                    "any": [{"event": "Email Clicked", "then": "exit"}],
+                    "timeout": "P1D",
+                    "else": "continue",
+                },
+                "id": "click",
+            },
+            {
+                "branch": [
+                    {"if": {"in_segment": "buyers"}, "then": [{"send": "cart-vip"}]},
+                    {"else": [{"send": "cart-second"}]},
+                ]
+            },
         ],
-    )  # fmt: skip
+    )
 
 
 def welcome(_chance: random.Random) -> Part:
@@ -58,10 +69,14 @@ def lapsed(chance: random.Random) -> Part:
     """Entered by the clock alone."""
     return {
         "segments": {"lapsed": {"all": [{"in_segment": "buyers"}, {"not": bought("P4D")}]}},
-        **journey("win-back", topic="offers", entry={"segment": "lapsed", "reentry": {"after": "P5D"}},
-                  exit=[{"event": "Order Completed"}],
-                  steps=[{"wait": f"PT{chance.choice((1, 2))}H"}, {"send": "win-back"}]),
-    }  # fmt: skip
+        **journey(
+            "win-back",
+            topic="offers",
+            entry={"segment": "lapsed", "reentry": {"after": "P5D"}},
+            exit=[{"event": "Order Completed"}],
+            steps=[{"wait": f"PT{chance.choice((1, 2))}H"}, {"send": "win-back"}],
+        ),
+    }
 
 
 def windows(_chance: random.Random) -> Part:
@@ -70,10 +85,13 @@ def windows(_chance: random.Random) -> Part:
             "keen": {"did": {"event": "Product Viewed", "at_least": 3, "within": "PT2H"}},
             "quiet": {"not": {"did": {"event": "Product Viewed", "within": "P2D"}}},
         },
-        **journey("keen", topic="news", entry={"segment": "keen", "reentry": {"after": "P1D"}},
-                  steps=[{"wait": "PT10M"}, {"send": "keen"}]),
-        **{},
-    }  # fmt: skip
+        **journey(
+            "keen",
+            topic="news",
+            entry={"segment": "keen", "reentry": {"after": "P1D"}},
+            steps=[{"wait": "PT10M"}, {"send": "keen"}],
+        ),
+    }
 
 
 def bought(within: str) -> Part:
@@ -102,12 +120,19 @@ def arms(chance: random.Random) -> Part:
         exit=[{"event": "Order Completed"}],
         steps=[
             {"wait": "PT5M"},
-            {"split": {"arms": {"a": {"weight": share, "then": [{"send": "arm-a"}]},
-                                "b": {"weight": 100 - share, "then": [{"wait": "PT1H"}, {"send": "arm-b"}]}}}, "id": "ab"},
+            {
+                "split": {
+                    "arms": {
+                        "a": {"weight": share, "then": [{"send": "arm-a"}]},
+                        "b": {"weight": 100 - share, "then": [{"wait": "PT1H"}, {"send": "arm-b"}]},
+                    }
+                },
+                "id": "ab",
+            },
             {"wait": "PT30M"},
             {"send": "arm-end"},
         ],
-    )  # fmt: skip
+    )
 
 
 def loop(_chance: random.Random) -> Part:
@@ -120,10 +145,14 @@ def loop(_chance: random.Random) -> Part:
         steps=[
             {"wait": "P1D", "id": "again"},
             {"send": "loop", "id": "mail"},
-            {"branch": [{"if": {"did": {"event": "Product Viewed", "within": "P1D"}}, "then": {"goto": "again"}},
-                        {"else": "exit"}]},
+            {
+                "branch": [
+                    {"if": {"did": {"event": "Product Viewed", "within": "P1D"}}, "then": {"goto": "again"}},
+                    {"else": "exit"},
+                ]
+            },
         ],
-    )  # fmt: skip
+    )
 
 
 def echo(_chance: random.Random) -> Part:
@@ -149,9 +178,18 @@ def office(_chance: random.Random) -> Part:
         "office",
         topic="news",
         entry={"event": "Page Viewed", "reentry": {"after": "P1D"}},
-        steps=[{"window": {"from": "09:00", "to": "17:00", "days": ["mon", "tue", "wed", "thu", "fri"], "timezone": "person"}},
-               {"send": "office"}],
-    )  # fmt: skip
+        steps=[
+            {
+                "window": {
+                    "from": "09:00",
+                    "to": "17:00",
+                    "days": ["mon", "tue", "wed", "thu", "fri"],
+                    "timezone": "person",
+                }
+            },
+            {"send": "office"},
+        ],
+    )
 
 
 def dated(_chance: random.Random) -> Part:
@@ -184,9 +222,13 @@ def scheduled(_chance: random.Random) -> Part:
     return journey(
         "weekly",
         topic="news",
-        entry={"schedule": "FREQ=WEEKLY;BYDAY=TU;BYHOUR=10;BYMINUTE=0;BYSECOND=0", "start": "2026-01-06T10:00:00", "timezone": "person"},
+        entry={
+            "schedule": "FREQ=WEEKLY;BYDAY=TU",
+            "start": "2026-01-06T10:00:00",
+            "timezone": "person",
+        },
         steps=[{"send": "weekly"}],
-    )  # fmt: skip
+    )
 
 
 def hooked(_chance: random.Random) -> Part:
@@ -197,11 +239,19 @@ def hooked(_chance: random.Random) -> Part:
         entry={"event": "Product Added", "reentry": {"after": "P2D"}},
         exit=[{"event": "Order Completed"}],
         steps=[
-            {"webhook": {"url": "https://crm.example/score", "method": "POST", "json": {"id": "{{ profile.id }}"}, "as": "crm",
-                         "timeout": "PT5S", "else": "exit"}},
+            {
+                "webhook": {
+                    "url": "https://crm.example/score",
+                    "method": "POST",
+                    "json": {"id": "{{ profile.id }}"},
+                    "as": "crm",
+                    "timeout": "PT5S",
+                    "else": "exit",
+                }
+            },
             {"send": "scored"},
         ],
-    )  # fmt: skip
+    )
 
 
 def fallback(_chance: random.Random) -> Part:
@@ -261,9 +311,29 @@ def follow(_chance: random.Random) -> Part:
 
 
 FEATURES: tuple[Feature, ...] = (
-    cart, welcome, confirmation, lapsed, windows, nurture, arms, loop, echo, office, dated, clocks, by_api, scheduled,
-    hooked, fallback, spending, caps, quiet_hours, arbitrate, global_holdout, follow,
-)  # fmt: skip
+    cart,
+    welcome,
+    confirmation,
+    lapsed,
+    windows,
+    nurture,
+    arms,
+    loop,
+    echo,
+    office,
+    dated,
+    clocks,
+    by_api,
+    scheduled,
+    hooked,
+    fallback,
+    spending,
+    caps,
+    quiet_hours,
+    arbitrate,
+    global_holdout,
+    follow,
+)
 
 
 def journey(name: str, **parts: Any) -> Part:

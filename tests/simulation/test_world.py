@@ -1,4 +1,4 @@
-"""Rounds of the simulator: some 20,000 records with `make test`; an hour, or as many records as you say, with `make soak`.
+"""Rounds of the simulator: 20,000 records with `make test`; an hour, or as many records as you say, with `make soak`.
 
 make soak ARGS="--records 1000000"       # from a seed of its own, printed
 make soak ARGS="--seed 4711"             # one round again

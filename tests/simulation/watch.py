@@ -52,7 +52,6 @@ class Watch:
         self.recently_sent: list[str] = []
         self.facts: Counter[str] = Counter()
         self.checked: Counter[str] = Counter()
-        self.arms: dict[tuple[str, str, str], str] = {}
 
     # -- every commit --
 
