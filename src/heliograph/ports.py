@@ -367,8 +367,8 @@ class Engine(Protocol):
         ...
 
     def collect(self, arrivals: Sequence[Arrival]) -> Awaitable[list[Result]]:
-        """Append and decide; one result per arrival, in order.  Raises :class:`Busy` having taken none of them; its
-        awaitable does so when the disk refused, and then some of a large batch may be kept."""
+        """Append and decide; one result per arrival, in order.  Raises :class:`Busy`, also when awaited (the disk
+        refused), having taken none of them."""
         ...
 
     async def change_ledger(self, rows: Sequence[LedgerRow]) -> None:

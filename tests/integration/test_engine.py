@@ -10,7 +10,7 @@ import pytest
 from heliograph.adapters.memory import MemoryStore
 from heliograph.adapters.rocksdb import RocksStore
 from heliograph.events.record import HISTORICAL, EventBody, LedgerRow, ListChange
-from heliograph.ports import Arrival, Busy, PlanRefused, Store
+from heliograph.ports import Arrival, Busy, Commit, PlanRefused, Store
 from heliograph.runtime.clock import ManualClock
 from heliograph.runtime.waiting import Waiting
 from tests.runtime.harness import (
@@ -56,6 +56,20 @@ class TestCollect:
             again = await send(engine, call("Order Completed", id="order"))
             assert [result.status for result in again] == ["duplicate"]
             assert len(messages(engine)) == 1
+
+    async def test_a_call_is_in_one_commit_however_many_events_it_brings(
+        self, store: Store, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        async with running(store) as engine:
+            commit, sizes = store.commit, list[int]()
+
+            def counted(one: Commit) -> None:
+                sizes.append(len(one.log))
+                commit(one)
+
+            monkeypatch.setattr(store, "commit", counted)
+            await send(engine, *(call("X", id=f"b{n}") for n in range(3000)))
+            assert sizes == [3000]
 
     async def test_a_duplicate_inside_one_call_is_seen(self, store: Store) -> None:
         async with running(store) as engine:

@@ -20,7 +20,7 @@ from heliograph.runtime.pace import finish
 from heliograph.runtime.past import survivor
 from heliograph.runtime.publishing import LoadTemplate, prepare
 from heliograph.runtime.sweeper import PORTION, Sweeper, fold_keys, read_progress, swept_for, switch_plan
-from heliograph.runtime.work import Call, ChangeLists, ChangeWords, Feedback, Wakes, Work, collects
+from heliograph.runtime.work import Call, ChangeLists, ChangeWords, Collect, Feedback, Wakes, Work
 
 T = TypeVar("T")
 
@@ -94,7 +94,7 @@ class Crank:
     # -- what may happen --
 
     def collect(self, arrivals: Sequence[Arrival]) -> list[Result]:
-        return [result for work in collects(arrivals, self.meter) for result in self.call(work)]
+        return self.call(Collect(arrivals, self.meter))
 
     def change_ledger(self, rows: Sequence[LedgerRow]) -> None:
         self.do(ChangeWords(rows))

@@ -51,7 +51,7 @@ from heliograph.runtime.sweeper import Sweeper, swept_for, switch_plan
 from heliograph.runtime.waiting import Waiting
 from heliograph.runtime.wakeups import Wakeups
 from heliograph.runtime.webhooks import Nobody, Webhooks
-from heliograph.runtime.work import ChangeLists, ChangeWords, Feedback, Replay, collects, joined
+from heliograph.runtime.work import ChangeLists, ChangeWords, Collect, Feedback, Replay
 
 NO_MAIL = mailwire.MailerSettings(smtp_url="", senders={}, base_url="", link_keys={})
 CALL_OF_NAME = {name: call for call, name in EVENT_NAMES.items()}
@@ -213,10 +213,10 @@ class EmbeddedEngine:
 
     def collect(self, arrivals: Sequence[Arrival]) -> Awaitable[list[Result]]:
         self._accept()
-        works = collects(arrivals, self.meter)
-        self._processor.put(*works)
+        work = Collect(arrivals, self.meter)
+        self._processor.put(work)
         self._heard += 1
-        return joined(works)
+        return work.done
 
     async def change_ledger(self, rows: Sequence[LedgerRow]) -> None:
         self._accept()

@@ -2,9 +2,9 @@
 
 The order is that in which pieces are taken, and that is the order in which they came, with two exceptions.  *Urgent*
 work (mailers at their commit points, what became of their mails) does not stand behind *patient* work (events that
-nobody has been answered yet, timers), and patient calls of several pieces take turns, so that one event waits for a
-piece of a large batch and not for all of it.  Nothing else is ever overtaken, so what somebody was told has happened -
-a word of consent, feedback, a plan - is known at every commit point that was asked for later.
+nobody has been answered yet, timers), and patient work of several pieces takes turns with other work, so that an event
+waits for a piece of a sweep's portion and not for all of it.  Nothing else is ever overtaken, so what somebody was
+told has happened - a word of consent, feedback, a plan - is known at every commit point that was asked for later.
 """
 
 from collections import deque

@@ -7,7 +7,7 @@ then begins afresh), and ends by :meth:`Work.settled` once that chunk is on disk
 
 import asyncio
 from collections import Counter
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Generic, TypeVar
 
 import msgspec
@@ -26,8 +26,6 @@ from heliograph.runtime.meter import Meter
 
 T = TypeVar("T")
 
-PIECE = 10
-"""Arrivals decided in one go: about a millisecond."""
 ROW_BYTES = 200
 """What a small record weighs in the queue's sum of bytes."""
 
@@ -90,7 +88,7 @@ class Call(Work, Generic[T]):
 
 
 class Collect(Call[list[Result]]):
-    """Arrivals at the door."""
+    """Arrivals at the door, of one call: all of them in one commit, or none."""
 
     patient = True
 
@@ -137,24 +135,6 @@ class Collect(Call[list[Result]]):
         for status, count in Counter(result.status for result in self.result).items():
             self._meter.count("events_total", status, count)
         super().settled()
-
-
-def collects(arrivals: Sequence[Arrival], meter: Meter) -> list[Collect]:
-    """One piece of work, or several when there is much to decide: others get their turn in between, and not all need be
-    in one commit."""
-    return [Collect(arrivals[at : at + PIECE], meter) for at in range(0, max(len(arrivals), 1), PIECE)]
-
-
-def joined(works: Sequence[Collect]) -> Awaitable[list[Result]]:
-    """The results of all pieces.  When the disk refuses one of them the answer is Busy though others may be kept: who
-    tries again hears that those are duplicates."""
-    if len(works) == 1:
-        return works[0].done
-    return _joined(asyncio.gather(*(work.done for work in works)))
-
-
-async def _joined(parts: Awaitable[list[list[Result]]]) -> list[Result]:
-    return [result for part in await parts for result in part]
 
 
 def undecided(arrival: Arrival) -> Result:
