@@ -9,17 +9,20 @@ from collections.abc import Mapping, Sequence
 from typing import Any, TypeVar
 
 from heliograph import decide
-from heliograph.events.record import LedgerRow, ListChange, Outcome
-from heliograph.ports import Arrival, Clock, MessageRow, PublishReport, Result, Store
+from heliograph.events.event import Event
+from heliograph.events.record import Answer, Enter, LedgerRow, ListChange, Outcome
+from heliograph.ports import Arrival, Clock, Entered, MessageRow, PublishReport, RequestRow, Result, Store
 from heliograph.runtime import mailwire
 from heliograph.runtime.chunk import Chunk, UndecidedError
 from heliograph.runtime.desk import CompileSchema, Desk
 from heliograph.runtime.dispatcher import Dispatcher, Mailer
+from heliograph.runtime.entering import Enters
 from heliograph.runtime.meter import Meter
 from heliograph.runtime.pace import finish
 from heliograph.runtime.past import survivor
 from heliograph.runtime.publishing import LoadTemplate, prepare
 from heliograph.runtime.sweeper import PORTION, Sweeper, fold_keys, read_progress, swept_for, switch_plan
+from heliograph.runtime.webhooks import Answered
 from heliograph.runtime.work import Call, ChangeLists, ChangeWords, Collect, Feedback, Wakes, Work
 
 T = TypeVar("T")
@@ -104,6 +107,16 @@ class Crank:
 
     def change_lists(self, changes: Sequence[tuple[str, ListChange]]) -> None:
         self.do(ChangeLists(changes))
+
+    def enter(self, key: str, journey: str, event: Event) -> Entered:
+        return self.call(Enters(key, Enter(journey, event)))
+
+    def requests(self) -> list[RequestRow]:
+        """What runs wait for, by id; nobody makes these requests but who turns the crank."""
+        return list(self.store.requests())
+
+    def answer(self, row: RequestRow, answer: Answer) -> None:
+        self.do(Answered(row, answer, 0))
 
     def publish(self, document: dict[str, Any]) -> PublishReport:
         """Switch to this plan; whoever is heard from is reconciled with it, everybody else by :meth:`sweep`."""

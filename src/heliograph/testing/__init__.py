@@ -18,5 +18,6 @@ from heliograph.project import ProjectError
 from heliograph.testing.mail import Mail, Mails
 from heliograph.testing.person import Person
 from heliograph.testing.project import EventRefused, Project
+from heliograph.testing.web import Request
 
-__all__ = ["EventRefused", "Mail", "Mails", "Person", "Project", "ProjectError"]
+__all__ = ["EventRefused", "Mail", "Mails", "Person", "Project", "ProjectError", "Request"]

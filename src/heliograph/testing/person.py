@@ -71,6 +71,11 @@ class Person:
         call[field] = values
         return self._project._collect({name: value for name, value in call.items() if value is not None})
 
+    def enters(self, journey: str, properties: dict[str, Any] | None = None, /, **more: Any) -> str:
+        """The API asks them into a journey with ``entry: {api: true}``; started, refused, duplicate or waiting."""
+        _must_exist("journey", journey, self._project._crank.plan.journeys)
+        return self._project._enter(self._key, journey, {**(properties or {}), **more})
+
     def joins(self, name: str) -> None:
         """An import puts them on a static list."""
         self._project._change(lambda crank, now: crank.change_lists([(self._key, ListChange(name, True, now))]))

@@ -12,6 +12,7 @@ from heliograph.adapters.memory import MemoryStore
 from heliograph.adapters.schema import JsonSchema
 from heliograph.decide.times import iso, parse_duration
 from heliograph.events.decode import decode_call
+from heliograph.events.event import API_ENTRY, Event
 from heliograph.events.identity import normalise_address
 from heliograph.events.ids import make_id
 from heliograph.events.instants import parse_instant
@@ -24,6 +25,7 @@ from heliograph.runtime.mailwire import MailerSender, MailerSettings
 from heliograph.testing.mail import Mail, Mails
 from heliograph.testing.person import Person
 from heliograph.testing.postman import Postman
+from heliograph.testing.web import Request, Web
 
 START: Final = "2026-06-01T09:00:00Z"
 """A Monday morning, far from any change of clocks."""
@@ -55,6 +57,7 @@ class Project:
         settings = self._publish(Path(folder))
         self.base_url = settings.base_url
         self._postman = Postman(self._crank, self._clock, settings)
+        self._web = Web(self._crank, self._clock)
 
     def publish(self, folder: str | Path) -> None:
         """Publish another version of the project, as ``heliograph apply`` does: what is under way goes on."""
@@ -127,19 +130,22 @@ class Project:
     def _advance_to(self, until: int) -> None:
         if until < self._clock.now():
             raise ValueError(f"{iso(until)} is over: it is {self.now}")
-        while (at := self._crank.next_at()) is not None and at <= until:
+        while (at := self._next_at()) is not None and at <= until:
             self._clock.at = at
             self._settle()
         self._clock.at = until
         self._settle()
 
+    def _next_at(self) -> int | None:
+        instants = (self._crank.next_at(), self._web.next_at())
+        return min((at for at in instants if at is not None), default=None)
+
     def _settle(self) -> None:
         """Everything that happens at this instant."""
-        self._postman.deliver()
         for _ in range(FOREVER):
-            if not self._crank.wake():
-                return
             self._postman.deliver()
+            if not self._crank.wake() and not self._web.serve():
+                return
         raise RuntimeError(f"timers go in circles at {self.now}")
 
     def _ms(self, instant: str | datetime) -> int:
@@ -183,6 +189,18 @@ class Project:
             self._postman.held = False
         self._settle()
 
+    # -- the outside --
+
+    def answers(self, url: str, reply: Any) -> None:
+        """What a ``webhook`` step hears from URLs that begin so: JSON of a 200, a status (``503``), or a function that
+        gets the :class:`Request` and returns either."""
+        self._web.servers[url] = reply if callable(reply) else lambda _: reply
+
+    @property
+    def requests(self) -> list[Request]:
+        """Every try of a webhook so far."""
+        return list(self._web.asked)
+
     def suppress(self, address: str) -> None:
         """Stop all mail to this address, by hand."""
         normal = normalise_address(address) or address
@@ -205,6 +223,12 @@ class Project:
         status = _accepted(result)
         self._settle()
         return status
+
+    def _enter(self, key: str, journey: str, properties: dict[str, Any]) -> str:
+        event = Event(self._new_id(), "track", API_ENTRY, self._clock.now(), properties=properties)
+        entered = self._crank.enter(key, journey, event)
+        self._settle()
+        return entered.status
 
     def _new_id(self) -> str:
         self._calls += 1
