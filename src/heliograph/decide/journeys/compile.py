@@ -64,6 +64,7 @@ def compile_journey(
         timed=any(condition.timed for condition in watched(ifs, program)),
         follow=on_edit == "follow",
         explicit=frozenset(steps.explicit),
+        written={step_id: here[len(path) :] for step_id, here in steps.written.items()},
     )
 
 

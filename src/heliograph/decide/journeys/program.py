@@ -235,7 +235,7 @@ class Entry(msgspec.Struct, frozen=True):
 class Journey(msgspec.Struct, frozen=True):
     """``holdout`` is a share in [0, 1).  ``index``: step id -> place in ``program``.  ``timed``: whether time alone can
     turn a condition that a run is watching.  ``follow``: runs move along when the journey is edited, by the step ids
-    that are ``explicit`` (written, not made up)."""
+    that are ``explicit`` (written, not made up).  ``written``: step id -> its path in ``document``, in that order."""
 
     name: str
     version: str
@@ -253,6 +253,7 @@ class Journey(msgspec.Struct, frozen=True):
     timed: bool
     follow: bool = False
     explicit: frozenset[str] = frozenset()
+    written: dict[str, tuple[str | int, ...]] = {}
 
     def step(self, step_id: str) -> Step | None:
         at = self.index.get(step_id)

@@ -46,7 +46,8 @@ LATER_VERBS: Final = frozenset({"coupon"})
 class StepReader:
     """Lays steps out in a flat program.  Ids are given in the order of the document.
 
-    ``places``: id -> place in :attr:`program`; ``explicit``: the ids that are written.
+    ``places``: id -> place in :attr:`program`; ``explicit``: the ids that are written; ``written``: id -> where in the
+    document its step is, in the order of the document.
     """
 
     def __init__(self, context: Context, templates: Collection[str] | None) -> None:
@@ -57,6 +58,7 @@ class StepReader:
         self.program: tuple[Step, ...] = ()
         self.places: dict[str, int] = {}
         self.explicit: set[str] = set()
+        self.written: dict[str, JsonPath] = {}
         self._steps: list[Step | None] = []
         self._paths: list[JsonPath] = []
         self._counts: dict[str, int] = {}
@@ -148,6 +150,7 @@ class StepReader:
         if "id" in node:
             self.explicit.add(step_id)
         self.places[step_id] = place
+        self.written[step_id] = path
         return step_id
 
     # -- when all steps are known --
