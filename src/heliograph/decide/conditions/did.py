@@ -1,5 +1,6 @@
 """The leaf ``did``: how often somebody did something, ever or in a window that slides by the millisecond."""
 
+from collections.abc import Callable
 from typing import Any, TypeAlias
 
 import msgspec
@@ -8,7 +9,7 @@ from heliograph.decide import times
 from heliograph.decide.conditions.filters import EventFilter
 from heliograph.decide.conditions.model import Condition, Leaf, Take, View, content_id
 from heliograph.decide.conditions.operators import fold
-from heliograph.decide.conditions.paths import Path, event_reader
+from heliograph.decide.conditions.paths import Path, values_reader
 from heliograph.decide.conditions.windows import (
     Latest,
     NLatest,
@@ -75,6 +76,8 @@ class Did(Leaf, frozen=True, kw_only=True):
 
     filter: EventFilter
     same: Path | None
+    read: Callable[[Event], Any] | None
+    """Reads ``same``."""
     count: Count
     bounds: tuple[int, ...]
     """The k for which the truth can turn when the k-th latest sample leaves the window."""
@@ -94,7 +97,7 @@ class Did(Leaf, frozen=True, kw_only=True):
 
     def add(self, old: Any, event: Event, event_hash: int) -> Any:
         """The state after an event that passes the filter."""
-        values = value_keys(event_reader(self.same)(event)) if self.same else []
+        values = value_keys(self.read(event)) if self.read is not None else []
         return self.tally.add(old, event.occurred_at, event_hash, values)
 
     def merge(self, a: Any, b: Any) -> Any:
@@ -253,6 +256,7 @@ def make_did(event_filter: EventFilter, same: Path | None, count: Count, within:
         timed=within is not None,
         filter=event_filter,
         same=same,
+        read=values_reader(same) if same is not None else None,
         count=count,
         bounds=count.bounds,
         within=within,

@@ -21,7 +21,7 @@ from heliograph.decide.conditions.amounts import (
 from heliograph.decide.conditions.filters import EventFilter, read_event_filter, read_path
 from heliograph.decide.conditions.lately import read_within
 from heliograph.decide.conditions.model import Leaf, Take, View, content_id
-from heliograph.decide.conditions.paths import MAX_ELEMENTS, Path, event_reader, parse_event_path
+from heliograph.decide.conditions.paths import MAX_ELEMENTS, Path, parse_event_path, values_reader
 from heliograph.decide.conditions.samples import Rows
 from heliograph.decide.parsing import Context, JsonPath
 from heliograph.events.event import Event
@@ -156,14 +156,11 @@ class SumReached(DidAmount, frozen=True, kw_only=True):
 
 
 def _add_all(old: Any, at: int, mark: int, values: list[Any]) -> Any:
-    """One row for every number in a list, or in lists that a ``*`` found."""
-    state, place = old, 0
-    for value in values[:MAX_ELEMENTS]:
-        for element in value[:MAX_ELEMENTS] if value.__class__ is list else (value,):
-            amount = micros(element)
-            if amount is not None and place < MAX_ELEMENTS:
-                state = samples.add(state, at, (mark + place * _NEXT_MARK) % samples.MARKS, amount)
-            place += 1
+    """One row for every number in a list."""
+    state = old
+    for place, value in enumerate(values[:MAX_ELEMENTS]):
+        if (amount := micros(value)) is not None:
+            state = samples.add(state, at, (mark + place * _NEXT_MARK) % samples.MARKS, amount)
     return state
 
 
@@ -253,7 +250,7 @@ def make_did_amount(
         "measure": measure,
         "filter": event_filter,
         "path": path,
-        "read": event_reader(path),
+        "read": values_reader(path),
         "comparisons": comparisons,
         "within": within,
     }

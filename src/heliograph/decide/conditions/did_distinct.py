@@ -21,7 +21,7 @@ from heliograph.decide.conditions.did import value_keys
 from heliograph.decide.conditions.filters import EventFilter, read_event_filter, read_path
 from heliograph.decide.conditions.lately import read_within
 from heliograph.decide.conditions.model import Leaf, Take, View, content_id
-from heliograph.decide.conditions.paths import MAX_ELEMENTS, Path, event_reader, parse_event_path
+from heliograph.decide.conditions.paths import MAX_ELEMENTS, Path, parse_event_path, values_reader
 from heliograph.decide.conditions.samples import BEGINNING
 from heliograph.decide.parsing import Context, JsonPath
 from heliograph.events.event import Event
@@ -182,7 +182,7 @@ def make_did_distinct(
         timed=within is not None,
         filter=event_filter,
         path=path,
-        read=event_reader(path),
+        read=values_reader(path),
         truths=bytes(all(one.test(count, one.operand) for one in comparisons) for count in range(keep + 1)),
         within=within,
     )

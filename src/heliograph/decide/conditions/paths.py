@@ -108,6 +108,19 @@ def event_reader(path: Path) -> Callable[[Event], Any]:
     return lambda event: rest.read(getattr(event, root))
 
 
+def values_reader(path: Path) -> Callable[[Event], Any]:
+    """One value, or the list of all that stand at ``path``: with a ``*``, also the elements of lists at its ends."""
+    read = event_reader(path)
+    if not path.starred:
+        return read
+
+    def flat(event: Event) -> list[Any]:
+        spread = (value if value.__class__ is list else (value,) for value in read(event))
+        return [element for values in spread for element in values][:MAX_ELEMENTS]
+
+    return flat
+
+
 def event_test(path: Path, test: Test) -> Callable[[Event], bool]:
     """``test`` put to what stands at ``path`` in an event."""
     root, rest = str(path.keys[0]), Path(path.text, path.keys[1:])
