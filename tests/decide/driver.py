@@ -9,9 +9,11 @@ from typing import Any
 
 from heliograph import decide
 from heliograph.decide.effects import (
+    CallWebhook,
     CancelMessage,
     ChangeLedger,
     DecideMessage,
+    DropWebhook,
     Duplicate,
     Effect,
     Fact,
@@ -21,7 +23,19 @@ from heliograph.decide.effects import (
 )
 from heliograph.events.event import EVENT_NAMES, Event
 from heliograph.events.identity import email_of, key_of
-from heliograph.events.record import Body, EventBody, LedgerChange, LedgerRow, ListChange, Outcome, Record, Touch, Wake
+from heliograph.events.record import (
+    Answer,
+    Body,
+    Enter,
+    EventBody,
+    LedgerChange,
+    LedgerRow,
+    ListChange,
+    Outcome,
+    Record,
+    Touch,
+    Wake,
+)
 
 T0 = 1_790_000_000_000
 """Monday 21 September 2026, 14:13:20 UTC."""
@@ -82,6 +96,7 @@ class World:
         self.members: dict[tuple[str, str], int] = {}
         self.ledger: dict[tuple[str, str], LedgerRow] = {}
         self.holders: dict[str, set[str]] = {}
+        self.requests: dict[str, CallWebhook] = {}
         self.count = 0
         self._hops: deque[Record] = deque()
         self._deciding = False
@@ -150,6 +165,20 @@ class World:
         if kind not in ("opened", "clicked"):
             self.status[message_id] = kind if kind != "missed" else "deferred"
         self.append(self.owner[message_id], Outcome(message_id, kind, self.now, **more))
+
+    def enter(self, name: str, user: str = "1", *, id: str = "", at: int | None = None, **properties: Any) -> None:
+        """The API asks somebody into a journey."""
+        self.count += 1
+        event = Event(id or f"e{self.count}", "track", "Asked", at or self.now, user_id=user, properties=properties)
+        self.append(f"u:{user}", Enter(name, event))
+
+    def answer(self, body: Any = None, *, ok: bool = True, **more: Any) -> CallWebhook:
+        """The one request that is open comes to this."""
+        ((request_id, request),) = self.requests.items()
+        del self.requests[request_id]
+        owner = self.owner[request_id]
+        self.append(owner, Answer(request_id, ok, more.pop("status", 200 if ok else 500), body, **more))
+        return request
 
     def deliver(self) -> list[str]:
         """The mailer sends what is queued; the templates it sent."""
@@ -222,6 +251,11 @@ class World:
                 if self.status[message_id] in ("queued", "deferred"):
                     self.status[message_id] = "cancelled"
                     self.append(self.owner[message_id], Outcome(message_id, "cancelled", self.now, reason))
+            case CallWebhook():
+                self.requests[effect.request_id] = effect
+                self.owner[effect.request_id] = key
+            case DropWebhook(request_id):
+                self.requests.pop(request_id, None)
             case SetMembership(name, True, at):
                 self.members[name, key] = at
             case SetMembership(name):

@@ -9,6 +9,8 @@ from msgspec.structs import replace
 from heliograph.decide import compile_plan, decode_state, encode_state, is_blank, new_state, step
 from heliograph.events.event import EVENT_NAMES, PRODUCT_EVENTS, Event
 from heliograph.events.record import (
+    Answer,
+    Enter,
     EventBody,
     Expire,
     LedgerChange,
@@ -57,6 +59,54 @@ JOURNEYS = [
     ),
     journey("quiet", entry={"segment": "quiet", "reentry": "never"}, steps=[{"send": "one"}, {"send": "two"}]),
     journey("left", entry={"event": "Segment Left", "on_repeat": "update"}, steps=[{"wait": "P1D"}, {"send": "two"}]),
+    journey(
+        "acts",
+        entry={"event": "B", "on_repeat": "restart"},
+        exit=[{"event": "A", "where": {"properties.p": "c2"}}],
+        steps=[
+            {
+                "update": {
+                    "traits": {"tier": "{{ event.properties.p | default: 'gold' }}", "due": "{{ run.entered_at }}"}
+                }
+            },
+            {
+                "split": {
+                    "arms": {
+                        "x": {
+                            "weight": 1,
+                            "then": [
+                                {
+                                    "emit": {
+                                        "event": "A",
+                                        "properties": {
+                                            "p": "{{ profile.tier }}",
+                                            "x": ["{{ event.properties }}", "{{ webhook.crm.tier }}!"],
+                                        },
+                                    }
+                                }
+                            ],
+                        },
+                        "y": {"weight": 2},
+                    }
+                }
+            },
+            {
+                "webhook": {
+                    "url": "https://a.test/{{ profile.x | default: 1 }}",
+                    "json": "{{ profile.x }}",
+                    "as": "crm",
+                    "else": [{"send": "one"}],
+                }
+            },
+            {"window": {"from": "22:00", "to": "06:00", "days": ["mon", "fri"]}, "id": "night"},
+            {"wait": {"date": "due", "offset": "-P1M", "grace": "P30D", "else": "continue"}},
+            {"branch": [{"if": {"in_segment": "gold"}, "then": {"goto": "night"}}]},
+        ],
+    ),
+    journey(
+        "weekly", entry={"schedule": "FREQ=DAILY;BYHOUR=9,21", "if": {"in_segment": "gold"}}, steps=[{"send": "two"}]
+    ),
+    journey("asked", entry={"api": True, "key": "properties.p"}, steps=[{"wait": "PT1H"}, {"send": "three"}]),
     journey("clicked", entry={"event": "Email Clicked"}, topic="news", steps=[{"send": "three"}]),
 ]
 DOCUMENT = plan_document(
@@ -71,10 +121,11 @@ DOCUMENT = plan_document(
         ],
         "quiet_hours": {"from": "23:00", "to": "06:00"},
         "arbitrate": "PT5M",
+        "global_holdout": "10%",
     },
 )
 OTHER = plan_document(
-    [JOURNEYS[3]],
+    [JOURNEYS[-1]],
     {"recent": SEGMENTS["recent"], "gold": {"trait": {"path": "tier", "in": ["gold", "vip"]}}},
     topics={"news": "required"},
 )
@@ -126,7 +177,7 @@ ROWS = st.lists(
 HOPS = st.integers(0, 9)
 BODIES = st.one_of(
     st.builds(EventBody, event=EVENTS, rows=ROWS, hops=HOPS),
-    st.builds(EventBody, event=EVENTS, rows=ROWS, hops=HOPS),
+    st.builds(EventBody, event=EVENTS, rows=ROWS, hops=HOPS, depth=HOPS),
     st.just(Wake()),
     st.builds(Link, to=KEYS),
     st.builds(Unlink, source=KEYS),
@@ -134,6 +185,8 @@ BODIES = st.one_of(
     st.builds(Outcome, message_id=st.text(max_size=3), kind=st.sampled_from(["sent", "clicked", "missed", "odd"]), at=TIMES,
               machine=st.booleans(), properties=MAPS, hops=HOPS),
     st.builds(LedgerChange, rows=ROWS, hops=HOPS),
+    st.builds(Enter, journey=st.sampled_from(["asked", "acts", "none"]), event=EVENTS, hops=HOPS),
+    st.builds(Answer, request_id=st.text(max_size=3), ok=st.booleans(), body=VALUES, hops=HOPS),
     st.builds(Touch, plan=st.integers(0, 9)),
     st.builds(Expire, idle_ms=st.integers(-1, 20 * DAY)),
     st.builds(ListChange, name=st.sampled_from(["list", "gold"]), on=st.booleans(), at=TIMES, hops=HOPS),
@@ -176,7 +229,21 @@ OPEN = ("queued", "deferred")
 ACTIONS = st.lists(
     st.tuples(
         st.sampled_from(
-            ["A", "B", "identify", "login", "order", "wait", "deliver", "click", "consent", "list", "expire"]
+            [
+                "A",
+                "B",
+                "identify",
+                "login",
+                "order",
+                "wait",
+                "deliver",
+                "click",
+                "consent",
+                "list",
+                "expire",
+                "ask",
+                "answer",
+            ]
         ),
         st.sampled_from(["1", "2"]),
         st.sampled_from([None, "x", "y"]),
@@ -209,6 +276,12 @@ def play(actions: list[tuple[Any, ...]]) -> World:
                 world.advance(ms)
             case "deliver":
                 world.deliver()
+            case "ask":
+                world.enter("asked", user, p=value)
+            case "answer":
+                for request_id in list(world.requests)[:1]:
+                    del world.requests[request_id]
+                    world.append(world.owner[request_id], Answer(request_id, bool(ms), 200, {"tier": value}))
             case "click":
                 for message_id in list(world.messages)[-1:]:
                     world.outcome(message_id, "clicked")
@@ -249,5 +322,9 @@ def test_what_a_world_keeps_agrees_with_the_states(actions: list[tuple[Any, ...]
         for run in state.runs.values():
             assert not run.sending or world.status[run.message_id] == ("deferred" if run.planned_at else "queued")
             assert run.sending or run.held_out or "r:" + run.run_id in state.timers
+            assert not run.awaits or run.awaits in world.requests, "an event of its own is decided by now"
+        scheduled = world.plan.scheduled.keys() if state.plan_version else set()
+        assert scheduled == {timer[2:] for timer in state.timers if timer[0] == "s"}
+    assert len(world.requests) == sum(bool(run.awaits) for state in states.values() for run in state.runs.values())
     open_messages = {run.message_id for state in states.values() for run in state.runs.values() if run.sending}
     assert {message_id for message_id, status in world.status.items() if status in OPEN} == open_messages

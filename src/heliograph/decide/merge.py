@@ -6,7 +6,7 @@ lists, words on topics), and for runs of the same journey and key: the earlier s
 
 from heliograph.decide import bounds, consent, members, people, pressure
 from heliograph.decide.effects import ChangeLedger, SetMembership
-from heliograph.decide.journeys import runs
+from heliograph.decide.journeys import runs, schedules
 from heliograph.decide.state import (
     MAX_ENDED,
     MAX_ENTRY_KEYS,
@@ -67,6 +67,8 @@ def _merge(turn: Turn, other: State, blob: bytes) -> None:
     _merge_entries(state, other)
     _merge_pressure(turn, other)
     _merge_runs(turn, other)
+    if turn.plan.scheduled:
+        schedules.set_timers(turn)
     for marks in (other.seen_before, other.seen):
         for at in range(0, len(marks), 8):
             remember_mark(state, marks[at : at + 8], turn.t)

@@ -74,7 +74,8 @@ def _happen(turn: Turn, run: Run, step: Update | Emit, event: Event) -> int | No
         turn.fact("cut", what="event", limit=MAX_EVENT_BYTES, event=event.name, **names)
         return step.next
     run.awaits = event.event_id
-    set_timer(turn.state, wait_timer(run), turn.t + LOST_MS)
+    now = max(turn.t, turn.record.received_at)  # timers that are late are all dealt with before any hop
+    set_timer(turn.state, wait_timer(run), now + LOST_MS)
     step_fact(turn, run, "updating" if isinstance(step, Update) else "emitting", event=event.name, **_told(event))
     turn.hop(turn.state.key, EventBody(event, depth=turn.depth + 1))
     return None

@@ -8,6 +8,7 @@ missing.  Instants are RFC 3339, so that a trait made of one is a date for condi
 
 import re
 from collections.abc import Callable, Collection, Iterator
+from math import isfinite
 from typing import Any, Final, TypeAlias
 
 import msgspec
@@ -167,9 +168,11 @@ def parse_value(node: Any, path: JsonPath, context: Context, names: Collection[s
             return _simplest(text)
         case None | bool():
             return Constant(node)
-        case int() | float() if abs(node) < 1 << 63:  # NaN is not, either
+        case int() if abs(node) < 1 << 63:
             return Constant(node)
-    context.problem(path, f"{kind_of(node)} of this size or kind cannot be written as JSON")
+        case float() if isfinite(node):
+            return Constant(node)
+    context.problem(path, f"{kind_of(node)} like this one cannot be written as JSON")
     return Constant(None)
 
 

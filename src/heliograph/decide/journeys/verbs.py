@@ -245,7 +245,8 @@ def _url(layout: Layout, node: Any, path: JsonPath) -> Text:
     url = parse_text(text, path, context, layout.answers)
     host = _URL.match(text)
     plain = [part for part in url.parts if isinstance(part, str)]
-    if host is None or (len(url.parts) > 1 and text[host.end() : host.end() + 1] not in ("/", "?")):
+    behind = text[host.end() : host.end() + 1] if host is not None else ""
+    if host is None or behind not in (("/", "?") if len(url.parts) > 1 else ("", "/", "?", "#")):
         what = "`url` is like https://crm.example/hook; `{{ path }}` may stand behind the host, a login nowhere"
         context.problem(path, what)
     elif any(letter.isspace() or not letter.isprintable() for part in plain for letter in part):
