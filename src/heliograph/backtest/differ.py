@@ -54,7 +54,7 @@ def compare(found: Differences, journey: str, live: Story, draft: Story) -> None
     ours, theirs = steps_of(draft.decided, journey), steps_of(live.decided, journey)
     if ours == theirs:
         return
-    key = next((one.key for one in (*draft.decided, *live.decided) if one.data is not None), "")
+    key = next(one.key for one in (*draft.decided, *live.decided) if step_of(one, journey) is not None)
     note(found, profile_id(draft.survivor(key)), theirs, ours)
 
 
@@ -81,17 +81,10 @@ def steps_of(decided: list[Decided], journey: str) -> list[Step]:
 
 
 def step_of(one: Decided, journey: str) -> Step | None:
-    if one.kind == "message":
-        mail = one.data
-        if mail.journey != journey:
-            return None
-        if mail.status == "queued":
-            return Step(one.at, f"mails {mail.template}", mail.message_id)
-        why = f": {mail.reason}" if mail.reason else ""
-        return Step(one.at, f"{mail.status} {mail.template}{why}", "")
     if one.data.get("journey") != journey or one.kind not in _WORDS:
         return None
-    return Step(one.at, _WORDS[one.kind].format_map(_Blank(one.data)).rstrip(), "")
+    mail = one.data["message_id"] if one.kind == "message_decided" else ""
+    return Step(one.at, _WORDS[one.kind].format_map(_Blank(one.data)).rstrip(), mail)
 
 
 class _Blank(dict[str, Any]):
@@ -104,4 +97,7 @@ _WORDS: Final = {
     "run_refused": "does not enter: {reason}",
     "run_ended": "leaves: {reason}",
     "goal": "reaches the goal",
+    "message_decided": "mails {template}",
+    "message_skipped": "does not mail {template}: {reason}",
+    "message_deferred": "puts off {template}: {reason}",
 }

@@ -21,7 +21,6 @@ from heliograph.decide.journeys.outcomes import FIRST_OUTCOMES
 from heliograph.events.identity import email_of
 from heliograph.events.ids import make_id
 from heliograph.events.record import Answer, Body, EventBody, LedgerChange, LedgerRow, Outcome, Record, Touch, Wake
-from heliograph.ports import MessageRow
 from heliograph.runtime.chunk import MAX_CASCADE, overrides
 
 TRANSIT_MS: Final = 1_000
@@ -33,12 +32,12 @@ MADE_AGAIN: Final = frozenset({"cancelled", "missed"})
 
 
 class Decided(NamedTuple):
-    """A fact, or a decision about a message (``kind`` "message"), at the key where it was made."""
+    """A fact, at the key where it was decided."""
 
     key: str
     at: int
     kind: str
-    data: Any
+    data: dict[str, Any]
 
 
 class Story:
@@ -93,6 +92,8 @@ class World:
         self._agenda: list[tuple[int, int, str, Record | None]] = []
         self._number = 0
         self._status: dict[str, str] = {}
+        self._queued: dict[str, fx.DecideMessage] = {}
+        """Of this step: the fact behind each says when."""
         self._words: dict[str, dict[str, LedgerRow]] = {}
         self._holders: dict[str, set[str]] = {}
         self._asked: set[str] = set()
@@ -172,26 +173,26 @@ class World:
 
     def _fact(self, record: Record, effect: fx.Fact) -> None:
         self.decided.append(Decided(record.key, effect.at, effect.kind, effect.data))
+        if effect.kind == "message_decided" and (mail := self._queued.pop(effect.data["message_id"], None)) is not None:
+            self._send(record, mail, effect.at)
 
     def _hop(self, _record: Record, effect: fx.Hop) -> None:
         self._hops.append(effect.record)
 
-    def _message(self, record: Record, effect: fx.DecideMessage) -> None:
+    def _message(self, _record: Record, effect: fx.DecideMessage) -> None:
         if self._status.get(effect.message_id, "deferred") != "deferred":
             return  # the same decision never mails twice
         self._status[effect.message_id] = effect.status
-        self.decided.append(Decided(record.key, effect.created_at, "message", effect))
         if effect.status == "queued":
-            self._send(record, effect)
+            self._queued[effect.message_id] = effect
 
-    def _send(self, record: Record, effect: fx.DecideMessage) -> None:
-        """What becomes of it: as it really was, or a made-up delivery."""
-        decided_at = max(effect.created_at, record.received_at)
+    def _send(self, record: Record, effect: fx.DecideMessage, at: int) -> None:
+        """What becomes of what was queued ``at`` this instant: as it really was, or a made-up delivery."""
+        decided_at = max(at, record.received_at)
         real = self._past.outcomes.get(effect.message_id, ())
-        row = self._past.messages.get(effect.message_id)
         first = [one for one in real if _kind(one) in FIRST_OUTCOMES - MADE_AGAIN and one.received_at >= decided_at]
         begins = 0
-        if not (first and row is not None and same_decision(row, effect)):
+        if not (first and self._really(effect, at)):
             begins = max(decided_at + TRANSIT_MS, effect.not_before)
             name = make_id("backtest", "sent", effect.message_id)
             sent = Outcome(effect.message_id, "sent", begins)
@@ -199,6 +200,13 @@ class World:
         for one in real:
             if (one in first and not begins) or (_kind(one) in FEEDBACK and one.received_at > max(decided_at, begins)):
                 self._plan_for(one.received_at, "", one)
+
+    def _really(self, effect: fx.DecideMessage, at: int) -> bool:
+        """Whether the server queued this message at that very instant, too."""
+        row = self._past.messages.get(effect.message_id)
+        if row is None or row.template != effect.template:
+            return False
+        return self._past.queued.get(effect.message_id, row.created_at) == at
 
     def _deliver(self, record: Record) -> None:
         """An outcome or an answer comes in, unless it was called off meanwhile."""
@@ -265,11 +273,6 @@ class World:
     def _email(self, record: Record, effect: fx.IndexEmail) -> None:
         holders = self._holders.setdefault(effect.address, set())
         (holders.add if effect.on else holders.discard)(record.key)
-
-
-def same_decision(row: MessageRow, effect: fx.DecideMessage) -> bool:
-    """Whether the message was decided in reality as it was here."""
-    return row.created_at == effect.created_at and row.template == effect.template
 
 
 def _kind(record: Record) -> str:

@@ -54,12 +54,18 @@ class Partial(msgspec.Struct):
         self.events += other.events
 
 
+def puts_off(plans: Plans) -> bool:
+    """Whether a mail may be decided to go later than it was first decided."""
+    policies = plans.draft.plan.policies
+    return bool(policies.caps or policies.quiet_hours or policies.arbitrate_ms)
+
+
 class Part:
     """Decides the people whose first key is in ``buckets``."""
 
     def __init__(self, view: RocksView, plans: Plans, reach: Reach, kin: Kin) -> None:
         self._view, self._plans, self._reach, self._kin = view, plans, reach, kin
-        self._reader = PastReader(view, reach)
+        self._reader = PastReader(view, reach, puts_off=puts_off(plans))
         timezone = plans.draft.plan.timezone
         self._draft = Counter(plans.name, timezone)
         self._live = Counter(plans.name, timezone) if plans.live is not None else None
@@ -146,10 +152,6 @@ class Part:
                 del sample[SAMPLED:]
 
     def _why(self, story: Story, key: str) -> str:
-        facts = [
-            (one.at, one.kind, one.data)
-            for one in reversed(story.decided)
-            if one.kind != "message" and story.survivor(one.key) == key
-        ]
+        facts = [(one.at, one.kind, one.data) for one in reversed(story.decided) if story.survivor(one.key) == key]
         answer = decide.explain_journey(story.state(key), story.plan, self._plans.name, self._reach.until, facts)
         return str(answer["sentence"])

@@ -36,6 +36,11 @@ _OUTSIDE: Final = (EventBody, Outcome, Answer, Enter, LedgerChange, ListChange, 
 """Bodies that come from outside, as long as no key has forwarded them and no step has made them."""
 
 
+BY_A_STEP: Final = frozenset({"journey", "run_id", "step_id"})
+"""The whole context of an event that an ``update`` or ``emit`` step made (:mod:`heliograph.decide.journeys.hops`): the
+history does not say otherwise where an event came from."""
+
+
 def from_outside(record: Record) -> bool:
     """Whether nothing that was decided led to this record."""
     body = record.body
@@ -44,7 +49,8 @@ def from_outside(record: Record) -> bool:
 
 class Past(msgspec.Struct):
     """One person.  ``records``: what came from outside, in order of time.  ``outcomes``: message id -> what became of
-    it.  ``answers``: request id -> what the webhook answered.  ``messages``: what was really decided for them.
+    it.  ``answers``: request id -> what the webhook answered.  ``messages``: what was really decided for them, and
+    ``queued``: when, for those that were put off at first (read only where a policy does that).
     ``lively``: whether anything but old knowledge falls into the window."""
 
     keys: tuple[str, ...]
@@ -52,6 +58,7 @@ class Past(msgspec.Struct):
     outcomes: dict[str, list[Record]] = {}
     answers: dict[str, Record] = {}
     messages: dict[str, MessageRow] = {}
+    queued: dict[str, int] = {}
     lively: bool = False
     rows: int = 0
 
@@ -65,8 +72,10 @@ class Reach(msgspec.Struct, frozen=True):
 
 
 class PastReader:
-    def __init__(self, view: RocksView, reach: Reach) -> None:
-        self._view, self._reach = view, reach
+    """``puts_off``: the plan has policies that may put a mail off."""
+
+    def __init__(self, view: RocksView, reach: Reach, *, puts_off: bool) -> None:
+        self._view, self._reach, self._puts_off = view, reach, puts_off
 
     def read(self, keys: tuple[str, ...], kept: Iterable[Kept], logged: Iterable[Logged], *, always: bool) -> Past:
         """``kept``: the history rows of all these keys; ``logged``: their rows of the log.  Without ``always`` a person
@@ -85,6 +94,9 @@ class PastReader:
         past.lively = any(_is_life(record, self._reach.since) for record in past.records)
         past.messages = {row.message_id: row for key in keys for row in self._messages(key)}
         self._old_outcomes(past)
+        if self._puts_off and past.messages:
+            facts = (row for key in keys for row in self._view.facts(key))
+            past.queued = {row.data["message_id"]: row.at for row in facts if row.kind == "message_decided"}
         return past
 
     def _stirred(self, history: list[Kept], log: list[Logged]) -> bool:
@@ -149,7 +161,7 @@ class PastReader:
             if not imported and row.received_at >= log_from:
                 continue
             at = event.occurred_at if imported else row.received_at
-            if at < until and key_of(event) == row.key:
+            if at < until and key_of(event) == row.key and event.context.keys() != BY_A_STEP:
                 body = EventBody(_as_live(event) if imported else event)
                 yield at, row.position, Record(row.key, event.event_id, at, 0, body)
 

@@ -61,7 +61,7 @@ class _Draft(World):
     def __init__(self, plan: decide.Plan, load: Callable[[str], decide.State | None], view: RocksView) -> None:
         super().__init__(plan, Past(()), 0)
         self._load, self._past_of = load, StoredPast(view, plan)
-        self._really: dict[str, int] = {}
+        self._real: dict[str, int] = {}
 
     def knows(self, key: str) -> bool:
         return key in self.states
@@ -82,18 +82,18 @@ class _Draft(World):
             self.meet(record.key, record.received_at)
         super()._decide(record)
 
-    def really(self, effect: fx.DecideMessage) -> None:
-        """The server decided this message."""
-        self._really[effect.message_id] = effect.created_at
+    def note_real(self, message_id: str, at: int) -> None:
+        """The server queued this message."""
+        self._real[message_id] = at
 
-    def _send(self, record: Record, effect: fx.DecideMessage) -> None:
-        if self._really.get(effect.message_id) != effect.created_at:
-            super()._send(record, effect)
+    def _send(self, record: Record, effect: fx.DecideMessage, at: int) -> None:
+        if self._real.get(effect.message_id) != at:
+            super()._send(record, effect, at)
 
     def hear(self, record: Record, outcome: Outcome) -> None:
         """What became of a real message, if it is one of the draft's as well, or older than the shadow."""
         self.run_until(record.received_at)
-        if outcome.message_id not in self._really:
+        if outcome.message_id not in self._real:
             self.append(record)
         elif outcome.message_id in self._status and outcome.kind not in MADE_AGAIN:
             self._deliver(record)
@@ -160,9 +160,8 @@ class Shadow:
         for effect in effects:
             if isinstance(effect, fx.Fact):
                 self._live_decided.append(Decided(record.key, effect.at, effect.kind, effect.data))
-            elif isinstance(effect, fx.DecideMessage):
-                self._live_decided.append(Decided(record.key, effect.created_at, "message", effect))
-                self._draft.really(effect)
+                if effect.kind == "message_decided":
+                    self._draft.note_real(effect.data["message_id"], effect.at)
 
     def _decide_draft(self, record: Record) -> None:
         draft, body = self._draft, record.body
@@ -217,8 +216,8 @@ def _entrants(people: dict[str, list[Decided]], journey: str) -> int:
 
 
 def _of(decided: list[Decided], journey: str) -> Iterator[Decided]:
-    return (one for one in decided if one.kind != "message" and one.data.get("journey") == journey)
+    return (one for one in decided if one.data.get("journey") == journey)
 
 
 def _mails(decided: list[Decided], journey: str) -> int:
-    return sum(one.kind == "message" and one.data.journey == journey and one.data.status == "queued" for one in decided)
+    return sum(one.kind == "message_decided" for one in _of(decided, journey))

@@ -117,9 +117,9 @@ class Counter:
         entered: set[str] = set()
         refused: set[str] = set()
         for one in story.decided:
-            if one.kind == "message":
-                self._message(story, one)
-            elif one.data.get("journey") == self._journey:
+            if one.kind == "message_decided":
+                self._mailed(story, one)
+            if one.data.get("journey") == self._journey:
                 if one.kind == "run_started":
                     entered.add(story.survivor(one.key))
                 elif one.kind == "run_refused":
@@ -132,18 +132,12 @@ class Counter:
         if self._mails:
             self.side.top = most([*self.side.top, *((count, profile_id(key)) for key, count in self._mails.items())])
 
-    def _message(self, story: Story, one: Decided) -> None:
-        effect = one.data
-        if effect.status == "queued":
-            key = story.survivor(one.key)
-            self._mails[key] = self._mails.get(key, 0) + 1
-            if effect.journey == self._journey:
-                templates = self.side.mails.setdefault(self._day(one.at), {})
-                _one_more(templates, effect.template)
-            else:
-                _one_more(self.side.others, effect.journey)
-        elif effect.journey == self._journey and effect.status in ("skipped", "deferred"):
-            _one_more(self.side.skipped if effect.status == "skipped" else self.side.deferred, effect.reason)
+    def _mailed(self, story: Story, one: Decided) -> None:
+        _one_more(self._mails, story.survivor(one.key))
+        if one.data["journey"] == self._journey:
+            _one_more(self.side.mails.setdefault(self._day(one.at), {}), one.data["template"])
+        else:
+            _one_more(self.side.others, one.data["journey"])
 
     def _day(self, at: int) -> str:
         return datetime.fromtimestamp(at / 1000, self._zone).strftime("%Y-%m-%d")
@@ -163,8 +157,7 @@ class Counter:
         self.side.started += 1
         self._treated.add(one.data["run_id"])
         arm = str(one.data.get("arm", ""))
-        if arm == "holdout":
-            self.side.held_out += 1
+        self.side.held_out += arm != "treated"
         if arm:
             _one_more(self.side.arms.setdefault("holdout", {}), arm)
 
@@ -176,6 +169,14 @@ class Counter:
         self._moves(data["run_id"], data["step_id"], one.at)
         if "arm" in data:
             _one_more(self.side.arms.setdefault(data["step_id"], {}), str(data["arm"]))
+
+    def _skipped(self, one: Decided) -> None:
+        self._step(one)
+        _one_more(self.side.skipped, str(one.data.get("reason", "")))
+
+    def _deferred(self, one: Decided) -> None:
+        self._step(one)
+        _one_more(self.side.deferred, str(one.data.get("reason", "")))
 
     def _ended(self, one: Decided) -> None:
         reason = str(one.data.get("reason", ""))
@@ -209,8 +210,8 @@ _TAKE: Final[dict[str, Callable[[Counter, Decided], None]]] = {
     "run_refused": Counter._refused,
     "run_step": Counter._step,
     "message_decided": Counter._step,
-    "message_deferred": Counter._step,
-    "message_skipped": Counter._step,
+    "message_deferred": Counter._deferred,
+    "message_skipped": Counter._skipped,
     "run_ended": Counter._ended,
     "goal": Counter._goal,
 }
