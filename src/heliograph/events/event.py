@@ -7,6 +7,9 @@ import msgspec
 EVENT_NAMES = {"identify": "Identified", "page": "Page Viewed", "screen": "Screen Viewed"}
 """Conditions name calls that carry no event name of their own by these words (contract, section 3)."""
 
+API_ENTRY = "API Entry"
+"""The name of the event with which the API asks somebody into a journey."""
+
 PRODUCT_EVENTS = frozenset(
     {"Email Sent", "Email Delivered", "Email Opened", "Email Clicked", "Email Bounced", "Email Complained",
      "Email Unsubscribed", "Email Skipped", "Segment Entered", "Segment Left"}
