@@ -43,7 +43,7 @@ from heliograph.runtime.mailer_press import Press
 from heliograph.runtime.mailwire import DkimKey, Job, MailerSender, MailerSettings
 from heliograph.runtime.supervisor import Supervisor
 
-NOBODY: dict[str, Any] = {"profile": {}, "event": None, "trigger": None, "run": {}, "last": {}}
+NOBODY: dict[str, Any] = {"profile": {}, "event": None, "trigger": None, "run": {}, "last": {}, "webhook": {}}
 """What Liquid sees in a trial without a profile."""
 LINK_KEYS = "link_keys"
 """Meta value: {key id: secret} for the links in mails; keys are added, never taken away."""

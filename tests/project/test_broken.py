@@ -24,6 +24,8 @@ token = "t"
 url = "smtp://127.0.0.1:1025"
 [sender.default]
 from = "Base <base@example.com>"
+[webhooks]
+secrets = ["whsec_AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA"]
 """,
     "policies.yaml": "topics: {offers: {consent: required}}\n",
     "segments/buyers.yaml": "name: buyers\nif: {did: {event: Order Completed}}\n",

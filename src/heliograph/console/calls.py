@@ -13,13 +13,10 @@ from msgspec.structs import replace
 from heliograph.console.people import find_or_404, near_word
 from heliograph.console.slashes import as_sent
 from heliograph.events.decode import decode_call
-from heliograph.events.event import Event
+from heliograph.events.event import API_ENTRY, Event
 from heliograph.events.identity import profile_id
 from heliograph.events.limits import MAX_ID_BYTES
 from heliograph.ports import Engine, Entered, Outstanding
-
-ENTRY = "API Entry"
-"""The name of the event with which somebody enters by API."""
 
 Limit = Annotated[int, Parameter(ge=1, le=1000)]
 
@@ -91,7 +88,7 @@ def key_of(engine: Engine, data: EntryRequest) -> str:
 def entry_event(engine: Engine, data: EntryRequest) -> Event:
     """What the journey sees, within the limits of every event at the door."""
     name = data.event_id or uuid.uuid4().hex
-    call = {"event": ENTRY, "userId": "-", "messageId": name, "properties": data.properties}
+    call = {"event": API_ENTRY, "userId": "-", "messageId": name, "properties": data.properties}
     arrival = decode_call("track", msgspec.json.encode(call), engine.clock.now(), lambda: name)
     if arrival.event is None:
         raise HTTPException(arrival.refused, status_code=400)

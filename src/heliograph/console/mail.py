@@ -126,6 +126,7 @@ def trial_context(engine: Engine, key: str | None, template: str) -> dict[str, A
         "profile": {**decide.profile_view(state, engine.plan, now)["traits"], "id": profile_id(key)},
         "event": next(iter(entries or recent), None),
         "last": last,
+        "webhook": {},
         "run": {"key": "", "journey": "", "entered_at": now},
         "now": now,
     }

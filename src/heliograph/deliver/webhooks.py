@@ -11,7 +11,6 @@ import hashlib
 import hmac
 from collections.abc import Mapping, Sequence
 from email.utils import parsedate_to_datetime
-from http import HTTPStatus
 from typing import Any, Final
 
 import msgspec
@@ -34,6 +33,15 @@ LONGEST_RETRY_AFTER_MS: Final = HOUR
 TRANSIENT: Final = frozenset({408, 425, 429})
 """Refusals that may be none the next time; any other 4xx stays what it is (RFC 9110, 15.5)."""
 
+PHRASES: Final = {
+    301: "Moved Permanently", 302: "Found", 303: "See Other", 307: "Temporary Redirect", 308: "Permanent Redirect",
+    400: "Bad Request", 401: "Unauthorized", 403: "Forbidden", 404: "Not Found", 405: "Method Not Allowed",
+    408: "Request Timeout", 409: "Conflict", 410: "Gone", 413: "Content Too Large", 422: "Unprocessable Content",
+    425: "Too Early", 429: "Too Many Requests", 500: "Internal Server Error", 501: "Not Implemented",
+    502: "Bad Gateway", 503: "Service Unavailable", 504: "Gateway Timeout",
+}  # fmt: skip
+"""What people call the common ones (RFC 9110, 15; RFC 6585; RFC 8470)."""
+
 
 class Judgement(msgspec.Struct, frozen=True):
     """``kind``: ok, again or failed.  ``after_ms``: the receiver asks not to be called before (0: it does not say)."""
@@ -55,10 +63,7 @@ def judge(status: int, headers: Mapping[str, str], now: int) -> Judgement:
 
 
 def _named(status: int) -> str:
-    try:
-        return f"{status} {HTTPStatus(status).phrase}"
-    except ValueError:
-        return str(status)
+    return f"{status} {PHRASES.get(status, '')}".rstrip()
 
 
 def retry_after_ms(value: str, now: int) -> int:

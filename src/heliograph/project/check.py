@@ -190,9 +190,12 @@ def _message_line(folder: Folder, source: TemplateSource, problem: render.Proble
 
 
 def _judge_paths(document: dict[str, Any], folder: Folder) -> None:
-    events = paths.entry_events(document["journeys"])
+    events, answers = paths.entry_events(document["journeys"]), paths.answers(document["journeys"])
     for name, template in document["templates"].items():
-        for problem in paths.problems_of(template["paths"], events.get(name, set()), document["schemas"]):
+        found = paths.problems_of(template["paths"], events.get(name, set()), document["schemas"])
+        if name in answers:
+            found += paths.unanswered(template["paths"], answers[name])
+        for problem in found:
             file, line = _first_use(folder, name, problem.path)
             folder.report(file, line, problem.message, problem.hint, warning=problem.warning)
 

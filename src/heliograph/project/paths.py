@@ -10,7 +10,9 @@ from collections.abc import Callable, Iterable, Iterator
 from enum import IntEnum
 from typing import Any, NamedTuple
 
+from heliograph.decide.journeys.verbs import answer_names
 from heliograph.decide.parsing import nearest
+from heliograph.events.event import API_ENTRY
 
 MAX_REFS = 32
 """``$ref`` followed on one path; more means a circle."""
@@ -118,15 +120,38 @@ def sent_by(steps: Any) -> Iterator[str]:
                 yield from sent_by(value)
 
 
+def answers(journeys: dict[str, Any]) -> dict[str, frozenset[str]]:
+    """Template -> what the webhooks of the journeys that send it answer to."""
+    found: dict[str, frozenset[str]] = {}
+    for journey in journeys.values():
+        steps = journey.get("steps") if isinstance(journey, dict) else None
+        for template in sent_by(steps):
+            found[template] = found.get(template, frozenset()) | answer_names(steps)
+    return found
+
+
+def unanswered(paths: Iterable[str], names: frozenset[str]) -> Iterator[PathProblem]:
+    """Variables of one template that read the answer of a webhook which no journey that sends it has."""
+    for path in sorted(set(paths)):
+        root, *steps = split_path(path) or [""]
+        if root == "webhook" and steps and steps[0] not in names:
+            said = f"no journey that sends this has a webhook with `as: {steps[0]}`"
+            yield PathProblem(path, said, False, nearest(steps[0], names))
+
+
 def entry_events(journeys: dict[str, Any]) -> dict[str, set[str | None]]:
     """Template -> the events that start runs which send it; None for entries without an event."""
     events: dict[str, set[str | None]] = {}
     for journey in journeys.values():
         entry = journey.get("entry") if isinstance(journey, dict) else None
-        event = entry.get("event") if isinstance(entry, dict) else None
+        event = entry_event(entry) if isinstance(entry, dict) else None
         for template in sent_by(journey.get("steps") if isinstance(journey, dict) else None):
             events.setdefault(template, set()).add(event if isinstance(event, str) else None)
     return events
+
+
+def entry_event(entry: dict[str, Any]) -> Any:
+    return API_ENTRY if entry.get("api") is True else entry.get("event")
 
 
 def problems_of(paths: Iterable[str], events: set[str | None], schemas: dict[str, Any]) -> list[PathProblem]:

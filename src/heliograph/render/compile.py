@@ -26,9 +26,9 @@ from heliograph.render.text import derive
 COMPILER = 1
 """Changes when the same source compiles to something else: part of a template's version."""
 MESSAGE = "message.yaml"
-NAMES = ("event", "last", "now", "profile", "run", "trigger", "urls")
+NAMES = ("event", "last", "now", "profile", "run", "trigger", "urls", "webhook")
 """What Liquid sees (contract, section 6)."""
-LATER = ("coupon", "item", "items", "recommendations", "webhook")
+LATER = ("coupon", "item", "items", "recommendations")
 URLS = ("preferences", "unsubscribe")
 LATER_URLS = ("confirm", "view")
 CHOICES = {"class": ("marketing", "transactional"), "on_unknown": ("hold", "resend")}
