@@ -8,7 +8,8 @@ from dateutil.rrule import rrulestr
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from heliograph.decide.journeys.recurrence import HORIZON, WEEKDAYS, Schedule, parse_rule
+from heliograph.decide.journeys.recurrence import HORIZON, WEEKDAYS, Schedule
+from heliograph.decide.journeys.rrule import parse_rule
 from heliograph.decide.times import DAY, HOUR, to_ms, wall_instant, zone
 
 START = st.datetimes(datetime(1999, 1, 1), datetime(2032, 1, 1)).map(lambda at: at.replace(microsecond=0))

@@ -14,7 +14,9 @@ from heliograph.decide import consent
 from heliograph.decide.conditions import Condition, EventFilter, Explanation, first_failing
 from heliograph.decide.context import latest_events
 from heliograph.decide.explain_mail import mail_fact, mail_words, places_of, reason_words
-from heliograph.decide.journeys.program import EventPath, Journey, Send, Step, Wait, WaitClock, WaitUntil
+from heliograph.decide.journeys.program import Journey
+from heliograph.decide.journeys.schedules import timer
+from heliograph.decide.journeys.telling import doing, end_reason, entry_words, refusal
 from heliograph.decide.plan import Plan, templates_of
 from heliograph.decide.state import Run, State
 from heliograph.decide.times import iso
@@ -110,30 +112,14 @@ def _active(state: State, plan: Plan, run: Run, now: int, facts: Journal) -> Ans
         said = f"Held out {since}: gets no mail and is only watched for the goal, until {iso(until or 0)}."
         return {"status": "holdout", "since": run.entered_at, "sentence": said, "run": view}
     said = " ".join(
-        [f"In the journey {since}, {_doing(run, step, until, view.get('places', []))}.", *_mails(run.run_id, facts)]
+        [f"In the journey {since}, {doing(run, step, until, view.get('places', []))}.", *_mails(run.run_id, facts)]
     )
     return {"status": "active", "since": run.entered_at, "sentence": said, "run": view}
 
 
-def _doing(run: Run, step: Step | None, until: int | None, places: list[Answer]) -> str:
-    at = f"at the step {run.step!r}"
-    match step:
-        case Send() if run.planned_at:
-            held = "".join(f"; {one['sentence']}" for one in places)
-            return f"{at}: the message {run.message_id} waits until {iso(run.planned_at)}{held}"
-        case Send():
-            return f"{at}: the message {run.message_id} is decided and its delivery is not finished"
-        case WaitUntil():
-            paths = [path.filter.text if isinstance(path, EventPath) else path.condition.text for path in step.paths]
-            return f"{at}: waits for {' or '.join(paths)}, at most until {iso(until or 0)}"
-        case Wait() | WaitClock():
-            return f"{at}: waits until {iso(until or 0)}"
-    return at
-
-
 def _ended(at: int, data: dict[str, Any], facts: Journal) -> str:
     step = f" at the step {data['step_id']!r}" if data.get("step_id") else ""
-    said = f"The last run ended at {iso(at)}{step}: {_end_reason(data)}."
+    said = f"The last run ended at {iso(at)}{step}: {end_reason(data)}."
     return " ".join([said, *_mails(data.get("run_id", ""), facts)])
 
 
@@ -144,57 +130,14 @@ def _mails(run_id: str, facts: Journal) -> list[str]:
     return [f"The mail {mail['template']!r} {mail_words(mail)}." for mail in latest.values()]
 
 
-def _end_reason(data: dict[str, Any]) -> str:
-    by = data.get("by") or {}
-    match data.get("reason"):
-        case "exited" if "event" in by:
-            match_text = f" with the same {by['match']}" if "match" in by else ""
-            return f"{by['event']} came{match_text}, which is an exit"
-        case "exited" if "if" in by:
-            return f"the exit condition held: {by['if']}"
-        case "exited":
-            return "an `exit` step was reached"
-        case "finished":
-            return "its last step was done"
-        case "restarted":
-            return "the entry event came again and began it anew"
-        case "merged":
-            return "the person turned out to be somebody whose earlier run went on"
-        case "held_out":
-            return "it was held out of all mail"
-        case "journey_removed":
-            return "this version of the journey was removed"
-    return str(data.get("reason"))
-
-
 def _refused(journey: Journey, at: int, data: dict[str, Any]) -> str:
-    what = f'"{journey.entry.filter.event}"' if journey.entry.filter is not None else f"{journey.entry.segment!r}"
-    return f"The latest {what} started no run (at {iso(at)}): {_refusal(journey, data)}."
-
-
-def _refusal(journey: Journey, data: dict[str, Any]) -> str:
-    key = f" for {data['entry_key']!r}" if data.get("entry_key") else ""
-    match data.get("reason"):
-        case "no_key":
-            return f"the event had no value at {data.get('path')}, which is the journey's key"
-        case "too_late":
-            return f"it arrived more than {data.get('limit')} after it occurred"
-        case "already_active":
-            return f"a run{key} was active already"
-        case "if_false":
-            said = f": {data['condition']}; seen: {data['seen'] or 'nothing'}" if "condition" in data else ""
-            return f"`if` was false{said}"
-        case "reentry" if "until" in data:
-            return f"the last entry{key} was at {iso(data['entered_at'])}, the next may be from {iso(data['until'])}"
-        case "reentry":
-            return f"entered{key} at {iso(data['entered_at'])}, and the journey takes everybody once"
-        case "state_full":
-            return "the person has as many active runs as there may be"
-    return str(data.get("reason"))
+    return f"The latest {entry_words(journey)} started no run (at {iso(at)}): {refusal(journey, data)}."
 
 
 def _not_entered(state: State, plan: Plan, journey: Journey, now: int) -> Answer:
     entry = journey.entry
+    if entry.schedule is not None or entry.api:
+        return _not_asked(state, journey)
     if entry.filter is None:
         return _not_by_segment(state, plan, entry.segment, now)
     seen = latest_events(state).get(entry.filter.event, [])
@@ -206,6 +149,17 @@ def _not_entered(state: State, plan: Plan, journey: Journey, now: int) -> Answer
     why = "was imported, and imports start nothing" if seen[0].historical else "came before this journey was published"
     said = f'The latest "{entry.filter.event}" ({iso(seen[0].occurred_at)}) {why}.'
     return {"status": "not_entered", "reason": "before", "sentence": said}
+
+
+def _not_asked(state: State, journey: Journey) -> Answer:
+    """By schedule or by the API."""
+    if journey.entry.schedule is None:
+        said = "Only the API starts this journey, and it has not asked for this person."
+        return {"status": "not_entered", "reason": "not_asked", "sentence": said}
+    due = state.timers.get(timer(journey))
+    when = f"the next occurrence is {iso(due)}" if due is not None else "there is no occurrence any more"
+    said = f"Starts by schedule ({journey.entry.schedule.text}); {when}."
+    return {"status": "not_entered", "reason": "not_due", "sentence": said, "could_turn_true_at": due}
 
 
 def _not_meant(filter: EventFilter, event: Event) -> Answer:

@@ -18,7 +18,7 @@ from typing import Any, Final
 from heliograph.decide import bounds, consent, expiry, members, merge, people
 from heliograph.decide.conditions.operators import fold
 from heliograph.decide.effects import Duplicate, Effect
-from heliograph.decide.journeys import entries, follow, hops, outcomes, requests, runs, schedules, sending, walk
+from heliograph.decide.journeys import entries, follow, hops, outcomes, requests, runs, schedules, sending, waking, walk
 from heliograph.decide.journeys.program import ZONE
 from heliograph.decide.plan import Plan
 from heliograph.decide.state import Run, State, clear_timer, due_timer, seen_before
@@ -173,7 +173,7 @@ def _shift(turn: Turn, mode: Mode) -> Woken:
     """Traits changed that clocks go by."""
     if ZONE in turn.moved:
         schedules.set_timers(turn)
-    woken = [(run, _FIRED) for run in runs.shift(turn, mode)]
+    woken = [(run, _FIRED) for run in waking.shift(turn, mode)]
     turn.moved.clear()
     return woken
 
@@ -202,7 +202,7 @@ def _move(turn: Turn, signal: Signal | None, mode: Mode, woken: Woken) -> Woken:
 
 def _goes_on(turn: Turn, run: Run, place: int) -> Woken:
     if place == _FIRED:
-        return runs.fire(turn, run)
+        return waking.fire(turn, run)
     return sending.again(turn, run, turn.t) if place == _PLANNED else [(run, place)]
 
 

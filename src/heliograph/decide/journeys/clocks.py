@@ -2,7 +2,7 @@
 
 ``wait`` for a duration and ``wait until`` a time of day are over when their timer is due.  A ``window`` and a ``wait``
 for a date are asked again then; and what they depend on, a trait or the person's zone, moves them
-(:func:`heliograph.decide.journeys.runs.shift`).
+(:func:`heliograph.decide.journeys.waking.shift`).
 """
 
 from datetime import tzinfo

@@ -7,7 +7,8 @@ from typing import Any, Final
 from heliograph.decide.conditions import parse_condition
 from heliograph.decide.conditions.paths import event_reader, parse_event_path
 from heliograph.decide.journeys.program import Entry, Reader, Reentry
-from heliograph.decide.journeys.recurrence import Schedule, parse_rule
+from heliograph.decide.journeys.recurrence import Schedule
+from heliograph.decide.journeys.rrule import parse_rule
 from heliograph.decide.journeys.verbs import read_filter
 from heliograph.decide.journeys.waits import read_zone
 from heliograph.decide.parsing import Context, JsonPath, nearest

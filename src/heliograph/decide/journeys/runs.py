@@ -22,7 +22,6 @@ from heliograph.decide import bounds, pressure
 from heliograph.decide.conditions import Condition
 from heliograph.decide.conditions.operators import index_keys
 from heliograph.decide.effects import CancelMessage, DropWebhook
-from heliograph.decide.journeys import clocks
 from heliograph.decide.journeys.clocks import step_fact as step_fact
 from heliograph.decide.journeys.clocks import wait_timer as wait_timer
 from heliograph.decide.journeys.program import (
@@ -33,15 +32,8 @@ from heliograph.decide.journeys.program import (
     ExitEvent,
     IfPath,
     Journey,
-    Step,
     Update,
-    Wait,
-    WaitClock,
-    WaitDate,
     WaitUntil,
-    Webhook,
-    Window,
-    moves,
     watched,
 )
 from heliograph.decide.state import (
@@ -189,61 +181,7 @@ def _own_message(run: Run, which: str, event: Event) -> bool:
     return bool(message_id) and message_id == (run.message_id if which == LAST else run.messages.get(which))
 
 
-# -- timers --
-
-
-def fire(turn: Turn, run: Run) -> list[tuple[Run, int]]:
-    """The wait of a run is over: where it goes on."""
-    journey = turn.journey(run)
-    step = journey.step(run.step) if journey is not None else None
-    if run.held_out:
-        end(turn, run, "held_out")
-        return []
-    if journey is None or step is None:
-        end(turn, run, "journey_removed")
-        return []
-    place = _behind(turn, run, step)
-    return [] if place is None else [(run, place)]
-
-
-def _behind(turn: Turn, run: Run, step: Step) -> int | None:
-    """Where a run whose time is up goes on; None when it has to wait longer."""
-    match step:
-        case Wait() | WaitClock():
-            step_fact(turn, run, "resumed")
-            return step.next
-        case WaitUntil():
-            step_fact(turn, run, "timed_out")
-            return step.otherwise
-        case Window() | WaitDate():
-            return clocks.enter(turn, run, step, "resumed")
-        case Update() | Emit():
-            step_fact(turn, run, "resumed", **({"reason": "lost"} if run.awaits else {}))
-            return step.next
-        case Webhook():
-            turn.emit(DropWebhook(run.awaits))
-            step_fact(turn, run, "failed", reason="no_answer")
-            return step.otherwise
-    return None
-
-
-def shift(turn: Turn, mode: Mode) -> list[Run]:
-    """Traits changed on which the end of a wait depends: move its timer; the runs whose time is up by that.  An event
-    that may resume nothing moves them on right behind it."""
-    up = []
-    for run in turn.state.runs.values():
-        journey = turn.journey(run)
-        step = journey.step(run.step) if journey is not None and not run.held_out else None
-        if step is None or not turn.moved & moves(step) or wait_timer(run) not in turn.state.timers:
-            continue
-        due = clocks.due(turn, run, step)
-        if mode is Mode.ACT and (due is None or due <= turn.t):
-            up.append(run)
-            continue
-        due = max(turn.t if due is None else due, turn.t)
-        set_timer(turn.state, wait_timer(run), due)
-        step_fact(turn, run, "waiting", until=due)
-    return up
+# -- what time may turn --
 
 
 def watch(turn: Turn) -> None:
