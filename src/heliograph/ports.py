@@ -324,12 +324,70 @@ class PlanRefused(Exception):
         self.problems = list(problems)
 
 
+class SegmentTouched(msgspec.Struct):
+    """``members_now`` and ``members_after``: of the people that were looked at."""
+
+    name: str
+    change: str
+    members_now: int = 0
+    members_after: int = 0
+
+
+class StepChange(msgspec.Struct, frozen=True):
+    """``change``: inserted, deleted, reordered or changed."""
+
+    step_id: str
+    change: str
+
+
+class Unmapped(msgspec.Struct, frozen=True):
+    """Runs that cannot follow to the new version and stay in theirs.  ``why``: ``not explicit`` (the step has no id of
+    its own in the new version), ``gone``, or ``another verb``."""
+
+    step_id: str
+    why: str
+    version: str
+    count: int
+
+
+class JourneyTouched(msgspec.Struct):
+    """``parts``: what changed beside the steps.  ``active`` runs, ``by_step``, of the people that were looked at;
+    ``moved`` of them follow, the others stay in their version."""
+
+    name: str
+    change: str
+    on_edit: str
+    parts: list[str] = []
+    steps: list[StepChange] = []
+    active: int = 0
+    by_step: dict[str, int] = {}
+    moved: int = 0
+    unmapped: list[Unmapped] = []
+
+
+class PlanTouches(msgspec.Struct):
+    """What a publish would do to the ``people`` that were looked at, of ``total``; ``complete``: that was everybody.
+    ``changed``: how many of them it does anything to."""
+
+    people: int = 0
+    total: int = 0
+    complete: bool = False
+    took_ms: int = 0
+    changed: int = 0
+    runs_moved: int = 0
+    runs_ended: int = 0
+    segments: list[SegmentTouched] = []
+    journeys: list[JourneyTouched] = []
+
+
 class PublishReport(msgspec.Struct, frozen=True):
-    """``version`` is 0 for a dry run.  ``changes``: (kind, name, added | changed | removed | same)."""
+    """``version`` is 0 for a dry run, which says what the plan ``touches``.  ``changes``: (kind, name, added, changed,
+    removed, kept or same); a template is ``kept`` when only runs of older versions still send it."""
 
     version: int
     changes: list[tuple[str, str, str]]
     warnings: list[str] = []
+    touches: PlanTouches | None = None
 
 
 class Entered(msgspec.Struct, frozen=True):
@@ -556,7 +614,8 @@ class HttpCaller(Protocol):
 
 __all__ = [
     "UNFINISHED", "Arrival", "Busy", "Clock", "Commit", "Courier", "DeadLetter", "Engine", "Entered", "HttpCaller",
-    "HttpFailed", "HttpReply", "HttpRequest", "JournalRow", "LiveFeed", "MessageRow", "Outstanding", "Parcel",
-    "PlanRefused", "PlanRow", "PublishReport", "RequestRow", "Result", "SchemaCheck", "Store", "StoreFailed",
-    "StoreFull", "StoreLocked", "StoreTooNew", "Transport", "Verdict",
+    "HttpFailed", "HttpReply", "HttpRequest", "JournalRow", "JourneyTouched", "LiveFeed", "MessageRow", "Outstanding",
+    "Parcel", "PlanRefused", "PlanRow", "PlanTouches", "PublishReport", "RequestRow", "Result", "SchemaCheck",
+    "SegmentTouched", "StepChange", "Store", "StoreFailed", "StoreFull", "StoreLocked", "StoreTooNew", "Transport",
+    "Unmapped", "Verdict",
 ]  # fmt: skip

@@ -6,10 +6,11 @@ from typing import Annotated, Any
 import typer
 
 from heliograph.cli.client import ProjectOption, Server, ServerError, TokenOption, UrlOption, server_for
+from heliograph.cli.plan_view import show_touches
 from heliograph.cli.show import complain, count, fail, say, show_findings
 from heliograph.project import ProjectError, plan_document
 
-SIGNS = {"added": ("+", "green"), "changed": ("~", "yellow"), "removed": ("-", "red")}
+SIGNS = {"added": ("+", "green"), "changed": ("~", "yellow"), "removed": ("-", "red"), "kept": ("=", "cyan")}
 VersionOption = Annotated[int | None, typer.Option("--version", min=1, help="Go back to this published version.")]
 
 
@@ -23,6 +24,8 @@ def plan(
     server = server_for(project, url, token)
     report = _publish(server, project, version, dry_run=True)
     changed = _show(report)
+    if changed and (touches := report.get("touches")):
+        show_touches(touches)
     say("`heliograph apply` publishes this" if changed else "the server has exactly this plan")
 
 
@@ -70,10 +73,11 @@ def _show(report: dict[str, Any]) -> int:
     changes = [change for change in report["changes"] if change["change"] in SIGNS]
     for change in changes:
         sign, style = SIGNS[change["change"]]
-        say(f"{sign} {change['kind']} {change['name']}", style)
+        kept = " (kept for runs of older versions)" if change["change"] == "kept" else ""
+        say(f"{sign} {change['kind']} {change['name']}{kept}", style)
     for warning in report["warnings"]:
         say(f"warning: {warning}", "yellow")
-    return len(changes)
+    return sum(change["change"] != "kept" for change in changes)
 
 
 COMMANDS = (plan, apply)

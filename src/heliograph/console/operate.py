@@ -10,6 +10,7 @@ from litestar.params import Parameter
 from heliograph.console import shapes
 from heliograph.console.people import near_word
 from heliograph.console.problems import cursors
+from heliograph.decide import as_written
 from heliograph.events.identity import email_key, normalise_address, profile_id
 from heliograph.events.record import ListChange
 from heliograph.ports import Engine, PlanRefused, PublishReport
@@ -50,23 +51,21 @@ def earlier_document(engine: Engine, version: int) -> dict[str, Any]:
     if row is None:
         known = ", ".join(str(number) for number, _ in engine.store.plans())
         raise NotFoundException(f"no plan has the version {version}; there are: {known}")
-    document: dict[str, Any] = msgspec.json.decode(row.document)
-    document.pop("pinned", None)
-    return document
+    return as_written(msgspec.json.decode(row.document))
 
 
 def published(report: PublishReport) -> shapes.Published:
     changes = [shapes.Change(kind, name, change) for kind, name, change in report.changes]
-    return shapes.Published(report.version, changes, report.warnings)
+    return shapes.Published(report.version, changes, report.warnings, report.touches)
 
 
 def segments_router(engine: Engine) -> Router:
     @get("/", summary="Segments and how many people are in each")
     async def segments() -> shapes.Segments:
-        since, building = engine.complete_since(), engine.building() is not None
+        since, building = engine.complete_since(), (engine.building() or {}).get("segments", ())
         return shapes.Segments(
             [
-                shapes.SegmentOverview(name, engine.store.member_count(name), since.get(name) or None, building)
+                shapes.SegmentOverview(name, engine.store.member_count(name), since.get(name) or None, name in building)
                 for name in sorted(engine.plan.segments.by_name)
             ]
         )

@@ -7,7 +7,7 @@ import msgspec
 from heliograph.events.event import Event
 from heliograph.events.identity import profile_id
 from heliograph.events.record import LedgerRow
-from heliograph.ports import DeadLetter, MessageRow
+from heliograph.ports import DeadLetter, MessageRow, PlanTouches
 
 
 class Outcome(msgspec.Struct, frozen=True):
@@ -54,8 +54,9 @@ class Members(msgspec.Struct, frozen=True):
 
 
 class SegmentOverview(msgspec.Struct, frozen=True):
-    """``complete_since`` (ms): what happened before then is not counted, because the segment was published later; null
-    when it counts from the beginning.  ``building``: the sweep that sets its members has not ended."""
+    """``complete_since`` (ms): what happened before then is not counted, because the segment was published later and
+    history does not reach back further; null when it counts from the beginning.  ``building``: the sweep that sets its
+    members has not come by everybody."""
 
     name: str
     count: int
@@ -166,9 +167,12 @@ class Change(msgspec.Struct, frozen=True):
 
 
 class Published(msgspec.Struct, frozen=True):
+    """``version`` is 0 for a dry run, which says whom the plan would touch, and how (null otherwise)."""
+
     version: int
     changes: list[Change]
     warnings: list[str]
+    touches: PlanTouches | None = None
 
 
 class Suppression(msgspec.Struct, frozen=True):

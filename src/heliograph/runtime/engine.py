@@ -23,6 +23,7 @@ from heliograph.ports import (
     MessageRow,
     Outstanding,
     PlanRefused,
+    PlanTouches,
     PublishReport,
     Result,
     Store,
@@ -37,6 +38,7 @@ from heliograph.runtime.entering import Enters
 from heliograph.runtime.live import Feed, LiveHub
 from heliograph.runtime.meter import Meter
 from heliograph.runtime.past import survivor
+from heliograph.runtime.preview import preview
 from heliograph.runtime.processor import Processor
 from heliograph.runtime.publishing import (
     LoadTemplate,
@@ -259,12 +261,20 @@ class EmbeddedEngine:
             prepared = await asyncio.to_thread(
                 prepare, document, old, active, swept, self._compile_schema, self._load_template
             )
-            if dry_run:
-                return msgspec.structs.replace(prepared.report, version=0)
-            if old is not None and same_document(document, old.document):
+            if not dry_run and old is not None and same_document(document, old.document):
                 return msgspec.structs.replace(prepared.report, version=old.version)
-            await self._switch(prepared, old)
-            return prepared.report
+            if not dry_run:
+                await self._switch(prepared, old)
+                return prepared.report
+        return await self._previewed(prepared, old)
+
+    async def _previewed(self, prepared: Prepared, old: decide.Plan | None) -> PublishReport:
+        """A dry run.  The store goes on meanwhile: this is nobody's turn."""
+        report, new = prepared.report, prepared.published.plan
+        touches = PlanTouches(complete=True)
+        if old is not None:
+            touches = await preview(self.store, old, new, report, self.clock.now(), lambda: self._heard)
+        return msgspec.structs.replace(report, version=0, touches=touches)
 
     async def _switch(self, prepared: Prepared, old: decide.Plan | None) -> None:
         work = switch_plan(prepared, old, self.store)

@@ -258,8 +258,8 @@ class Swept(msgspec.Struct, frozen=True):
 
 
 class Touches(Call[list[str]]):
-    """A piece of a sweep for ``plan``, folded ``under`` that one or a later one.  Its result: the keys that became somebody else's, or whose person took in another key, after
-    their history was read; they have to be folded again."""
+    """A piece of a sweep for ``plan``, folded ``under`` that one or a later one.  Its result: the keys that became
+    somebody else's, or whose person took in another key, after their history was read: they have to be folded again."""
 
     patient = True
 
