@@ -51,8 +51,9 @@ def _candidates(turn: Turn, signal: Signal | None, turned: list[str]) -> list[As
         event = signal.event
         found += [Asked(one, event, event.event_id) for one in plan.entries.passed(signal.name, event)]
     for name in turned:
-        cause = make_id("segment", name, turn.t)
-        found += [Asked(one, None, cause) for one in plan.entries_by_segment.get(name, ())]
+        if entering := plan.entries_by_segment.get(name):
+            cause = make_id("segment", name, turn.t)
+            found += [Asked(one, None, cause) for one in entering]
     return sorted(found, key=lambda one: (-one.journey.priority, one.journey.name)) if len(found) > 1 else found
 
 
