@@ -15,6 +15,8 @@ STATUSES: Final = {"run_started": "started", "run_refused": "refused"}
 class Enters(Call[Entered]):
     """An entry by API."""
 
+    patient = True
+
     def __init__(self, key: str, body: Enter) -> None:
         super().__init__()
         self._key, self._body = key, body

@@ -41,7 +41,7 @@ class Answered(Work):
     """What a request came to, on its way to the person and to the disk.  One that was dropped meanwhile is passed
     over."""
 
-    internal = True
+    internal = patient = True
 
     def __init__(self, row: RequestRow, answer: Answer, size: int) -> None:
         self.row, self.answer = row, answer
