@@ -1,7 +1,7 @@
 """Work that can wait, on the loop that cannot: sweeps and previews breathe, and this drives them from breath to breath.
 
 A slice is as long as the processor's own, so an event that comes meanwhile waits no longer than behind another event.
-While somebody outside is heard, what is driven here takes at most every other millisecond.
+While somebody outside is heard, and for a second after that, what is driven here takes at most every other millisecond.
 """
 
 import asyncio
@@ -12,6 +12,8 @@ from typing import Final, TypeVar
 T = TypeVar("T")
 
 SLICE_S: Final = 0.001
+LIVE_S: Final = 1.0
+"""Who called a moment ago may call again."""
 
 
 class Pace:
@@ -20,11 +22,14 @@ class Pace:
     def __init__(self, heard: Callable[[], int]) -> None:
         self._heard = heard
         self._last = heard()
+        self._live_until = 0.0
 
     def live(self) -> bool:
-        """Whether somebody called since this was last asked."""
+        """Whether somebody called lately."""
         before, self._last = self._last, self._heard()
-        return self._last != before
+        if self._last != before:
+            self._live_until = time.monotonic() + LIVE_S
+        return time.monotonic() < self._live_until
 
     async def drive(self, steps: Generator[None, None, T]) -> T:
         """The result of ``steps``."""
