@@ -172,7 +172,8 @@ def fallback(
     settings: Settings, engine: EmbeddedEngine, trying: TrialService, extra: Sequence[Any], open_pages: bool
 ) -> App:
     """The API and the pages: everything that is neither collected nor linked from a mail."""
-    access = console.Access(settings.api.token, open_pages=open_pages)
+    secure = settings.project.base_url.startswith("https:")
+    access = console.Access(settings.api.token, open_pages=open_pages, secure=secure)
     pages: Any = console.build(
         engine,
         access,

@@ -31,8 +31,10 @@ class Trial:
 
 
 @contextlib.asynccontextmanager
-async def caller(engine: EmbeddedEngine, trial: Trial | None = None, token: str = TOKEN) -> AsyncIterator[Any]:
-    app = build(engine, Access(TOKEN), registry=CollectorRegistry(), send_test=trial)
+async def caller(
+    engine: EmbeddedEngine, trial: Trial | None = None, token: str = TOKEN, *, secure: bool = False
+) -> AsyncIterator[Any]:
+    app = build(engine, Access(TOKEN, secure=secure), registry=CollectorRegistry(), send_test=trial)
     transport = httpx.ASGITransport(app=app)  # type: ignore[arg-type]
     headers = {"authorization": f"Bearer {token}"} if token else {}
     async with httpx.AsyncClient(transport=transport, base_url="http://api.test", headers=headers) as client:
@@ -143,3 +145,12 @@ async def test_why_tells_what_mail_waits_for() -> None:
             answer = await api.get(f"/api/profiles/ann/why?{asked}")
             assert f"The mail 'welcome' waits: {reason}." in answer.json()["sentence"]
         assert "waits" not in (await api.get("/api/profiles/ann/why?journey=cart")).json()["sentence"]
+
+
+@pytest.mark.parametrize("secure", [True, False])
+async def test_a_session_travels_by_https_alone_where_the_world_comes_by_https(secure: bool) -> None:
+    async with running() as engine, caller(engine, token="", secure=secure) as api:
+        answer = await api.post("/login", content=f"token={TOKEN}")
+        cookie = answer.headers["set-cookie"].lower()
+        assert (answer.status_code, "; secure" in cookie) == (303, secure)
+        assert "httponly" in cookie and "samesite=strict" in cookie

@@ -17,10 +17,12 @@ CHALLENGE = {"www-authenticate": 'Bearer realm="api"'}
 
 
 class Access(msgspec.Struct, frozen=True):
-    """``token``: the API token.  ``open_pages``: the pages log in by themselves (the demo on loopback)."""
+    """``token``: the API token.  ``open_pages``: the pages log in by themselves (the demo on loopback).  ``secure``:
+    the world reaches us by https, so the session travels by nothing else."""
 
     token: str
     open_pages: bool = False
+    secure: bool = False
 
     @property
     def session(self) -> str:

@@ -42,7 +42,9 @@ def logged_in(access: Access, request: Request[Any, Any, Any]) -> bool:
 
 
 def session_cookie(access: Access) -> Cookie:
-    return Cookie(COOKIE, value=access.session, httponly=True, samesite="strict", max_age=30 * 86_400)
+    return Cookie(
+        COOKIE, value=access.session, httponly=True, samesite="strict", secure=access.secure, max_age=30 * 86_400
+    )
 
 
 def pages_router(access: Access) -> Router:
