@@ -15,6 +15,7 @@ from heliograph.decide.times import TZDATA_VERSION
 from heliograph.project import paths
 from heliograph.project.finding import Finding, ProjectError, in_order
 from heliograph.project.folder import Folder, TemplateSource, read_folder
+from heliograph.project.slips import slips
 from heliograph.project.yaml import NodePath
 
 FORMAT = 1
@@ -46,7 +47,6 @@ def check_project(root: Path, environ: Mapping[str, str] | None = None) -> Repor
     settings = config.inspect(root, environ)
     folder = read_folder(root)
     findings = [*_config_findings(settings), *_key_findings(settings, root)]
-    findings += _unsigned(settings, folder)
     document = {
         "format": FORMAT,
         "tzdata": TZDATA_VERSION,
@@ -54,6 +54,7 @@ def check_project(root: Path, environ: Mapping[str, str] | None = None) -> Repor
         **folder.parts,
         "templates": _templates(folder, set(_table(settings.raw.get("sender")))),
     }
+    findings += [*_unsigned(settings, folder), *_slips(document, folder)]
     _judge_schemas(folder)
     if not any(finding.file == config.FILE and not finding.warning for finding in findings):
         findings += _compile(document, folder)
@@ -121,6 +122,13 @@ def _unsigned(settings: config.Inspection, folder: Folder) -> list[Finding]:
         "set [webhooks] secrets in heliograph.toml or HELIOGRAPH_WEBHOOKS_SECRETS"
     )
     return [Finding(*folder.locate(found), said, warning=True)] if found else []
+
+
+def _slips(document: dict[str, Any], folder: Folder) -> list[Finding]:
+    return [
+        Finding(*folder.locate(path), f"no schema is called {name!r}", hint, warning=True)
+        for path, name, hint in slips(document)
+    ]
 
 
 def _steps(node: Any, verb: str, path: NodePath) -> Iterator[NodePath]:
