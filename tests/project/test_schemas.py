@@ -86,7 +86,29 @@ BAD = [
     ("journey", "name: x\nentry: {event: A}\nsteps: [{exit: false}]\n"),
     ("journey", "name: x\nentry: {event: A}\nsteps: [{send: hello, wait: P1D}]\n"),
     ("journey", "name: x\nentry: {event: A}\nsteps: [{send: hello, on_failure: retry}]\n"),
-    ("journey", "name: x\nentry: {event: A}\non_edit: follow\nsteps: [{send: hello}]\n"),
+    ("journey", "name: x\nentry: {event: A}\non_edit: migrate\nsteps: [{send: hello}]\n"),
+    ("journey", "name: x\nentry: {event: A}\nsteps: [{wait: {date: due, offset: 3 days}}]\n"),
+    ("journey", "name: x\nentry: {event: A}\nsteps: [{wait: {offset: P3D}}]\n"),
+    ("journey", "name: x\nentry: {event: A}\nsteps: [{window: {from: '08:00'}}]\n"),
+    ("journey", "name: x\nentry: {event: A}\nsteps: [{window: {from: '08:00', to: '20:00', days: []}}]\n"),
+    ("journey", "name: x\nentry: {event: A}\nsteps: [{split: {arms: {}}}]\n"),
+    ("journey", "name: x\nentry: {event: A}\nsteps: [{split: {arms: {a: {weight: 0}}}}]\n"),
+    ("journey", "name: x\nentry: {event: A}\nsteps: [{split: {arms: {a: {then: exit}}}}]\n"),
+    ("journey", "name: x\nentry: {event: A}\nsteps: [{update: {traits: {}}}]\n"),
+    ("journey", "name: x\nentry: {event: A}\nsteps: [{update: {traits: {email: a}}}]\n"),
+    ("journey", "name: x\nentry: {event: A}\nsteps: [{emit: {properties: {a: 1}}}]\n"),
+    ("journey", "name: x\nentry: {event: A}\nsteps: [{emit: {event: '{{ profile.x }}'}}]\n"),
+    ("journey", "name: x\nentry: {event: A}\nsteps: [{webhook: {url: crm.example}}]\n"),
+    ("journey", "name: x\nentry: {event: A}\nsteps: [{webhook: {url: 'https://u:p@crm.example/'}}]\n"),
+    ("journey", "name: x\nentry: {event: A}\nsteps: [{webhook: {url: 'https://a.b', method: post}}]\n"),
+    ("journey", "name: x\nentry: {event: A}\nsteps: [{webhook: {url: 'https://a.b', as: a.b}}]\n"),
+    ("journey", "name: x\nentry: {event: A}\nsteps: [{goto: 5}]\n"),
+    ("journey", "name: x\nentry: {event: A}\nsteps: [{send: hello, on_failure: {goto: a, then: b}}]\n"),
+    ("journey", "name: x\nentry: {schedule: 5}\nsteps: [{wait: P1D}]\n"),
+    ("journey", "name: x\nentry: {schedule: FREQ=DAILY, start: tomorrow}\nsteps: [{wait: P1D}]\n"),
+    ("journey", "name: x\nentry: {schedule: FREQ=DAILY, key: properties.x}\nsteps: [{wait: P1D}]\n"),
+    ("journey", "name: x\nentry: {api: false}\nsteps: [{wait: P1D}]\n"),
+    ("journey", "name: x\nentry: {api: true, where: {properties.x: 1}}\nsteps: [{wait: P1D}]\n"),
     ("segment", "name: x\n"),
     ("segment", "name: x\nif: {}\n"),
     ("segment", "name: x\nif: [{everyone: true}]\n"),
@@ -152,6 +174,31 @@ PLACES = {
     "policies": "policies.yaml",
 }
 TOPICS = "topics: {offers: {consent: required}}\n"
+
+
+GOOD = """\
+name: x
+entry: {schedule: "FREQ=WEEKLY;BYDAY=MO", start: 2026-11-02, timezone: project}
+on_edit: follow
+steps:
+  - wait: {date: renewal_at, offset: -P1M, grace: PT0S, else: {goto: ask}}
+  - window: {from: "22:00", to: "06:00", days: [fri], timezone: Europe/Paris}
+  - webhook: {url: "https://a.test/{{ profile.id }}?x", method: PUT, json: ["{{ profile.n }}"], as: crm, within: PT1M}
+    id: ask
+  - split: {arms: {a: {weight: 0.5}, b: {weight: 2, then: [{exit: true}]}}, salt: spring}
+  - update: {traits: {seen: {deep: ["{{ run.entered_at }}"]}, gone: null}}
+  - emit: {event: Asked}
+  - goto: ask
+"""
+
+
+def test_all_that_a_journey_may_say_fits_its_schema(tmp_path: Path) -> None:
+    VALIDATORS["journey"].validate(parse_yaml(GOOD).value)
+    VALIDATORS["journey"].validate(
+        {"name": "x", "entry": {"api": True, "key": "properties.a"}, "steps": [{"wait": "P1D"}]}
+    )
+    write_project(tmp_path, {PLACES["journey"]: GOOD})
+    assert check_project(tmp_path, {}).errors == []
 
 
 @pytest.mark.parametrize(("kind", "text"), BAD)
