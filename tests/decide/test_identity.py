@@ -1,5 +1,7 @@
 """Who is who: links, merges, stubs, shared devices, aliases (design, section 4)."""
 
+import pytest
+
 from heliograph.decide import decode_state
 from heliograph.events.event import Event
 from heliograph.events.identity import email_key
@@ -235,9 +237,24 @@ def test_a_person_has_at_most_64_ids():
     world = World(plan_document(segments=BUYERS))
     for n in range(70):
         world.track("Visit", "1", anon=f"device{n}")
-    assert len(world.state("u:1").links) == 64
+    assert world.state("u:1").links == [f"a:device{n}" for n in range(6, 70)]
     assert world.segments("u:1") == ["twice"]
-    assert len(world.facts("cut")) == 6
+    assert [cut["key"] for cut in world.facts("cut")] == [f"a:device{n}" for n in range(6)]
+
+
+def test_the_65th_device_brings_its_history_and_the_first_is_still_heard():
+    world = World(plan_document(segments=BUYERS))
+    for n in range(64):
+        world.identify("1", anon=f"device{n}")
+    world.track("Visit", None, anon="new")
+    world.identify("1", {"email": "ann@example.com"}, anon="new")
+    assert world.segments("u:1") == []
+    world.track("Visit", None, anon="device0")
+    assert world.segments("u:1") == ["twice"], "what the new device did, and what the one that was let go does now"
+    world.identify("1", anon="device0")
+    world.identify("1", {"email": "ann@example.com"}, anon="device1")
+    assert world.segments("u:1") == ["twice"] and len(world.state("u:1").links) == 64
+    assert "a:device1" in world.state("u:1").links and not world.state("u:1").parked
 
 
 def test_the_answer_to_a_link_is_derived_from_the_record_that_caused_it():
@@ -272,3 +289,12 @@ def _alias(event_id, user, previous):
 
 def _event(event_id, type, name, **ids):
     return Event(event_id, type, name, T0, **ids)
+
+
+@pytest.mark.parametrize("salt", range(8))
+def test_calls_of_one_millisecond_that_happened_on_arrival_count_in_their_order(salt: int) -> None:
+    """As in a batch without timestamps: whatever their ids hash to."""
+    world = World()
+    for number in range(4):
+        world.identify(traits={"plan": number}, id=f"{salt}.{number}")
+    assert world.state().traits["plan"] == 3

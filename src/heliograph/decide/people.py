@@ -93,16 +93,27 @@ def _email_key(state: State, event: Event) -> str:
 
 
 def ask(turn: Turn, keys: list[str]) -> bool:
-    """Ask these keys for their history; False when the person has too many ids already."""
+    """Ask these keys for their history; False when there is no room for them."""
     state = turn.state
-    many = len(state.links) + len(state.pending) + len(keys) > MAX_LINKS
+    many = len(state.pending) + len(keys) > MAX_LINKS
     if many or not bounds.room(turn, sum(len(key.encode()) for key in keys)):
         turn.fact("cut", what="links", limit=MAX_LINKS)
         return False
+    while len(state.links) + len(state.pending) + len(keys) > MAX_LINKS:
+        _let_go(turn)
     for key in keys:
         state.pending.append(key)
         turn.hop(key, Link(state.key))
     return True
+
+
+def _let_go(turn: Turn) -> None:
+    """The oldest device is not counted among the person's ids any more: its history is here, its stub goes on handing
+    over what it hears, and should it come with the user again it is asked again, which gives nothing twice."""
+    links = turn.state.links
+    oldest = next((key for key in links if key.startswith("a:")), links[0])
+    links.remove(oldest)
+    turn.fact("cut", what="links", limit=MAX_LINKS, key=oldest)
 
 
 def park(turn: Turn, record: Record) -> bool:
@@ -189,11 +200,15 @@ def unlink(turn: Turn, source: str) -> None:
 
 def learn(turn: Turn, event: Event, mark: int, rows: list[LedgerRow]) -> None:
     """Traits of an ``identify``, and ``context.traits`` and ``context.timezone`` of any call: the last writer of each
-    trait by (occurred_at, hash of the event id) wins; null removes.  A top-level trait is written as a whole."""
+    trait by (occurred_at, hash of the event id) wins; null removes.  A top-level trait is written as a whole.
+
+    Of events of one millisecond the one that happened on arrival is the later one: two calls of a batch without
+    timestamps count in their order, and what has a time of its own still converges however it is reordered."""
     said = _traits_of(event)
+    arrived = event.occurred_at == turn.t
     before = turn.state.traits.get("email")
     for name, value in said.items():
-        write_trait(turn, name, value, (event.occurred_at, mark))
+        write_trait(turn, name, value, (event.occurred_at, mark), arrived=arrived)
     zone = event.context.get("timezone")
     if is_zone(zone):
         write_zone(turn, (str(zone), event.occurred_at, mark))
@@ -212,9 +227,10 @@ def address_of(email: Any) -> str:
     return (normalise_address(email) or "") if isinstance(email, str) else ""
 
 
-def write_trait(turn: Turn, name: str, value: Any, clock: tuple[int, int]) -> None:
+def write_trait(turn: Turn, name: str, value: Any, clock: tuple[int, int], *, arrived: bool = False) -> None:
     state = turn.state
-    if clock <= state.clocks.get(name, _NEVER):
+    latest = state.clocks.get(name, _NEVER)
+    if clock <= latest and not (arrived and clock[0] == latest[0]):
         return
     old = state.traits.get(name)
     news = name not in state.clocks or not _same(value, old)
