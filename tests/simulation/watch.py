@@ -11,7 +11,7 @@ from zoneinfo import ZoneInfo
 
 from heliograph.events.event import Event
 from heliograph.events.record import EventBody, LedgerRow
-from heliograph.ports import Commit, MessageRow, Result
+from heliograph.ports import Commit, JournalRow, MessageRow, Result
 from tests.simulation.people import Sent
 from tests.simulation.plans import EXIT_EVENTS, QUIET, ZONES
 
@@ -21,7 +21,8 @@ LATENESS = 3 * DAY
 REQUIRED = {"offers"}
 TAKEN = {"sent", "delivered"}
 MAYBE = {"unknown", "bounced"}
-QUIET_FROM, QUIET_TO = QUIET["from"], QUIET["to"]
+MORNINGS = {"02:30", "03:00", "03:30"}
+"""When a wait for 02:30 may end: where that hour is skipped, after the gap."""
 
 
 class Broken(AssertionError):
@@ -52,6 +53,10 @@ class Watch:
         self.recently_sent: list[str] = []
         self.facts: Counter[str] = Counter()
         self.checked: Counter[str] = Counter()
+        self.arms: dict[str, str] = {}
+        self.held_out: set[str] = set()
+        self.asked: set[str] = set()
+        self.zoned: set[str] = set()
 
     # -- every commit --
 
@@ -79,6 +84,8 @@ class Watch:
         if received_at - event.occurred_at > LATENESS:
             return
         self.exits[key, event.name] = position
+        if event.name == "Identified" and key.startswith("u:"):
+            self.zoned.add(key)
         consent = event.context.get("consent", {}).get("categoryPreferences", {})
         for topic, given in consent.items():
             self._word(event.traits["email"], topic, event.occurred_at, given)
@@ -96,19 +103,52 @@ class Watch:
             if fact.kind == "run_started":
                 law(run not in self.started, "a run starts once", run, fact.data)
                 self.started[run] = (key, fact.position)
+                self._started(key, fact)
             elif fact.kind == "run_ended":
                 law(run not in self.ended, "a run ends once", run, fact.data)
                 self.ended[run] = fact.data["reason"]
+            elif fact.kind == "run_step" and fact.data["what"] == "split":
+                law(run not in self.arms, "a run takes one arm", run, fact.data)
+                self.arms[run] = fact.data["arm"]
+
+    def _started(self, key: str, fact: JournalRow) -> None:
+        if fact.data["arm"] != "treated":
+            self.held_out.add(fact.data["run_id"])
+        if fact.data["journey"] == "asked":
+            law(fact.data["cause"] not in self.asked, "one call of the API is one run", fact.data)
+            self.asked.add(fact.data["cause"])
+        if fact.data["journey"] == "weekly" and key in self.zoned:
+            self.checked["scheduled entries"] += 1
+            at = local(key, fact.at)
+            on_time = at.strftime("%a") == "Tue" and "10:00" <= at.strftime("%H:%M") <= "11:00"
+            law(on_time, "a schedule keeps to the clocks of the person", key, at)
 
     def _message(self, old: MessageRow | None, row: MessageRow) -> None:
         if old is not None:
             law(old.key == row.key and old.created_at == row.created_at, "a decided message is decided once", row)
+        else:
+            self._decided(row)
         if row.status == "sending" and (old is None or old.sending_at != row.sending_at or old.status != "sending"):
             self.checked["commit points"] += 1
             self._may_go(row)
             self.begun[row.address][row.message_id] = (row.sending_at, row.topic or "")
         if row.status == "sent":
             self.recently_sent = [*self.recently_sent[-30:], row.message_id]
+
+    def _decided(self, row: MessageRow) -> None:
+        """The first that is seen of a message: its moment is that of the step before it."""
+        law(row.transactional or row.run_id not in self.held_out, "who is held out is decided no mail", row)
+        if row.journey == "arms" and row.template != "arm-end":
+            law(self.arms.get(row.run_id) == row.template[-1], "mail is that of the arm", row)
+        if row.key not in self.zoned:
+            return
+        at = local(row.key, row.created_at)
+        if row.journey == "office":
+            self.checked["windows"] += 1
+            law(at.weekday() < 5 and 9 <= at.hour < 17, "a window of the day is kept", at, row)
+        if row.journey == "morning":
+            self.checked["mornings"] += 1
+            law(at.strftime("%H:%M") in MORNINGS, "a wait ends by the clocks of the person", at, row)
 
     # -- the commit point --
 
@@ -123,7 +163,8 @@ class Watch:
             topic = row.topic or "marketing"
             given = self.words.get((row.address, topic), (0, topic not in REQUIRED))[1]
             law(given, "nothing is sent without consent", topic, row)
-            law(not self.quiet or not is_quiet(row), "quiet hours are kept", local(row), row)
+            at = local(f"u:{row.address}", row.sending_at)
+            law(not self.quiet or not is_quiet(at), "quiet hours are kept", at, row)
         law(not row.not_after or row.sending_at < row.not_after, "nothing is sent too late", row)
         law(row.sending_at >= row.not_before, "nothing is sent too early", row)
 
@@ -166,14 +207,12 @@ class Watch:
         self.checked["mails taken"] += 1
 
 
-def zone_of(address: str) -> ZoneInfo:
-    return ZoneInfo(ZONES[int(address[1 : address.index("@")]) % len(ZONES)])
+def local(key: str, at: int) -> datetime:
+    """What the clocks of this person (``u:p12``, or ``u:`` and the address) show at ``at``."""
+    number = int(key.partition("@")[0].removeprefix("u:p"))
+    return datetime.fromtimestamp(at / 1000, ZoneInfo(ZONES[number % len(ZONES)]))
 
 
-def local(row: MessageRow) -> str:
-    return datetime.fromtimestamp(row.sending_at / 1000, zone_of(row.address)).isoformat()
-
-
-def is_quiet(row: MessageRow) -> bool:
-    clock = datetime.fromtimestamp(row.sending_at / 1000, zone_of(row.address)).strftime("%H:%M")
-    return clock >= QUIET_FROM or clock < QUIET_TO
+def is_quiet(at: datetime) -> bool:
+    clock = at.strftime("%H:%M")
+    return clock >= QUIET["from"] or clock < QUIET["to"]

@@ -11,13 +11,15 @@ from typing import Any
 
 from heliograph.adapters.memory import MemoryStore
 from heliograph.adapters.schema import JsonSchema
-from heliograph.events.record import LedgerRow, Outcome
-from heliograph.ports import Commit, StoreFull
+from heliograph.events.event import API_ENTRY, Event
+from heliograph.events.ids import make_id
+from heliograph.events.record import Answer, LedgerRow, Outcome
+from heliograph.ports import Commit, RequestRow, StoreFull
 from heliograph.runtime import mailwire
 from heliograph.runtime.clock import ManualClock
 from heliograph.runtime.crank import Crank, HandMailer
 from tests.simulation import plans
-from tests.simulation.people import People
+from tests.simulation.people import COUNT, People
 from tests.simulation.watch import Watch
 
 MINUTE, HOUR, DAY = 60_000, 3_600_000, 86_400_000
@@ -69,6 +71,7 @@ class World:
         self.happened: Counter[str] = Counter()
         self.mailers: list[SimMailer] = []
         self.skew = 0
+        self.last_asked = "u:p0", Event("ask", "track", API_ENTRY, self.true)
         self.store.quiet = True
         self.crank = self._crank()
         self.crank.publish(plans.document(features, self.chance))
@@ -160,6 +163,26 @@ class World:
         machine = self.chance.random() < 0.2
         self.crank.feedback([Outcome(self.chance.choice(sent), kind, self.clock.now(), machine=machine)])
 
+    def ask(self) -> None:
+        """Somebody's backend asks a person in, now and then twice."""
+        if self.chance.random() < 0.9:
+            self.happened["asked"] += 1
+            event = Event(make_id("ask", self.happened["asked"]), "track", API_ENTRY, self.clock.now())
+            self.last_asked = f"u:p{self.chance.randrange(COUNT)}", event
+        if "asked" in self.crank.plan.journeys:
+            key, event = self.last_asked
+            self.crank.enter(key, "asked", event)
+
+    def answer(self) -> None:
+        """A server that was asked by a ``webhook`` step answers, or does not."""
+        for row in self.crank.requests():
+            if self.chance.random() < 0.3:
+                self.crank.answer(row, self._said(row))
+
+    def _said(self, row: RequestRow) -> Answer:
+        ok = self.chance.random() < 0.7
+        return Answer(row.request_id, ok, 200 if ok else 404, {"score": 7} if ok else None, "" if ok else "404")
+
     def crash(self) -> None:
         raise Crash("between two commits")
 
@@ -201,8 +224,14 @@ class World:
 
     def _deliver_all(self) -> None:
         (mailer,) = self.mailers
-        while self.crank.offer() or mailer.busy:
+        while self.crank.offer() or mailer.busy or self._answer_all():
             mailer.act(self.crank, self.clock, self.watch, self.chance)
+
+    def _answer_all(self) -> bool:
+        rows = self.crank.requests()
+        for row in rows:
+            self.crank.answer(row, self._said(row))
+        return bool(rows)
 
 
 class SimMailer:
@@ -270,6 +299,8 @@ _CHANCES: dict[Any, float] = {
     World.pass_time: 15,
     World.sweep: 5,
     World.feedback: 3,
+    World.answer: 3,
+    World.ask: 1,
     World.change_words: 1.5,
     World.lose_mailer: 0.5,
     World.step_clock: 0.3,
