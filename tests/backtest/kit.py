@@ -22,9 +22,9 @@ from heliograph.runtime.chunk import Chunk
 from heliograph.runtime.clock import ManualClock
 from heliograph.runtime.crank import Crank
 from heliograph.runtime.work import ROW_BYTES, Work
-from tests.runtime.harness import DAY, HOUR, MINUTE, T0, shop, template
-
-__all__ = ["DAY", "HOUR", "MINUTE", "T0", "World", "backtest", "document", "stories"]
+from tests.runtime.harness import DAY as DAY
+from tests.runtime.harness import HOUR, T0, shop, template
+from tests.runtime.harness import MINUTE as MINUTE
 
 END = 1 << 50
 PEOPLE = ("ann", "bob", "cyd", "dan")
@@ -42,6 +42,8 @@ CART = {
         {"send": "cart-second"},
     ],
 }
+STAY = {**CART, "holdout": "0%"}
+"""Nobody is held out."""
 LOOKED_TWICE = {"did": {"event": "Product Viewed", "at_least": 2, "within": "PT30M"}}
 LOOKING = {
     "topic": "news",
@@ -72,6 +74,10 @@ def document(**parts: Any) -> dict[str, Any]:
         "templates": {**whole["templates"], **{name: template(name) for name in names}},
         **parts,
     }
+
+
+PLAIN = document(journeys={"cart": STAY})
+"""One journey."""
 
 
 class _End(Work):

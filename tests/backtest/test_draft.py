@@ -12,17 +12,14 @@ from heliograph.adapters.rocksdb import RocksView
 from heliograph.backtest.__main__ import command
 from heliograph.backtest.job import Job, Refused
 from heliograph.backtest.report import Report
-from tests.backtest.kit import CART, DAY, HOUR, MINUTE, T0, World, backtest, document
+from tests.backtest.kit import DAY, HOUR, MINUTE, PLAIN, STAY, T0, World, backtest
 from tests.runtime.harness import call, identify
-
-STAY = {**CART, "holdout": "0%"}
-PLAN = document(journeys={"cart": STAY})
 
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     """Three carts: ann's is abandoned, bob's is ordered after an hour, cyd has no address."""
-    world = World(tmp_path / "data", PLAN, seed=3)
+    world = World(tmp_path / "data", PLAIN, seed=3)
     world.chance.random = lambda: 0.6  # type: ignore[method-assign]  # everything is sent, nobody opens
     world.send(identify("ann", email="ann@x.test"), identify("bob", email="bob@x.test"))
     for who in ("ann", "bob", "cyd"):
@@ -96,7 +93,7 @@ def test_a_window_that_ends_leaves_runs_where_they_are(folder: Path) -> None:
 
 
 def test_imported_events_count_as_if_they_had_come_live(tmp_path: Path) -> None:
-    world = World(tmp_path / "data", PLAN)
+    world = World(tmp_path / "data", PLAIN)
     past = {"historical": True}
     world.send(
         call("Identified", "old", type="identify", at=T0 - 9 * DAY, traits={"email": "old@x.test"}, context=past),
@@ -110,7 +107,7 @@ def test_imported_events_count_as_if_they_had_come_live(tmp_path: Path) -> None:
 
 def test_where_the_log_was_cut_history_tells_the_same(tmp_path: Path) -> None:
     """With its real outcomes from the rows of the messages."""
-    world = World(tmp_path / "data", PLAN, seed=1)
+    world = World(tmp_path / "data", PLAIN, seed=1)
     world.send(identify("ann", email="ann@x.test"), call("Product Added", "ann", cart_id="c"))
     world.advance(2 * DAY)
     world.send(call("Product Viewed", "bob"))
@@ -170,7 +167,7 @@ def test_no_process_of_a_backtest_can_open_a_socket() -> None:
 
 
 def test_a_view_stays_where_it_is_and_takes_no_lock(tmp_path: Path) -> None:
-    world = World(tmp_path / "data", PLAN)
+    world = World(tmp_path / "data", PLAIN)
     world.send(identify("ann", email="ann@x.test"))
     view = RocksView(tmp_path / "data")
     before = view.last_position()

@@ -160,15 +160,12 @@ def run_shadow(job: ShadowJob, say: Callable[[Word], None], clock: Clock, pause:
     frozen, following = RocksView(Path(job.data)), RocksView(Path(job.data))
     try:
         shadow = Shadow(frozen, following, _beside(frozen, job), job.name, job.until)
-        said = -1
-        while True:
-            shadow.follow(clock.now())
-            if shadow.found.ended or shadow.found.records != said:
-                said = shadow.found.records
+        say(Shadowing(shadow.told()))
+        while not shadow.found.ended:
+            if shadow.follow(clock.now()):
                 say(Shadowing(shadow.told()))
-            if shadow.found.ended:
-                return shadow.told()
             pause()
+        return shadow.told()
     finally:
         frozen.close()
         following.close()

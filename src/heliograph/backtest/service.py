@@ -22,6 +22,9 @@ from heliograph.ports import Clock
 
 HEARTBEAT_S: Final = 10.0
 """A listener hears at least this often that the backtest is alive: an empty line."""
+UNHEARD_S: Final = 30.0
+"""A backtest whose report nobody begins to read is ended."""
+LAST_WORD: Final = b'{"say":"report"'
 MAX_LINE: Final = 64 * 1024 * 1024
 """Bytes of one report."""
 MAX_SHADOW_MS: Final = 86_400_000
@@ -51,6 +54,22 @@ class Child:
         assert self._process.stdout is not None
         return await self._process.stdout.readline()
 
+    async def lines(self) -> AsyncIterator[bytes]:
+        """Its words, and an empty one whenever it has been silent for long."""
+        reading = asyncio.ensure_future(self.line())
+        try:
+            while True:
+                done, _ = await asyncio.wait((reading,), timeout=HEARTBEAT_S)
+                if not done:
+                    yield b"\n"
+                elif line := reading.result():
+                    yield line
+                    reading = asyncio.ensure_future(self.line())
+                else:
+                    return
+        finally:
+            reading.cancel()
+
     async def first(self) -> bytes:
         """The first word; :class:`TrialRefused` when it says that the job cannot be done."""
         line = await self.line()
@@ -60,9 +79,16 @@ class Child:
             raise TrialRefused(word.message, word.problems)
         return line
 
-    async def end(self) -> None:
+    @property
+    def alive(self) -> bool:
+        return self._process.returncode is None
+
+    def kill(self) -> None:
         with contextlib.suppress(ProcessLookupError):
             self._process.kill()
+
+    async def end(self) -> None:
+        self.kill()
         await self._process.wait()
 
 
@@ -72,7 +98,7 @@ class TrialService:
     def __init__(self, data: Path | None, clock: Clock, processes: int = 1) -> None:
         self._data, self._clock, self._processes = data, clock, processes
         self._backtest: Child | None = None
-        self._busy = False
+        self._starting = False
         self._shadow: Child | None = None
         self._shadow_found: dict[str, Any] | None = None
         self._watching: asyncio.Task[None] | None = None
@@ -90,34 +116,28 @@ class TrialService:
             since, until = window(asked.since, asked.until, self._clock.now())
         except ValueError as error:
             raise TrialRefused(str(error)) from None
-        if self._busy:
+        if self._starting or (self._backtest is not None and self._backtest.alive):
             raise TrialBusy("a backtest is running on this server; one at a time, try again when it is done")
-        self._busy = True
+        self._starting = True
         try:
             child = await Child.start(Job(folder, asked.name, asked.journey, since, until, self._processes))
             first = await child.first()
-        except BaseException:
-            self._busy = False
-            raise
+        finally:
+            self._starting = False
         self._backtest = child
-        return self._lines(child, first)
+        unheard = asyncio.get_running_loop().call_later(UNHEARD_S, child.kill)
+        return self._lines(child, first, unheard)
 
-    async def _lines(self, child: Child, first: bytes) -> AsyncIterator[bytes]:
+    async def _lines(self, child: Child, first: bytes, unheard: asyncio.TimerHandle) -> AsyncIterator[bytes]:
         """Ends the child, also when nobody listens any more."""
         try:
+            unheard.cancel()
             yield first
-            reading = asyncio.ensure_future(child.line())
-            while True:
-                done, _ = await asyncio.wait((reading,), timeout=HEARTBEAT_S)
-                if not done:
-                    yield b"\n"
-                elif line := reading.result():
-                    yield line
-                    reading = asyncio.ensure_future(child.line())
-                else:
-                    return
+            async for line in child.lines():
+                if line.startswith(LAST_WORD):
+                    await child.end()  # whoever has the report may ask for the next one
+                yield line
         finally:
-            self._busy, self._backtest = False, None
             await child.end()
 
     # -- shadows --
@@ -130,6 +150,8 @@ class TrialService:
             raise TrialRefused(str(error)) from None
         if lasts > MAX_SHADOW_MS:
             raise TrialRefused("a shadow lasts at most P1D")
+        if self._watching is not None and self._shadow_found is not None and self._shadow_found["ended"]:
+            await asyncio.gather(self._watching, return_exceptions=True)  # its process is going
         if self._shadow is not None:
             raise TrialBusy("a shadow is under way on this server; end it first")
         self._shadow = child = await Child.start(

@@ -30,6 +30,8 @@ MAX_PEOPLE: Final = 50_000
 counted."""
 SETTLE_MS: Final = 2_000
 """A wake-up of the draft's own waits so long for records that were appended before its instant."""
+TELL_MS: Final = 1_000
+"""Between two words about what was found."""
 PORTION: Final = 2_000
 """Records between two looks at the clock."""
 
@@ -110,6 +112,7 @@ class Shadow:
         self._live: dict[str, decide.State] = {}
         self._live_decided: list[Decided] = []
         self._draft = _Draft(plan, self._load, frozen)
+        self._known, self._stirred_at, self._told_at = (0, 0), 0, 0
         began = frozen.last_received_at()
         self.found = Shadowed(journey, self._live_plan.version, began, until, began, frozen.last_position())
 
@@ -119,8 +122,18 @@ class Shadow:
 
     # -- following --
 
-    def follow(self, now: int) -> None:
-        """Decide what was appended since the last time."""
+    def follow(self, now: int) -> bool:
+        """Decide what was appended since the last time; whether there is something new to tell."""
+        self._follow(now)
+        decided = len(self._live_decided) + len(self._draft.decided)
+        if (self.found.records, decided) != self._known:
+            self._known, self._stirred_at = (self.found.records, decided), now
+        news = now <= self._stirred_at + 2 * SETTLE_MS and now >= self._told_at + TELL_MS
+        if news:
+            self._told_at = now
+        return news or bool(self.found.ended)
+
+    def _follow(self, now: int) -> None:
         found = self.found
         self._following.catch_up()
         while not found.ended and (rows := self._following.log(found.position, PORTION)):
@@ -185,12 +198,11 @@ class Shadow:
             ours, theirs = steps_of(draft.get(person, []), name), steps_of(live.get(person, []), name)
             if ours != theirs:
                 note(differences, profile_id(person), theirs, ours)
-        live_mails, draft_mails = _mails(self._live_decided, name), _mails(self._draft.decided, name)
         return replace(
             found,
             differences=differences,
             live_entrants=_entrants(live, name), draft_entrants=_entrants(draft, name),
-            live_mails=live_mails, draft_mails=draft_mails,
+            live_mails=_mails(live, name), draft_mails=_mails(draft, name),
         )  # fmt: skip
 
     def _by_person(self, decided: list[Decided]) -> dict[str, list[Decided]]:
@@ -219,5 +231,5 @@ def _of(decided: list[Decided], journey: str) -> Iterator[Decided]:
     return (one for one in decided if one.data.get("journey") == journey)
 
 
-def _mails(decided: list[Decided], journey: str) -> int:
-    return sum(one.kind == "message_decided" for one in _of(decided, journey))
+def _mails(people: dict[str, list[Decided]], journey: str) -> int:
+    return sum(one.kind == "message_decided" for decided in people.values() for one in _of(decided, journey))
