@@ -321,6 +321,18 @@ def test_what_misses_its_time_is_planned_anew():
     assert len(one.state().slots) == 1
 
 
+def test_what_misses_its_time_goes_before_those_who_wait_behind_it():
+    one = world(cap(per="PT1H", **DEFER), quiet_hours=NIGHT)
+    one.track("A")
+    one.advance(1)
+    one.track("B")
+    one.advance(6 * HOUR - 1)
+    one.outcome(of(one, "a").message_id, "missed")
+    assert planned(one) == dict.fromkeys("ab", 10 * HOUR + 46 * MINUTE + 40 * SECOND)
+    one.advance(DAY - 7 * HOUR)
+    assert one.queued() == ["a"]
+
+
 def test_what_misses_its_time_and_is_stale_expires():
     one = world(quiet_hours=NIGHT, templates={"a": {"freshness_ms": HOUR}})
     one.track("A")

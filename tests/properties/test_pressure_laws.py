@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from heliograph.decide import pressure
 from heliograph.decide.effects import DecideMessage
 from heliograph.decide.policies import Cap
+from heliograph.decide.state import State
 from heliograph.events.record import Outcome
 from tests.decide.driver import DAY, HOUR, MINUTE, World, journey, plan_document
 
@@ -181,6 +182,28 @@ class Mall(World):
                 if run.planned_at:
                     assert self.status[run.message_id] == "deferred"
 
+    def check_nobody_waits_in_vain(self, hours: dict[str, str] | None) -> None:
+        """What waits could not go now without somebody else giving up a place.  Not asked while it is quiet, and of
+        what is to be compared or to be tried again later."""
+        if hours and is_quiet(self.now, hours, "Europe/London"):
+            return
+        for key in ("u:1", "a:x"):
+            state = self.state(key)
+            for run in state.runs.values():
+                held = run.planned_at and pressure.holds_slot(state, run.message_id)
+                if held and self.late.get(run.message_id, 0) <= self.now:
+                    assert not self.fits(run.message_id, state), f"{run.message_id} could go"
+
+    def fits(self, message_id: str, state: State) -> bool:
+        topic, now = str(self.messages[message_id].topic), self.now
+        for cap in self.caps:
+            others = [one for one in state.slots if one.message_id != message_id and cap.covers(one.topic)]
+            times = [now, *(pressure.counts_at(one, now) for one in others)]
+            windows = ([at for at in times if end - cap.per_ms < at <= end] for end in times)
+            if cap.covers(topic) and any(now in window and len(window) > cap.max for window in windows):
+                return False
+        return True
+
     def finish(self) -> None:
         """Everything comes to its end."""
         for _ in range(400):
@@ -201,6 +224,8 @@ def test_caps_hold_quiet_hours_hold_and_no_slot_leaks(policies, actions):
     for action in actions:
         mall.act(action)
         mall.check()
+        mall.advance(0)
+        mall.check_nobody_waits_in_vain(policies.get("quiet_hours"))
     mall.finish()
     mall.check()
     for key in {"u:1", "u:1" if mall.linked else "a:x"}:

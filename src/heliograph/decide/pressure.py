@@ -17,6 +17,7 @@ Everything here asks and changes slots only; :mod:`heliograph.decide.journeys.se
 """
 
 from bisect import bisect_right
+from collections.abc import Collection
 from datetime import tzinfo
 from typing import Final
 
@@ -45,12 +46,16 @@ class Place(msgspec.Struct, frozen=True):
     refused: bool = False
 
 
-def place(turn: Turn, topic: str, message_id: str, decided_at: int, earliest: int) -> Place:
-    """Where a marketing message fits from ``earliest`` on, its own slot left aside.
+def place(
+    turn: Turn, topic: str, message_id: str, decided_at: int, earliest: int, *, before: Collection[str] = ()
+) -> Place:
+    """Where a marketing message fits from ``earliest`` on, its own slot left aside and those of the messages that it
+    goes ``before``.
 
     A cap without patience refuses; of several full ones the least patient speaks.
     """
-    lanes = [(cap, _times(turn, cap, message_id)) for cap in turn.plan.policies.caps_on(topic)]
+    aside = {message_id, *before}
+    lanes = [(cap, _times(turn, cap, aside)) for cap in turn.plan.policies.caps_on(topic)]
     if lanes and not holds_slot(turn.state, message_id) and not _has_room(turn, topic):
         return Place(earliest, "state_full", refused=True)
     start = loud_from(turn, earliest)
@@ -62,9 +67,9 @@ def place(turn: Turn, topic: str, message_id: str, decided_at: int, earliest: in
     return Place(at, f"cap: {full[0].text}", refused=at > until)
 
 
-def _times(turn: Turn, cap: Cap, message_id: str) -> list[int]:
+def _times(turn: Turn, cap: Cap, aside: Collection[str]) -> list[int]:
     """The instants at which the slots under this cap count, in order."""
-    slots = [one for one in turn.state.slots if one.message_id != message_id and cap.covers(one.topic)]
+    slots = [one for one in turn.state.slots if one.message_id not in aside and cap.covers(one.topic)]
     return sorted(counts_at(slot, turn.t) for slot in slots)
 
 

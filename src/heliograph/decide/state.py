@@ -76,7 +76,7 @@ class Run(msgspec.Struct, array_like=True):
     ``sending``: parked on the first outcome of ``message_id``.  ``visits``: step id -> how often, from the second on.
     ``arms``: split -> arm.  ``data``: name -> what a webhook answered.  ``awaits``: the id of the hop or request that
     the run is parked on.  ``decided_at``: when the open message was first decided; ``planned_at``: when it is to be
-    decided again, 0 when it is not held back.
+    decided again, 0 when it is not held back; ``ready_at``: before that a mailer would not try it again.
     """
 
     run_id: str
@@ -101,6 +101,7 @@ class Run(msgspec.Struct, array_like=True):
     awaits: str = ""
     decided_at: int = 0
     planned_at: int = 0
+    ready_at: int = 0
 
 
 class Slot(msgspec.Struct, array_like=True):

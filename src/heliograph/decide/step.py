@@ -203,7 +203,7 @@ def _move(turn: Turn, signal: Signal | None, mode: Mode, woken: Woken) -> Woken:
 def _goes_on(turn: Turn, run: Run, place: int) -> Woken:
     if place == _FIRED:
         return waking.fire(turn, run)
-    return sending.again(turn, run, turn.t) if place == _PLANNED else [(run, place)]
+    return sending.again(turn, run) if place == _PLANNED else [(run, place)]
 
 
 # -- records --

@@ -12,7 +12,8 @@ A message that is held back lives in its run (``planned_at``) and holds its slot
 has come, the best first, and :func:`move_up` lets the others take what became free.
 """
 
-from typing import Any
+from collections.abc import Collection
+from typing import Any, Final
 
 import msgspec
 
@@ -21,8 +22,13 @@ from heliograph.decide.effects import CancelMessage, DecideMessage
 from heliograph.decide.journeys import runs
 from heliograph.decide.journeys.program import Journey, Send
 from heliograph.decide.state import Run
+from heliograph.decide.times import DAY
 from heliograph.decide.turn import Mode, Turn
 from heliograph.events.ids import make_id
+
+
+LONGEST_RETRY: Final = DAY
+"""How far ahead a mailer, whose clock is its own, may put the next attempt."""
 
 
 class Mail(msgspec.Struct, frozen=True):
@@ -65,19 +71,19 @@ def visit(run: Run, step_id: str) -> int:
 def enter_send(turn: Turn, run: Run, journey: Journey, step: Send) -> int | None:
     run.message_id = make_id("message", run.run_id, step.id, visit(run, step.id))
     run.messages[step.id] = run.message_id
-    run.decided_at = turn.t
+    run.decided_at, run.ready_at = turn.t, 0
     mail = Mail(run, journey, step, turn.plan.templates.get(step.template) or {})
     if reason := _refusal(turn, mail):
         return _skip(turn, mail, reason)
     if (until := _arbitration(turn, mail)) > turn.t:
         return _hold(turn, mail, until, "arbitrating")
-    return _place(turn, mail, turn.t)
+    return _place(turn, mail)
 
 
-def again(turn: Turn, run: Run, earliest: int, why: str = "") -> list[tuple[Run, int]]:
-    """Decide the open message of this run once more, not to go before ``earliest``; the run when it may go on.
+def again(turn: Turn, run: Run, why: str = "", before: Collection[str] = ()) -> list[tuple[Run, int]]:
+    """Decide the open message of this run once more; the run when it may go on.
 
-    ``why``: what a mailer said of it.
+    ``why``: what a mailer said of it.  ``before``: messages whose places it need not mind.
     """
     run.planned_at = 0
     mail = _open_mail(turn, run)
@@ -88,7 +94,7 @@ def again(turn: Turn, run: Run, earliest: int, why: str = "") -> list[tuple[Run,
     reason = _refusal(turn, mail)
     if not reason and asked is not None and not asked.truth(turn.person, turn.t):
         reason = "if_false"
-    following = _skip(turn, mail, reason) if reason else _place(turn, mail, earliest, why)
+    following = _skip(turn, mail, reason) if reason else _place(turn, mail, why, before)
     return [] if following is None else [(run, following)]
 
 
@@ -117,12 +123,13 @@ def _arbitration(turn: Turn, mail: Mail) -> int:
     return state.compare_at
 
 
-def _place(turn: Turn, mail: Mail, earliest: int, why: str = "") -> int | None:
+def _place(turn: Turn, mail: Mail, why: str = "", before: Collection[str] = ()) -> int | None:
     """Queue it, or hold it back until it has a place."""
+    earliest = max(turn.t, mail.run.ready_at)
     if mail.transactional:
         return _hold(turn, mail, earliest, "", why) if earliest > turn.t else _queue(turn, mail, why)
     topic, run = mail.journey.topic, mail.run
-    place = pressure.place(turn, topic, run.message_id, run.decided_at, earliest)
+    place = pressure.place(turn, topic, run.message_id, run.decided_at, earliest, before=before)
     if place.refused:
         return _skip(turn, mail, place.reason, until=place.at)
     if place.at > turn.t:
@@ -240,11 +247,11 @@ def _compared_later(turn: Turn, mail: Mail) -> bool:
 
 def _move_up(turn: Turn, mail: Mail) -> None:
     run = mail.run
-    place = pressure.place(turn, mail.journey.topic, run.message_id, run.decided_at, turn.t)
+    place = pressure.place(turn, mail.journey.topic, run.message_id, run.decided_at, max(turn.t, run.ready_at))
     if place.refused or place.at >= run.planned_at:
         return
     if place.at > turn.t:
-        _hold(turn, mail, place.at, place.reason)
+        _hold(turn, mail, place.at, place.reason, "next_attempt")
         return
     pressure.take(turn, mail.journey.topic, run.message_id, turn.t)
     run.planned_at = turn.t
@@ -252,8 +259,13 @@ def _move_up(turn: Turn, mail: Mail) -> None:
 
 
 def missed(turn: Turn, run: Run | None, message_id: str, earliest: int, why: str) -> list[tuple[Run, int]]:
-    """A mailer could not keep to ``not_after``: decide again.  A message that no run waits for ends here."""
+    """A mailer could not keep to ``not_after``: decide again.  A message that no run waits for ends here.
+
+    Those who wait made their plans behind this message, so it goes before them; they see at their own instants.
+    """
     if run is None or not run.sending or run.message_id != message_id or run.planned_at:
         turn.emit(CancelMessage(message_id, "run_gone", turn.t))
         return []
-    return again(turn, run, max(earliest, turn.t), why)
+    run.ready_at = min(earliest, turn.t + LONGEST_RETRY)
+    turn.freed = True
+    return again(turn, run, why, [one.message_id for one in pressure.waiting(turn.state)])
