@@ -192,6 +192,14 @@ class Store(Protocol):
         """Events stored under this key with ``since <= occurred_at < until``, by (occurred_at, event_id)."""
         ...
 
+    def history_part(
+        self, key: str, names: frozenset[str] | None, after: tuple[int, str] | None = None, limit: int = 500
+    ) -> tuple[list[Event], tuple[int, str] | None]:
+        """Look at the next ``limit`` events stored under this key, by (occurred_at, event_id) and behind ``after``:
+        those of these ``names`` (None: all; a name that is not ASCII is always among them), and the place of the last
+        one looked at, None when there are no more."""
+        ...
+
     def recent_history(self, key: str, limit: int) -> list[Event]:
         """The latest events stored under this key, newest first."""
         ...

@@ -134,6 +134,14 @@ class TestHistory:
         assert ids(list(again.history("u:1", since=-5))) == ["e3", "e4", "\x00", "e1", "e2", "e5"]
         assert ids(list(again.history("u:1", since=0, until=11))) == ["e4", "\x00", "e1", "e2"]
         assert ids(list(again.history("u:1", since=11, until=10))) == []
+        everything, end = again.history_part("u:1", None)
+        assert ids(everything) == ["e3", "e4", "\x00", "e1", "e2", "e5"] and end is None
+        part, place = again.history_part("u:1", None, limit=4)
+        assert (ids(part), place) == (["e3", "e4", "\x00", "e1"], (10, "e1"))
+        part, place = again.history_part("u:1", None, place, limit=2)
+        assert (ids(part), place) == (["e2", "e5"], (11, "e5"))
+        assert again.history_part("u:1", None, place) == ([], None)
+        assert again.history_part("u:1", frozenset({"Nothing"}), limit=3) == ([], (10, "\x00"))
         assert ids(again.recent_history("u:1", 3)) == ["e5", "e2", "e1"]
         assert again.recent_history("u:1", 0) == []
 

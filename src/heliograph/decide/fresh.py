@@ -11,15 +11,13 @@ different: a sweep over a million people costs what the edit costs, not what the
 """
 
 from collections.abc import Iterable, Mapping
-from hashlib import blake2b
 from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
-from heliograph.decide.conditions import LeafIndex
+from heliograph.decide.conditions import LeafIndex, mark_of
 from heliograph.decide.segments import Segment, Segments
-from heliograph.events.event import PRODUCT_EVENTS, Event
-from heliograph.events.ids import digest
+from heliograph.events.event import Event
 
 if TYPE_CHECKING:
     from heliograph.decide.plan import Plan
@@ -79,7 +77,7 @@ def marks_after(new: "Plan", old: "Plan", swept: int) -> Marks:
     """
     asked = new.leaves.leaves
     carried = {leaf: since for leaf, since in old.fresh.leaves.items() if leaf in asked and since > swept}
-    begun = {leaf.id: new.version for leaf in asked.values() if leaf.event_names and leaf.id not in old.leaves.leaves}
+    begun = {leaf.id: new.version for leaf in asked.values() if leaf.observes and leaf.id not in old.leaves.leaves}
     return Marks({**carried, **begun}, _changed(new, old))
 
 
@@ -108,7 +106,7 @@ class Folding:
         self._seen: set[str] = set()
 
     def take(self, event: Event) -> None:
-        takers = self._index.takers(event)
+        takers = self._index.takers(event) if event.name else ()
         if not takers or event.event_id in self._seen:
             return
         self._seen.add(event.event_id)
@@ -117,10 +115,3 @@ class Folding:
             state = take(self.states.get(leaf_id), event, mark)
             if state is not None:
                 self.states[leaf_id] = state
-
-
-def mark_of(event: Event) -> int:
-    """The 64-bit hash by which condition states know an event."""
-    own = event.name in PRODUCT_EVENTS
-    data = digest(event.event_id) if own else blake2b(event.event_id.encode(), digest_size=8).digest()
-    return int.from_bytes(data[:8], "big")

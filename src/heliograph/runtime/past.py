@@ -1,8 +1,8 @@
 """A person's past, as far as this store has it: for conditions that nobody observed when it happened.
 
 Events come from history.  What conditions can ask of the product's own events is told again from what they left behind:
-mail from the rows of its messages, memberships from the journal.  They get the ids that ``step`` gave them, so what was
-also observed live counts once.  Of a click only the message is known, not the link.
+mail from the rows of its messages, memberships and skipped mail from the journal.  They get the ids that ``step`` gave
+them, so what was also observed live counts once.  Of a click only the message is known, not the link.
 
 Reading keeps the interpreter lock, so a thread would only make everybody wait longer (decision 0034): folding is a
 generator with breathing points, and who drives it gives way to live work there.
@@ -21,10 +21,12 @@ T = TypeVar("T")
 PAGE: Final = 200
 MAX_FORWARDS: Final = 8
 """Merged keys followed to the survivor (:data:`heliograph.events.record.MAX_HOPS`)."""
-BREATH: Final = 32
-"""Events between two breathing points: some 0.2 ms."""
+BREATH: Final = 200
+"""Events looked at between two breathing points: some 0.3 ms."""
 
-_SEGMENT_FACTS: Final = {"segment_entered": "Segment Entered", "segment_left": "Segment Left"}
+SKIPPED: Final = "Email Skipped"
+_TOLD: Final = {"segment_entered": "Segment Entered", "segment_left": "Segment Left", "message_skipped": SKIPPED}
+"""Facts of the journal that were events, too."""
 
 
 Steps: TypeAlias = Generator[None, None, T]
@@ -36,23 +38,37 @@ class Past:
 
     def __init__(self, store: Store, plan: decide.Plan) -> None:
         self.store, self.plan = store, plan
-        self._lacking: dict[int, tuple[LeafIndex, frozenset[str]]] = {}
+        self._lacking: dict[int, tuple[LeafIndex, frozenset[str] | None, frozenset[str]]] = {}
 
     def fold(self, state: decide.State) -> Steps[dict[str, Any]]:
         """The states of the leaves that this person lacks, from everything stored under their keys."""
-        index, asked = self._of(state.swept)
+        index, names, own = self._of(state.swept)
         folding = decide.Folding(index)
-        for count, event in enumerate(events(self.store, keys_of(state), asked)):
+        keys = keys_of(state)
+        for key in keys:
+            place: tuple[int, str] | None = None
+            while True:
+                found, place = self.store.history_part(key, names, place, BREATH)
+                for event in found:
+                    folding.take(event)
+                if place is None:
+                    break
+                yield
+        for count, event in enumerate(own_events(self.store, keys, own) if own else ()):
             folding.take(event)
             if count % BREATH == BREATH - 1:
                 yield
         return folding.states
 
-    def _of(self, swept: int) -> tuple[LeafIndex, frozenset[str]]:
+    def _of(self, swept: int) -> tuple[LeafIndex, frozenset[str] | None, frozenset[str]]:
+        """The leaves that are lacking; the events that they ask for (None: any may concern them), and those of the
+        product's own."""
         found = self._lacking.get(swept)
         if found is None:
             leaves = [self.plan.leaves.leaves[leaf_id] for leaf_id in self.plan.fresh.lacking(swept)]
-            found = LeafIndex(leaves), frozenset(name for leaf in leaves for name in leaf.event_names)
+            asked = frozenset(name for leaf in leaves for name in leaf.event_names)
+            anywhere = any(leaf.by_location for leaf in leaves)
+            found = LeafIndex(leaves), None if anywhere else asked, asked & PRODUCT_EVENTS
             self._lacking[swept] = found
         return found
 
@@ -72,16 +88,14 @@ def keys_of(state: decide.State) -> tuple[str, ...]:
     return state.key, *state.links
 
 
-def events(store: Store, keys: Sequence[str], asked: frozenset[str]) -> Iterator[Event]:
-    """Everything that happened to this person; of the product's own events those that are ``asked``."""
-    for key in keys:
-        yield from store.history(key)
-    if any(name.startswith("Email ") for name in asked & PRODUCT_EVENTS):
+def own_events(store: Store, keys: Sequence[str], asked: frozenset[str]) -> Iterator[Event]:
+    """The product's own events that happened to this person, as far as they are ``asked``."""
+    if any(name.startswith("Email ") for name in asked):
         for key in keys:
             yield from _mail(store, key)
-    if not asked.isdisjoint(_SEGMENT_FACTS.values()):
+    if not asked.isdisjoint(_TOLD.values()):
         for key in keys:
-            yield from _memberships(store, key)
+            yield from _journal(store, key)
 
 
 def _mail(store: Store, key: str) -> Iterator[Event]:
@@ -95,28 +109,27 @@ def _mail(store: Store, key: str) -> Iterator[Event]:
 
 
 def mail_events(row: MessageRow) -> Iterator[Event]:
-    """The events of one message, oldest first."""
+    """What became of one message, as far as it was told by mailers and receivers, oldest first."""
     names = {"journey": row.journey, "run_id": row.run_id, "step_id": row.step_id, "template": row.template}
-    properties = {"message_id": row.message_id, **names}
-    told = [(kind, at) for kind, at, machine in row.outcomes if not machine]
-    if row.status == "skipped" and all(kind != "skipped" for kind, _ in told):
-        told.append(("skipped", row.created_at))
-    for kind, at in told:
-        if (name := decide.OUTCOME_EVENTS.get(kind)) is not None:
-            reason = {"reason": row.reason if kind == row.status else ""}
+    for kind, at, machine in row.outcomes:
+        name = decide.OUTCOME_EVENTS.get(kind)
+        if name is not None and not machine:
+            properties = {"message_id": row.message_id, **names, "reason": row.reason if kind == row.status else ""}
             event_id = decide.product_id(name, row.key, at, row.message_id)
-            yield Event(event_id, "track", name, at, properties={**properties, **reason})
+            yield Event(event_id, "track", name, at, properties=properties)
 
 
-def _memberships(store: Store, key: str) -> Iterator[Event]:
+def _journal(store: Store, key: str) -> Iterator[Event]:
+    """What was decided at once: memberships that turned, mail that was skipped."""
     before: int | None = None
     while True:
         rows = store.journal(key, PAGE, before)
         for row in rows:
-            if (name := _SEGMENT_FACTS.get(row.kind)) is not None:
-                segment = row.data.get("segment", "")
-                event_id = decide.product_id(name, key, row.at, segment)
-                yield Event(event_id, "track", name, row.at, properties={"segment": segment})
+            if (name := _TOLD.get(row.kind)) is not None:
+                part = row.data.get("message_id" if name == SKIPPED else "segment", "")
+                properties = row.data if name == SKIPPED else {"segment": part}
+                event_id = decide.product_id(name, key, row.at, part)
+                yield Event(event_id, "track", name, row.at, properties=properties)
         if len(rows) < PAGE:
             return
         oldest = rows[-1].at

@@ -177,7 +177,7 @@ def leaves_since(plan: decide.Plan, old: decide.Plan | None, store: Store, at: i
     begun = min((published_at for _, published_at in store.plans()), default=at)
     reach = at - HISTORY_MS if begun < at - HISTORY_MS else 0
     before = plan.leaves.leaves if old is None else old.leaves.leaves
-    asked = (leaf.id for leaf in plan.leaves.leaves.values() if leaf.event_names)
+    asked = (leaf.id for leaf in plan.leaves.leaves.values() if leaf.observes)
     found = {leaf_id: known.get(leaf_id, 0) if leaf_id in before else reach for leaf_id in asked}
     return {leaf_id: since for leaf_id, since in found.items() if since}
 

@@ -184,6 +184,15 @@ class MemoryStore:
         return iter([_event(kept.data) for (at, _), kept in rows if since <= at and (until is None or at < until)])
 
     @_atomic
+    def history_part(
+        self, key: str, names: frozenset[str] | None, after: tuple[int, str] | None = None, limit: int = 500
+    ) -> tuple[list[Event], tuple[int, str] | None]:
+        rows = sorted((place, kept) for place, kept in self._history.get(key, {}).items() if not after or place > after)
+        events = [_event(kept.data) for _, kept in rows[:limit]]
+        wanted = [event for event in events if names is None or event.name in names or not event.name.isascii()]
+        return wanted, rows[limit - 1][0] if len(rows) >= limit else None
+
+    @_atomic
     def recent_history(self, key: str, limit: int) -> list[Event]:
         rows = sorted(self._history.get(key, {}).items(), reverse=True)
         return [_event(kept.data) for _, kept in rows[:limit]]

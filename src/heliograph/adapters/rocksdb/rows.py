@@ -23,7 +23,18 @@ _RECEIVED_AT = struct.Struct(">q")
 _RECEIVED_AT_OFFSET = 1 + 8  # the tag, then the fixed head of a record
 _KEPT = struct.Struct(">qQ")
 
+
+class EventHead(msgspec.Struct, array_like=True, frozen=True, gc=False):
+    """The first fields of an event."""
+
+    event_id: str
+    type: str
+    name: str
+    occurred_at: int
+
+
 encode = msgspec.msgpack.Encoder().encode
+event_head = msgspec.msgpack.Decoder(EventHead).decode
 event = msgspec.msgpack.Decoder(Event).decode
 message = msgspec.msgpack.Decoder(MessageRow).decode
 journal_row = msgspec.msgpack.Decoder(JournalRow).decode
@@ -80,6 +91,11 @@ def history_head(row: bytes) -> tuple[int, int]:
 
 def history_data(row: bytes) -> bytes:
     return row[_KEPT.size :]
+
+
+def history_about(row: bytes) -> EventHead:
+    """The beginning of the event, without building the rest."""
+    return event_head(memoryview(row)[_KEPT.size :])
 
 
 def history_event(row: bytes) -> Event:

@@ -128,6 +128,21 @@ class RocksStore:
         stored = self._db.family("history").scan(owner + spell.i64(since), end)
         return (rows.history_event(row) for _, row in stored)
 
+    def history_part(
+        self, key: str, names: frozenset[str] | None, after: tuple[int, str] | None = None, limit: int = 500
+    ) -> tuple[list[Event], tuple[int, str] | None]:
+        owner = spell.person(key)
+        start = owner if after is None else spell.event(key, *after) + b"\x00"
+        found = []
+        stored = self._db.family("history").scan(start, spell.after(owner))
+        for count, (_, row) in enumerate(stored, 1):
+            head = rows.history_about(row)
+            if names is None or head.name in names or not head.name.isascii():
+                found.append(rows.history_event(row))
+            if count == limit:
+                return found, (head.occurred_at, head.event_id)
+        return found, None
+
     def recent_history(self, key: str, limit: int) -> list[Event]:
         owner = spell.person(key)
         stored = self._db.family("history").scan(owner, spell.after(owner), backwards=True)
