@@ -1,6 +1,7 @@
 """Commands against a running server."""
 
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -213,3 +214,43 @@ def test_messages_of_an_unknown_status_name_the_nearest(run: Run, server: str) -
     said = run("messages", "--status", "snt", "--url", server)
     assert (said.code, said.err) == (1, "no status is called 'snt'; did you mean sent?\n")
     assert run("messages", "--status", "bounced", "--url", server).out == "no messages with the status bounced\n"
+
+
+def test_plan_says_whom_it_touches_and_apply_keeps_what_waiting_runs_need(
+    run: Run, server: str, tmp_path: Path
+) -> None:
+    project = tmp_path / "shop"
+    shutil.copytree(SHOP, project)
+    options = ("--project", project, "--url", server)
+    mail = project / "templates" / "later"
+    shutil.copytree(project / "templates" / "welcome", mail)
+    steps = "steps: [{wait: P1D, id: pause}, {wait: P1D}, {send: later}]\n"
+    journey = project / "journeys" / "later.yaml"
+    journey.write_text("name: later\non_edit: follow\nentry: {event: Later}\n" + steps)
+    assert run("apply", *options).code == 0
+    for n in range(3):
+        track(server, f"later-{n}", "Later")
+    (project / "segments" / "late.yaml").write_text("name: late\nif: {did: {event: Later}}\n")
+    journey.write_text(journey.read_text().replace("wait: P1D, id: pause", "wait: PT2H, id: pause"))
+    said = run("plan", *options).out
+    assert "journey later (on_edit: follow): ~pause\n" in said
+    assert "3 active runs (3 at pause): 3 move, 0 stay\n" in said
+    assert re.search(r"late +added +0 +3\n", said), said
+    journey.write_text(journey.read_text().replace("id: pause", "id: rest"))
+    assert "3 runs at pause cannot follow: the new version has no step with this id\n" in run("plan", *options).out
+    journey.unlink()
+    shutil.rmtree(mail)
+    assert "= template later (kept for runs of older versions)\n" in run("plan", *options).out
+    before = api(server, "/plan")["version"]
+    assert run("apply", *options).code == 0
+    assert "later" in api(server, "/plan")["document"]["templates"]
+    back = run("apply", "--version", before - 1, *options)
+    assert "= template later (kept for runs of older versions)\n" in back.out
+    assert run("plan", "--version", before - 1, *options).out.endswith("the server has exactly this plan\n")
+
+
+def track(server: str, user: str, event: str) -> None:
+    body = json.dumps({"userId": user, "event": event, "writeKey": "demo-write-key"}).encode()
+    request = urllib.request.Request(f"{server}/v1/track", body, {"Content-Type": "application/json"})
+    with urllib.request.urlopen(request) as answer:
+        assert answer.status == 200
