@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from heliograph.project import check_project
+from heliograph.decide.policies import KEYS
+from heliograph.project import check_project, init_project
 
 from .test_broken import write_project
 
@@ -192,3 +193,15 @@ dkim = [
 def test_slashes_in_event_names_are_written_as_percent_2f(tmp_path: Path) -> None:
     write_project(tmp_path, {"schemas/Trial%2FStarted.json": "{}"})
     assert "Trial/Started" in check_project(tmp_path, {}).document["schemas"]
+
+
+def test_every_policy_that_the_starter_leaves_out_can_be_switched_on(tmp_path: Path) -> None:
+    init_project(tmp_path)
+    policies = tmp_path / "policies.yaml"
+    words = ("caps:", "  - {max", "arbitrate:", "quiet_hours:", "global_holdout:")
+    lines = [line.removeprefix("# ") for line in policies.read_text().splitlines()]
+    on = [line for line in lines if line.startswith((*words, "topics:", "  news", "  offers"))]
+    policies.write_text("\n".join(on) + "\n")
+    report = check_project(tmp_path, {})
+    assert report.ok and not report.findings, report.findings
+    assert KEYS - {"act_within", "allowed_lateness"} == {line.partition(":")[0] for line in on if line[0] != " "}

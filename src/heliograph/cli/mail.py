@@ -48,6 +48,8 @@ def _message_line(row: dict[str, Any]) -> str:
     ]
     if row["reason"]:
         parts.append(f"({row['reason']})")
+    if row.get("until"):
+        parts.append(f"until {when(row['until'])}")
     if after:
         parts.append(f"[{after}]")
     return "  ".join([*parts, row["message_id"]])

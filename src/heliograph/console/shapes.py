@@ -17,7 +17,8 @@ class Outcome(msgspec.Struct, frozen=True):
 
 
 class Message(msgspec.Struct, frozen=True):
-    """One email to one person.  ``broadcast_id`` is null until broadcasts exist."""
+    """One email to one person.  ``broadcast_id`` is null until broadcasts exist.  ``until``: when a deferred one is
+    decided again."""
 
     message_id: str
     profile_id: str
@@ -32,6 +33,7 @@ class Message(msgspec.Struct, frozen=True):
     reason: str
     created_at: int
     sent_at: int | None
+    until: int | None
     outcomes: list[Outcome]
 
 
@@ -233,6 +235,7 @@ def message_of(row: MessageRow) -> Message:
         reason=row.reason,
         created_at=row.created_at,
         sent_at=row.sent_at or None,
+        until=row.not_before if row.status == "deferred" and row.not_before else None,
         outcomes=[Outcome(kind, at, machine) for kind, at, machine in row.outcomes],
     )
 

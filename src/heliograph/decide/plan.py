@@ -233,6 +233,9 @@ class _Parts:
         for name, template in self.templates.items():
             if not isinstance(template, dict) or "version" not in template:
                 self.context.problem(("templates", name), "this is no compiled template")
+            elif 0 < (template.get("freshness_ms") or 0) <= self.policies.arbitrate_ms:
+                message = "messages that `arbitrate` holds are stale before they are compared: make `freshness` longer"
+                self.context.warn(("templates", name, "freshness"), message)
 
     def _warn_lists(self) -> None:
         for name in sorted(self.context.lists):

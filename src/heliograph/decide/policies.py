@@ -80,7 +80,7 @@ def read_policies(node: Mapping[str, Any], context: Context) -> Policies:
         allowed_lateness_ms=reader.duration("allowed_lateness", Policies().allowed_lateness_ms),
         caps=reader.caps(),
         quiet_hours=reader.quiet_hours(),
-        arbitrate_ms=reader.duration("arbitrate", 0, most=MAX_ARBITRATE, zero=True),
+        arbitrate_ms=reader.arbitrate(),
         global_holdout=reader.holdout(),
     )
 
@@ -158,6 +158,11 @@ class _Reader:
                 hint = nearest(topic, self.context.topics)
                 self.context.problem((*path, at), f"there is no topic {topic!r}", hint)
         return frozenset(name for name in names if isinstance(name, str))
+
+    def arbitrate(self) -> int:
+        if "arbitrate" in self.keys and not self.keys.get("caps"):
+            self.context.warn(("policies", "arbitrate"), "without `caps` there is nothing to compare messages for")
+        return self.duration("arbitrate", 0, most=MAX_ARBITRATE, zero=True)
 
     # -- quiet hours and holdout --
 

@@ -26,7 +26,6 @@ from heliograph.decide.times import DAY
 from heliograph.decide.turn import Mode, Turn
 from heliograph.events.ids import make_id
 
-
 LONGEST_RETRY: Final = DAY
 """How far ahead a mailer, whose clock is its own, may put the next attempt."""
 
