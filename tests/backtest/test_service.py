@@ -70,7 +70,7 @@ async def test_a_draft_with_mistakes_frees_the_place(world: World) -> None:
 
 
 async def test_a_listener_hears_that_it_goes_on(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(service, "HEARTBEAT_S", 0.02)
+    monkeypatch.setattr(service, "HEARTBEAT_S", 0.001)
     lines = [line async for line in await serving(world).backtest(ASKED)]
     assert b"\n" in lines
     assert msgspec.json.decode([line for line in lines if line.strip()][-1])["say"] == "report"
