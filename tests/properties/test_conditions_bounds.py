@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from heliograph.decide.conditions import samples
+from heliograph.decide.conditions import measures, samples
 from heliograph.decide.conditions.amounts import decimal_text, micros
 from heliograph.decide.conditions.did_distinct import KEPT, MAX_DISTINCT
 from heliograph.decide.conditions.sequence import MAX_SAMPLES
@@ -51,11 +51,11 @@ def test_beyond_the_bounds_states_are_still_functions_of_the_set(added: list[Row
         assert msgspec.msgpack.decode(msgspec.msgpack.encode(expected)) == expected
 
 
-measures = st.sampled_from(["did_sum", "did_avg", "did_min", "did_max"])
+kinds = st.sampled_from(["did_sum", "did_avg", "did_min", "did_max"])
 
 
 @settings(max_examples=300, deadline=None)
-@given(measures, st.lists(st.tuples(st.integers(0, 30), st.integers(-5, 5)), max_size=16), st.integers(1, 30))
+@given(kinds, st.lists(st.tuples(st.integers(0, 30), st.integers(-5, 5)), max_size=16), st.integers(1, 30))
 def test_what_is_said_to_be_exact_is(measure: str, happened: list[tuple[int, int]], within: int) -> None:
     """At every instant, whatever was cut; and an inexact answer still turns only where it said it would."""
     node = {
@@ -142,3 +142,21 @@ def test_a_sequence_takes_late_events_as_far_back_as_it_keeps_them() -> None:
         later = [Event(f"l{n}", "track", "A", 1000 + n) for n in range(more)]
         person = observe(Person(), leaf, Event("a", "track", "A", 10), *later, Event("b", "track", "B", 15))
         assert leaf.truth(person, 2000) is expected
+
+
+amounts = st.lists(st.tuples(st.integers(0, 12), st.integers(0, 5)), min_size=1, max_size=24)
+
+
+@settings(max_examples=300, deadline=None)
+@given(amounts, st.booleans(), st.integers(-3, 30))
+def test_the_short_way_to_the_next_flip_of_a_sum_is_the_long_one(
+    rows: list[tuple[int, int]], debts: bool, least: int
+) -> None:
+    ats, values = zip(*sorted(rows), strict=True)
+    if debts:
+        values = tuple(value - 2 for value in values)
+    asked = measures.Range(low=least)
+    expected = measures.MEASURES["sum"].turn((samples.Part(ats, values),), 1, asked)
+    for few in (0, 100):
+        with patch.object(measures, "_FEW", few):
+            assert measures.reached_turns(ats, values, least) == expected

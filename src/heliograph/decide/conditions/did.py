@@ -221,6 +221,8 @@ def value_keys(value: Any, most: int = MAX_VALUES) -> list[str]:
 
     Missing, null and structured values are none; equal numbers are one value whether written 1 or 1.0.
     """
+    if value.__class__ is str:
+        return [_text_key(value)]
     found = (_value_key(element) for element in (value if isinstance(value, list) else [value]))
     return list(dict.fromkeys(key for key in found if key is not None))[:most]
 

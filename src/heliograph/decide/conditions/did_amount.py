@@ -1,8 +1,7 @@
 """The leaves ``did_sum``, ``did_avg``, ``did_min`` and ``did_max``: what the numbers in somebody's events come to, ever
 or in a window that slides by the millisecond."""
 
-from collections.abc import Callable, Iterator, Sequence
-from itertools import accumulate
+from collections.abc import Callable, Sequence
 from typing import Any, Final
 
 import msgspec
@@ -20,17 +19,14 @@ from heliograph.decide.conditions.amounts import (
 )
 from heliograph.decide.conditions.filters import EventFilter, read_event_filter, read_path
 from heliograph.decide.conditions.lately import read_within
+from heliograph.decide.conditions.measures import EXTREMES, MEASURES, Range, Value, holds, range_of, reached_turns
 from heliograph.decide.conditions.model import Leaf, Take, View, content_id
 from heliograph.decide.conditions.paths import MAX_ELEMENTS, Path, parse_event_path, values_reader
-from heliograph.decide.conditions.samples import Rows
 from heliograph.decide.parsing import Context, JsonPath
 from heliograph.events.event import Event
 
 _NEXT_MARK: Final = 0x9E3779B1
 """2³² over the golden ratio: the marks of the elements of one list lie far apart."""
-
-Value = tuple[int, int] | None
-"""What a measure comes to: (numerator in millionths, denominator); None when there is nothing to measure."""
 
 
 class DidAmount(Leaf, frozen=True, kw_only=True):
@@ -43,7 +39,7 @@ class DidAmount(Leaf, frozen=True, kw_only=True):
     filter: EventFilter
     path: Path
     read: Callable[[Event], Any]
-    comparisons: tuple[Comparison, ...]
+    asked: Range
     within: int | None
 
     @property
@@ -71,47 +67,34 @@ class DidAmount(Leaf, frozen=True, kw_only=True):
         return samples.merge(a, b)
 
     def truth(self, view: View, t: int) -> bool:
-        return self.holds(self.value(view.conditions.get(self.id), t))
-
-    def holds(self, value: Value) -> bool:
-        """Nothing compares false, and so is not what it is asked not to be."""
-        if value is None:
-            return all(one.word == "is_not" for one in self.comparisons)
-        amount, unit = value
-        return all(TESTS[one.word](amount, one.operand * unit) for one in self.comparisons)
+        return holds(self.asked, self.value(view.conditions.get(self.id), t))
 
     def value(self, state: Any, t: int) -> Value:
-        if self.within is not None:
-            return MEASURES[self.measure](samples.later(state, t - self.within))
-        ever = samples.extremes(state) if self.measure in EXTREMES else None
-        if ever is not None:
-            return ever[self.measure == "max"], 1
-        return MEASURES[self.measure](samples.later(state, samples.BEGINNING))
+        if self.within is None and state is not None and self.measure in EXTREMES:
+            return samples.extreme(state, self.measure == "max"), 1
+        return MEASURES[self.measure].value(*samples.later(state, self._since(t)))
 
     def next_flip(self, view: View, t: int) -> int | None:
         state = view.conditions.get(self.id)
         if self.within is None or state is None:
             return None
-        rows = samples.later(state, t - self.within)
-        now = self.holds(MEASURES[self.measure](rows))
-        for at, value in _leaving(rows, self.measure):
-            if self.holds(value) is not now:
-                return at + self.within
-        return None
+        leaving = MEASURES[self.measure].turn(*samples.later(state, t - self.within), self.asked)
+        return None if leaving is None else leaving + self.within
 
     def seen(self, view: View, t: int) -> str:
         state = view.conditions.get(self.id)
+        parts, unit = samples.later(state, self._since(t))
         value = self.value(state, t)
-        if value is None or not (rows := samples.later(state, self._since(t))).ats:
+        counted = sum(len(part.ats) * part.weight for part in parts) // unit
+        if value is None or not counted:
             return "no amounts"
-        exact = self.exact_since(view, t)
-        counted = len(rows.ats) if rows.weights is None else sum(rows.weights) // rows.unit
+        said = decimal_text(value[0], value[1] * MICRO)
         many = "1 amount" if counted == 1 else f"{counted} amounts"
-        latest = times.iso(rows.ats[-1])
+        latest = f"latest {times.iso(parts[-1].ats[-1])}"
+        exact = self.exact_since(view, t)
         if exact is None:
-            return f"{decimal_text(*_over(value))} from {many}, latest {latest}"
-        said = f"about {decimal_text(*_over(value))} from about {many}, latest {latest}"
-        return f"{said} (inexact: estimated for what is older than {times.iso(exact)})"
+            return f"{said} from {many}, {latest}"
+        return f"about {said} from about {many}, {latest} (inexact: estimated before {times.iso(exact)})"
 
     def exact_since(self, view: View, t: int) -> int | None:
         edge = samples.exact_since(view.conditions.get(self.id))
@@ -131,28 +114,21 @@ class SumReached(DidAmount, frozen=True, kw_only=True):
         state = view.conditions.get(self.id)
         if state is None:
             return self.least <= 0
-        rows = samples.later(state, self._since(t))
-        if rows.weights is None:
-            return sum(rows.amounts) >= self.least
-        return self.holds(_sum(rows))
+        parts, unit = samples.later(state, samples.BEGINNING if self.within is None else t - self.within)
+        return sum(parts[0].amounts) >= self.least if unit == 1 and len(parts) == 1 else self._weighed(parts, unit)
 
     def next_flip(self, view: View, t: int) -> int | None:
         state = view.conditions.get(self.id)
         if self.within is None or state is None:
             return None
-        rows = samples.later(state, t - self.within)
-        if rows.weights is not None:
+        parts, _ = samples.later(state, t - self.within)
+        if len(parts) > 1:
             return super().next_flip(view, t)
-        total, least, amounts = sum(rows.amounts), self.least, rows.amounts
-        if (reached := total >= least) is False and (not amounts or min(amounts) >= 0):
-            return None  # less and less leaves it where it is
-        leaving = 0
-        for at, amount in zip(rows.ats, amounts, strict=True):
-            if at != leaving and (total >= least) is not reached:
-                return leaving + self.within
-            leaving = at
-            total -= amount
-        return leaving + self.within if (total >= least) is not reached else None
+        leaving = reached_turns(parts[0].ats, parts[0].amounts, self.least)
+        return None if leaving is None else leaving + self.within
+
+    def _weighed(self, parts: Sequence[samples.Part], unit: int) -> bool:
+        return holds(self.asked, MEASURES["sum"].value(parts, unit))
 
 
 def _add_all(old: Any, at: int, mark: int, values: list[Any]) -> Any:
@@ -164,72 +140,8 @@ def _add_all(old: Any, at: int, mark: int, values: list[Any]) -> Any:
     return state
 
 
-# -- measures --
-
-
-def _sum(rows: Rows) -> Value:
-    if rows.weights is None:
-        return sum(rows.amounts), 1
-    return sum(map(int.__mul__, rows.amounts, rows.weights)), rows.unit
-
-
-def _average(rows: Rows) -> Value:
-    if not rows.ats:
-        return None
-    if rows.weights is None:
-        return sum(rows.amounts), len(rows.ats)
-    return sum(map(int.__mul__, rows.amounts, rows.weights)), sum(rows.weights)
-
-
-def _least(rows: Rows) -> Value:
-    return (min(rows.amounts), 1) if rows.ats else None
-
-
-def _greatest(rows: Rows) -> Value:
-    return (max(rows.amounts), 1) if rows.ats else None
-
-
-MEASURES: Final[dict[str, Callable[[Rows], Value]]] = {
-    "sum": _sum,
-    "avg": _average,
-    "min": _least,
-    "max": _greatest,
-}
-EXTREMES: Final = ("min", "max")
-
-
-def _leaving(rows: Rows, measure: str) -> Iterator[tuple[int, Value]]:
-    """(instant of a row, the value once all rows up to it have left), for each instant."""
-    values = _from_each_row(rows, measure)
-    ats, count = rows.ats, len(rows.ats)
-    for place in range(1, count):
-        if ats[place] != ats[place - 1]:
-            yield ats[place - 1], values[place]
-    if count:
-        yield ats[-1], (0, 1) if measure == "sum" else None
-
-
-def _from_each_row(rows: Rows, measure: str) -> Sequence[Value]:
-    """The value of each row and all behind it."""
-    weights = rows.weights
-    if measure in EXTREMES:
-        edge = min if measure == "min" else max
-        return [(value, 1) for value in accumulate(reversed(rows.amounts), edge)][::-1]
-    weighed = rows.amounts if weights is None else list(map(int.__mul__, rows.amounts, weights))
-    sums = list(accumulate(reversed(weighed)))[::-1]
-    if measure == "sum":
-        return [(value, rows.unit) for value in sums]
-    counts = range(len(sums), 0, -1) if weights is None else list(accumulate(reversed(weights)))[::-1]
-    return list(zip(sums, counts, strict=True))
-
-
-def _over(value: tuple[int, int]) -> tuple[int, int]:
-    return value[0], value[1] * MICRO
-
-
 # -- as it is written --
 
-_PHRASES: Final = {"sum": "the sum", "avg": "the average", "min": "the least", "max": "the greatest"}
 _KEYS: Final = ("event", "where", "property", "within", *TESTS)
 
 
@@ -243,7 +155,7 @@ def make_did_amount(
     fields: dict[str, Any] = {
         "id": content_id(state),
         "kind": f"did_{measure}",
-        "text": f"{_PHRASES[measure]} of {path.text} over {event_filter.text} {asked}{window}",
+        "text": f"{MEASURES[measure].phrase} of {path.text} over {event_filter.text} {asked}{window}",
         "canonical": [*state, measure, sorted(one.canonical for one in comparisons), within],
         "event_names": frozenset({event_filter.event}),
         "timed": within is not None,
@@ -251,7 +163,7 @@ def make_did_amount(
         "filter": event_filter,
         "path": path,
         "read": values_reader(path),
-        "comparisons": comparisons,
+        "asked": range_of(comparisons),
         "within": within,
     }
     if measure == "sum" and len(comparisons) == 1 and comparisons[0].word in ("gte", "gt"):

@@ -4,12 +4,13 @@ from collections.abc import Callable
 from typing import Any, Final, TypeAlias
 
 from heliograph.decide.conditions.did import Count, make_did
-from heliograph.decide.conditions.did_amount import MEASURES, reader
+from heliograph.decide.conditions.did_amount import reader
 from heliograph.decide.conditions.did_distinct import read_did_distinct
 from heliograph.decide.conditions.filters import read_checks, read_event_filter, read_path
 from heliograph.decide.conditions.groups import make_group
 from heliograph.decide.conditions.lately import read_engaged
 from heliograph.decide.conditions.lot import read_bucket
+from heliograph.decide.conditions.measures import MEASURES
 from heliograph.decide.conditions.membership import EVERYONE, make_in_segment, make_in_topic
 from heliograph.decide.conditions.model import Condition
 from heliograph.decide.conditions.paths import parse_event_path, parse_path

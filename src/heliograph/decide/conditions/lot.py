@@ -1,5 +1,6 @@
 """The leaf ``bucket``: a share of all people, drawn by lot, always the same ones for the same salt."""
 
+from functools import lru_cache
 from typing import Any
 
 from heliograph.decide.conditions.model import Leaf, View, content_id
@@ -18,10 +19,16 @@ class Bucket(Leaf, frozen=True, kw_only=True):
     below: float
 
     def truth(self, view: View, t: int) -> bool:
-        return share("bucket", self.salt, view.origin) < self.below
+        return drawn(self.salt, view.origin) < self.below
 
     def seen(self, view: View, t: int) -> str:
-        return f"drew {share('bucket', self.salt, view.origin):.4%}"
+        return f"drew {drawn(self.salt, view.origin):.4%}"
+
+
+@lru_cache(maxsize=2048)
+def drawn(salt: str, origin: str) -> float:
+    """From 0 to below 1.  Remembered, because every event of a person may ask; few, because a key may be long."""
+    return share("bucket", salt, origin)
 
 
 def make_bucket(salt: str, below: float, written: str) -> Bucket:

@@ -21,7 +21,6 @@ Encoding: columns of fixed width, little-endian, oldest row first: 20 bytes a ro
 import sys
 from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
-from itertools import chain
 from struct import Struct
 from typing import Any, Final, NamedTuple, TypeAlias
 
@@ -44,14 +43,12 @@ _WIDE = Struct("<q").pack
 _MARK = Struct("<I").pack
 
 
-class Rows(NamedTuple):
-    """The rows of a window, oldest first.  ``weights``: what each stands for, in parts of ``unit``; None: each for
-    itself, and ``unit`` is 1."""
+class Part(NamedTuple):
+    """Rows of a window, oldest first; each stands for ``weight`` of them."""
 
     ats: Sequence[int]
     amounts: Sequence[int]
-    weights: Sequence[int] | None = None
-    unit: int = 1
+    weight: int = 1
 
 
 def add(state: State | None, at: int, mark: int, amount: int) -> State:
@@ -135,9 +132,11 @@ def _add_older(state: State, at: int, mark: int, amount: int) -> State:
 def _last(older: State) -> tuple[Row, int]:
     """The row that goes first when another comes: (mark, at, amount), and its place."""
     ats, amounts, marks = _views(older)
-    mark = max(marks)
-    places = [place for place, one in enumerate(marks) if one == mark]
-    return max(((mark, ats[place], amounts[place]), place) for place in places)
+    found = marks.tolist()
+    mark = max(found)
+    found.reverse()
+    place = len(found) - 1 - found.index(mark)
+    return (mark, ats[place], amounts[place]), place
 
 
 # -- merging --
@@ -176,38 +175,31 @@ def exact_since(state: State | None) -> int | None:
     return int(memoryview(state[0]).cast("q")[0])
 
 
-def later(state: State | None, since: int) -> Rows:
-    """The rows later than ``since``."""
+def later(state: State | None, since: int) -> tuple[tuple[Part, ...], int]:
+    """The rows later than ``since``, and how many parts of weight one row is: 1 unless some are estimated."""
     if state is None:
-        return Rows((), ())
+        return (), 1
     ats, amounts = memoryview(state[0]).cast("q"), memoryview(state[1]).cast("q")
     if since < ats[0]:
-        return Rows(ats, amounts) if len(state) == 3 else _with_older(state, since)
+        return ((Part(ats, amounts),), 1) if len(state) == 3 else _with_older(state, since, ats, amounts)
     place = bisect_right(ats, since)
-    return Rows(ats[place:], amounts[place:])
+    return (Part(ats[place:], amounts[place:]),), 1
 
 
-def _with_older(state: State, since: int) -> Rows:
+def _with_older(state: State, since: int, ats: memoryview, amounts: memoryview) -> tuple[tuple[Part, ...], int]:
     """The sample standing for all older rows, then the latest."""
-    ats, amounts = memoryview(state[0]).cast("q"), memoryview(state[1]).cast("q")
-    older_ats, older_amounts, _ = _views(state[3:6])
-    place = bisect_right(older_ats, since)
-    if len(older_ats) < MAX_SAMPLE:
-        return Rows([*older_ats[place:], *ats], [*older_amounts[place:], *amounts])
-    (bound, _, _), last = _last(state[3:6])
-    places = [at for at in range(place, len(older_ats)) if at != last]
-    unit = max(bound, 1)
-    return Rows(
-        list(chain((older_ats[at] for at in places), ats)),
-        list(chain((older_amounts[at] for at in places), amounts)),
-        [MARKS] * len(places) + [unit] * len(ats),
-        unit,
-    )
+    older, values, _ = _views(state[3:6])
+    place = bisect_right(older, since)
+    if len(older) < MAX_SAMPLE:
+        return (Part(older[place:], values[place:]), Part(ats, amounts)), 1
+    (mark, _, _), last = _last(state[3:6])
+    unit, behind = max(mark, 1), max(place, last + 1)
+    before = Part(older[place:last], values[place:last], MARKS)
+    return (before, Part(older[behind:], values[behind:], MARKS), Part(ats, amounts, unit)), unit
 
 
-def extremes(state: State | None) -> tuple[int, int] | None:
-    """The least and the greatest amount of all rows there ever were."""
-    if state is None:
-        return None
-    amounts = memoryview(state[1]).cast("q")
-    return min(chain(amounts, state[6:7])), max(chain(amounts, state[7:]))
+def extreme(state: State, greatest: bool) -> int:
+    """The least or the greatest amount of all rows there ever were."""
+    edge = max if greatest else min
+    found: int = edge(memoryview(state[1]).cast("q"))
+    return found if len(state) == 3 else edge(found, state[6 + greatest])

@@ -50,18 +50,18 @@ class Sequence(Leaf, frozen=True, kw_only=True):
         places = [place for place, element in enumerate(self.elements) if element.matches(event)]
         if not places:
             return old
-        size, at = len(self.elements), event.occurred_at
+        at, size = event.occurred_at, len(self.elements)
         state: list[Any] = old if old is not None else [None, [None] * (size - 1), *([] for _ in self.elements)]
-        samples = [
-            add_sample(kept, at, event_hash, MAX_SAMPLES) if place in places else kept
-            for place, kept in enumerate(state[2:])
-        ]
-        if all(new is kept for new, kept in zip(samples, state[2:], strict=True)):
+        new = state.copy()
+        for place in places:
+            new[place + 2] = add_sample(state[place + 2], at, event_hash, MAX_SAMPLES)
+        if all(new[place + 2] is state[place + 2] for place in places):
             return old
         if _is_latest(state, at, event_hash):
             moments: Iterator[Moment] = ((at, event_hash, place + 1, None) for place in reversed(places))
-            return [*_join(size, moments, state[0], state[1]), *samples]
-        return _joined(size, state[0], state[1], [], samples)
+            new[:2] = _join(size, moments, state[0], state[1])
+            return new
+        return _joined(size, state[0], state[1], [], new[2:])
 
     def merge(self, a: Any, b: Any) -> Any:
         if a is None or b is None:
@@ -84,10 +84,12 @@ class Sequence(Leaf, frozen=True, kw_only=True):
         return f"got as far as event {done} of {len(self.elements)}"
 
 
-def _is_latest(state: Any, at: int, event_hash: int) -> bool:
+def _is_latest(state: list[Any], at: int, event_hash: int) -> bool:
     """Nothing that is known lies behind this event."""
-    now = (at, event_hash)
-    return all(not kept or (kept[0], kept[1]) < now for kept in state[2:])
+    for kept in state[2:]:  # noqa: SIM110 - a generator costs more than what it asks
+        if kept and (kept[0] > at or (kept[0] == at and kept[1] >= event_hash)):
+            return False
+    return True
 
 
 def _joined(size: int, best: int | None, chains: list[Any], others: list[Any], samples: list[list[int]]) -> list[Any]:
