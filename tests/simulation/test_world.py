@@ -62,10 +62,9 @@ def seeds(config: pytest.Config) -> Iterator[int]:
 def test_whatever_happens_every_law_holds(pytestconfig: pytest.Config, capsys: pytest.CaptureFixture[str]) -> None:
     soak, wanted = pytestconfig.getoption("--soak"), pytestconfig.getoption("--records")
     wanted = wanted or (10**12 if soak else ROUND)
-    started, rounds, records, sums = time.monotonic(), 0, 0, Counter[str]()
-    for seed in seeds(pytestconfig):
-        world = play(seed, min(ROUND, wanted), replay=not soak or rounds % REPLAYED == 0)
-        rounds += 1
+    started, records, sums = time.monotonic(), 0, Counter[str]()
+    for number, seed in enumerate(seeds(pytestconfig)):
+        world = play(seed, min(ROUND, wanted), replay=not soak or number % REPLAYED == 0)
         records += world.watch.position
         sums += world.watch.checked + world.happened
         if soak:

@@ -101,9 +101,10 @@ class Project:
             yield
         finally:
             self._batch = None
-        for result in self._crank.collect(batch):
-            _accepted(result)
+        results = self._crank.collect(batch)
         self._settle()
+        for result in results:
+            _accepted(result)
 
     # -- time --
 
@@ -111,6 +112,11 @@ class Project:
     def now(self) -> str:
         """RFC 3339, UTC."""
         return iso(self._clock.now())
+
+    @property
+    def at(self) -> int:
+        """The same in ms UTC, as ``mail.sent_at`` has it."""
+        return self._clock.now()
 
     def advance(self, duration: str | timedelta) -> None:
         """Let time pass (``"PT30M"``, ``"P7D"``): every timer fires at its instant, and mail goes when it may."""
