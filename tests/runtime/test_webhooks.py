@@ -17,7 +17,7 @@ from heliograph.adapters.memory import MemoryCaller, MemoryStore
 from heliograph.adapters.rocksdb import RocksStore
 from heliograph.decide.effects import CallWebhook, DropWebhook
 from heliograph.events.record import Answer, EventBody
-from heliograph.ports import Arrival, HttpReply, HttpRequest, Store
+from heliograph.ports import Arrival, HttpReply, HttpRequest, RequestRow, Store
 from heliograph.runtime.calls import Calls
 from heliograph.runtime.clock import ManualClock
 from heliograph.runtime.engine import EmbeddedEngine
@@ -302,10 +302,33 @@ async def test_what_does_not_fit_into_memory_is_read_again(
     assert len(heard) == 100
 
 
+async def test_a_backlog_is_read_about_once_however_little_fits(
+    heard: list[Answer], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("heliograph.runtime.webhooks.PORTION", 5)
+    caller, _ = world()
+    store, read = MemoryStore(), 0
+
+    def counted(after: str = "") -> Iterator[RequestRow]:
+        nonlocal read
+        for row in found(after):
+            read += 1
+            yield row
+
+    found = store.requests
+    monkeypatch.setattr(store, "requests", counted)
+    async with running(store, caller=caller) as engine:
+        engine.webhooks.calls = Calls(40, 10, 2, 2)
+        await engine.collect([hooking("Hook", f"r{n:03}") for n in range(400)])
+        await until(lambda: len(heard) == 400)
+        await until(lambda: not engine.webhooks.calls.refused)
+    assert read < 1_600
+
+
 async def test_what_never_got_its_turn_is_given_up_in_time(
     store: Store, heard: list[Answer], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("heliograph.runtime.webhooks.PASS_S", 0.0)
+    monkeypatch.setattr("heliograph.runtime.webhooks.ROUND_S", 0.0)
     caller, crm = world()
     crm.gate.clear()
     async with running(store, caller=caller) as engine:

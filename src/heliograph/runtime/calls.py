@@ -66,7 +66,9 @@ class Calls:
         self._numbers = count()
         self.under_way = 0
         self.refused: set[str] = set()
-        """Hosts of which rows were left in the store."""
+        """Hosts of which rows may have been left in the store."""
+        self._refused_now: set[str] = set()
+        """Those of the present round through it."""
 
     def __len__(self) -> int:
         return len(self._calls)
@@ -88,12 +90,9 @@ class Calls:
         """False when there is no room for it; one that is here already stays as it is."""
         if row.request_id in self._calls:
             return True
-        name = host_of(row.url)
-        host = self._hosts.get(name) or Host()
-        if len(self._calls) >= self._bound or not self._has_room(host):
-            self.refused.add(name)
+        if not self.fits(row):
             return False
-        self._hosts[name] = host
+        host = self._hosts.setdefault(host_of(row.url), Host())
         call = self._calls[row.request_id] = Call(row, host)
         host.held += 1
         self._push(self._due, call.due, call)
@@ -102,6 +101,20 @@ class Calls:
 
     def _push(self, heap: list[tuple[int, int, Call]], at: int, call: Call) -> None:
         heapq.heappush(heap, (at, next(self._numbers), call))
+
+    def fits(self, row: RequestRow) -> bool:
+        """There is room for it; if not, its host is remembered."""
+        name = host_of(row.url)
+        host = self._hosts.get(name)
+        if len(self._calls) < self._bound and (host is None or self._has_room(host)):
+            return True
+        self.refused.add(name)
+        self._refused_now.add(name)
+        return False
+
+    def end_round(self) -> None:
+        """All of the store was read: only who was refused meanwhile has rows there."""
+        self.refused, self._refused_now = self._refused_now, set()
 
     def take(self, now: int) -> Call | None:
         """The next that may be made now; it holds a slot until :meth:`release`."""

@@ -31,7 +31,7 @@ LONGEST_SLEEP_S = 1.0
 """The wall clock may be set: look again at least this often."""
 PORTION = 500
 """Rows read, or tries started, before others have a turn."""
-PASS_S = 60.0
+ROUND_S = 60.0
 """At least so often everything that did not fit into memory is read, to give up what nobody can make in time."""
 
 log = structlog.get_logger("heliograph.webhooks")
@@ -86,9 +86,11 @@ class Webhooks:
         self._tries: set[asyncio.Task[None]] = set()
         self._stirred = asyncio.Event()
         self._draining = False
-        self._at: str | None = ""
-        """Where the pass through the store is; None between two."""
-        self._passed = time.monotonic()
+        self._at = ""
+        """Where the round through the store is: it stops when nobody there has room here, and goes on from there."""
+        self._whole = True
+        """This round goes to its end, whoever has room."""
+        self._ended = time.monotonic()
 
     # -- from the engine --
 
@@ -132,22 +134,32 @@ class Webhooks:
     # -- from the store --
 
     def _read(self) -> bool:
-        """A portion of what did not fit."""
-        if self._at is None:
-            late = bool(self.calls.refused) and time.monotonic() - self._passed > PASS_S
-            if not self.calls.hungry and not late:
-                return False
-            self.calls.refused.clear()
-            self._at, self._passed = "", time.monotonic()
+        """A portion of what did not fit; False when there is nothing to do there."""
+        if self.calls.refused and time.monotonic() - self._ended > ROUND_S:
+            self._whole = True
+        if not self._whole and not self.calls.hungry:
+            return False
         rows = list(islice(self._store.requests(self._at), PORTION))
-        self._at = rows[-1].request_id if len(rows) == PORTION else None
         for row in rows:
-            if self.calls.get(row.request_id) is None and self._waits(row.request_id):
-                self._take_in(row)
-        return self._at is not None
+            self._take_in(row)
+        if len(rows) == PORTION:
+            self._at = rows[-1].request_id
+        else:
+            self._at, self._whole, self._ended = "", False, time.monotonic()
+            self.calls.end_round()
+        return True
 
     def _take_in(self, row: RequestRow) -> None:
-        if not self.calls.add(row) and row.give_up_at <= self._clock.now():
+        if self.calls.get(row.request_id) is not None:
+            return
+        fits = self.calls.fits(row)
+        if not fits and row.give_up_at > self._clock.now():
+            return
+        if not self._waits(row.request_id):
+            return
+        if fits:
+            self.calls.add(row)
+        else:
             self._answer(row, given_up(Answer(row.request_id, False)))
 
     # -- one try --
