@@ -232,3 +232,53 @@ def test_the_api_sees_a_whole_person(world):
 
 def checked_view(view):
     return json.loads(json.dumps(view))
+
+
+# -- what runs do at each step --
+
+DOING = [
+    ({"wait": {"date": "due", "offset": "-P3D"}}, "for 3 days before the date in 'due', which is 2026-12-29T00:00:00Z"),
+    ({"wait": {"date": "due"}}, "waits for the date in 'due', which is 2027-01-01T00:00:00Z"),
+    ({"window": {"from": "08:00", "to": "09:00"}}, "2026-09-22T07:00:00Z, when the clock is between 08:00 and 09:00"),
+    ({"window": {"from": "08:00", "to": "09:00", "days": ["fri"]}}, "between 08:00 and 09:00 (fri)"),
+    ({"webhook": {"url": "https://crm.test/x/{{ profile.id }}"}}, "asked crm.test and waits for the answer, at most"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("step", "words"), DOING)
+def test_why_says_what_a_run_is_doing(step, words):
+    world = World(plan_document([journey(steps=[step, {"send": "mail"}])]))
+    world.identify(traits={"due": "2027-01-01", "email": "a@home.example"})
+    world.track("Start")
+    answer = why(world, "j")
+    assert words in answer["sentence"]
+    assert answer["run"]["until"]
+
+
+def test_why_says_when_a_schedule_is_due_and_what_came_of_the_last_occurrence():
+    entry = {"schedule": "FREQ=DAILY;BYHOUR=9", "if": {"trait": {"path": "news", "is": True}}}
+    world = World(plan_document([journey(entry=entry), journey("asked", entry={"api": True})]))
+    world.track("Hello")
+    assert "FREQ=DAILY;BYHOUR=9); the next occurrence is 2026-09-22T08:00:00Z" in why(world, "j")["sentence"]
+    assert why(world, "asked")["reason"] == "not_asked"
+    world.advance(DAY)
+    assert "The latest occurrence of FREQ=DAILY;BYHOUR=9 started no run" in why(world, "j")["sentence"]
+    world.now += 3 * DAY
+    world.track("Hello")
+    assert "after it was due" in why(world, "j")["sentence"]
+
+
+def test_why_says_that_a_call_was_refused():
+    world = World(plan_document([journey("asked", entry={"api": True, "key": "properties.n"})]))
+    world.enter("asked")
+    assert "The latest call of the API started no run" in why(world, "asked")["sentence"]
+
+
+def test_why_says_that_a_run_missed_its_date_or_went_round_in_circles():
+    steps = [{"wait": {"date": "due"}}, {"send": "mail"}]
+    loop = [{"update": {"traits": {"n": 1}}, "id": "a"}, {"goto": "a"}]
+    world = World(plan_document([journey(steps=steps), journey("loop", steps=loop)]))
+    world.track("Start")
+    missed = next(fact for fact in why(world, "j")["facts"] if fact.get("what") == "missed")
+    assert missed["reason"] == "no_date" and missed["trait"] == "due"
+    assert "went round a loop" in why(world, "loop")["sentence"]

@@ -7,6 +7,7 @@ import pytest
 
 from heliograph.decide import compile_plan, render_context
 from heliograph.decide.times import to_ms
+from heliograph.events.record import Expire
 from tests.decide.driver import DAY, HOUR, MINUTE, SECOND, T0, World, journey, plan_document
 from tests.decide.test_journeys import problems, warnings
 
@@ -83,6 +84,12 @@ def test_check_warns_of_loops_that_mail_again_and_of_those_that_wait_for_nothing
     quick = [{"update": {"traits": {"n": 1}}, "id": "a"}, {"branch": [{"if": VIP, "then": {"goto": "a"}}]}]
     assert warnings(journey(steps=quick)) == ["this loop waits for nothing: a run that goes round it at once is cut"]
     assert warnings(journey(steps=[{"wait": "P1D", "id": "a"}, {"goto": "a"}])) == []
+
+
+def test_a_loop_of_updates_is_cut_when_it_never_waits():
+    world = walk({"update": {"traits": {"n": 1}}, "id": "a"}, {"goto": "a"})
+    assert world.ended() == ["loop_cut"]
+    assert [(cut["what"], cut["limit"]) for cut in world.facts("cut")][-1] == ("steps", 64)
 
 
 # -- split --
@@ -189,6 +196,22 @@ def test_an_update_of_nothing_is_no_event():
     world = walk({"update": {"traits": {"a": "{{ webhook.x.y }}"}}}, {"webhook": {"url": "https://a.test/", "as": "x"}})
     assert steps_of(world, "updating") == []
     assert world.runs() == [("j", "webhook-1")]
+
+
+def test_check_warns_of_the_event_of_a_journey_that_no_event_starts():
+    update = {"update": {"traits": {"a": ["x {{ event.properties.n }}"]}}}
+    scheduled = journey(entry={"schedule": "FREQ=DAILY"}, steps=[update])
+    assert warnings(scheduled) == ["'event.properties.n' in the step 'update-1' is empty: no event starts this journey"]
+    assert warnings(journey(entry={"api": True}, steps=[update])) == []
+
+
+def test_what_a_journey_does_to_a_visitor_is_no_sign_of_life():
+    world = World(plan_document([journey(entry={"schedule": "FREQ=DAILY"}, steps=[{"update": {"traits": {"n": 1}}}])]))
+    world.track("Hello", None, anon="x")
+    world.advance(31 * DAY)
+    assert world.state("a:x").traits == {"n": 1}
+    world.append("a:x", Expire(30 * DAY))
+    assert "a:x" not in world.blobs or not world.state("a:x").traits
 
 
 def test_null_removes_a_trait():
@@ -362,6 +385,12 @@ def test_more_than_a_run_may_keep_is_a_failure():
 def test_a_request_whose_address_is_missing_is_not_made():
     world = walk({"webhook": {"url": "https://a.test/{{ profile.none }}", "else": [{"send": "mail"}]}})
     assert world.requests == {} and world.queued() == ["mail"]
+
+
+def test_a_request_whose_body_is_missing_is_not_made():
+    world = walk({"webhook": {"url": "https://a.test/", "json": "{{ profile.none }}", "else": [{"send": "mail"}]}})
+    assert world.requests == {} and world.queued() == ["mail"]
+    assert [fact["reason"] for fact in steps_of(world, "failed")] == ["missing: profile.none"]
 
 
 def test_after_an_outage_a_request_has_all_its_time():

@@ -237,9 +237,10 @@ def _decide(turn: Turn, body: EventBody) -> None:
     if not state.plan_version:
         members.baseline(turn)
     number = int.from_bytes(mark, "big")
-    if event.occurred_at > state.last_seen:
-        state.last_seen = event.occurred_at
-    state.heard_at = turn.t
+    if not body.depth:  # what journeys do to somebody is no sign of life
+        if event.occurred_at > state.last_seen:
+            state.last_seen = event.occurred_at
+        state.heard_at = turn.t
     context, identifies = event.context, event.type == "identify"
     if identifies or body.rows or "traits" in context or "timezone" in context:
         mark_of_trait = hops.own_mark(number, body.depth) if body.depth else number

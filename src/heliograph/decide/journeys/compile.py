@@ -11,8 +11,20 @@ import msgspec
 
 from heliograph.decide.conditions import Condition, parse_condition
 from heliograph.decide.journeys.entering import read_entry, read_path
-from heliograph.decide.journeys.program import FINISHED, Emit, Entry, ExitEvent, Goal, Journey, Match, Step, watched
+from heliograph.decide.journeys.program import (
+    FINISHED,
+    Emit,
+    Entry,
+    ExitEvent,
+    Goal,
+    Journey,
+    Match,
+    Step,
+    values_of,
+    watched,
+)
 from heliograph.decide.journeys.steps import StepReader, append, read_filter
+from heliograph.decide.journeys.values import paths
 from heliograph.decide.parsing import Context, JsonPath, nearest
 from heliograph.events.ids import make_id
 
@@ -47,6 +59,8 @@ def compile_journey(
     on_edit = context.choice(keys.get("on_edit", "pin"), (*path, "on_edit"), "`on_edit`", ("pin", "follow"))
     program = steps.program
     _warn_of_itself(entry, program, (*path, "steps"), context)
+    if entry is not None and not by_event:
+        _warn_of_no_event(program, (*path, "steps"), context)
     return Journey(
         name=name,
         version=journey_version(document),
@@ -90,6 +104,14 @@ def _warn_of_itself(entry: Entry | None, program: tuple[Step, ...], path: JsonPa
         if isinstance(step, Emit) and step.event == starts:
             said = f"the step {step.id!r} emits the event that restarts this journey: it may never end"
             context.warn(path, said)
+
+
+def _warn_of_no_event(program: tuple[Step, ...], path: JsonPath, context: Context) -> None:
+    """Values that read the entry event of a journey that no event starts."""
+    for step in program:
+        empty = next((one.text for value in values_of(step) for one in paths(value) if one.keys[0] == "event"), None)
+        if empty is not None:
+            context.warn(path, f"{empty!r} in the step {step.id!r} is empty: no event starts this journey")
 
 
 def _percent(node: Any, path: JsonPath, context: Context) -> float:

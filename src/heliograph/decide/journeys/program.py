@@ -178,6 +178,18 @@ Step: TypeAlias = (
 )
 
 
+def values_of(step: Step) -> tuple[Value, ...]:
+    """The values with holes that a step fills."""
+    match step:
+        case Update():
+            return (step.traits,)
+        case Emit():
+            return (step.properties,)
+        case Webhook():
+            return (step.url,) if step.json is None else (step.url, step.json)
+    return ()
+
+
 def moves(step: Step | None) -> frozenset[str]:
     """The top-level traits on which the end of a wait depends, besides time."""
     match step:

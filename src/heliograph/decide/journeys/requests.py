@@ -37,8 +37,10 @@ def enter_webhook(turn: Turn, run: Run, _journey: Journey, step: Webhook) -> int
     body = _body(step, scope, missing)
     if missing:
         step_fact(turn, run, "missing", paths=sorted(set(missing))[:MAX_TOLD])
-    if url is MISSING or len(body) > MAX_EVENT_BYTES:
-        return _fail(turn, run, step, "missing: url" if url is MISSING else "too_large")
+    if url is MISSING or body is MISSING:
+        return _fail(turn, run, step, f"missing: {missing[0]}")
+    if len(body) > MAX_EVENT_BYTES:
+        return _fail(turn, run, step, "too_large")
     run.awaits = make_id("request", run.run_id, step.id, count(run, step.id))
     now = max(turn.t, turn.record.received_at)  # a timer may be late: the network has all its time from now on
     give_up_at = now + step.within_ms
@@ -64,11 +66,12 @@ def _escape(text: str) -> str:
     return quote(text, safe="")
 
 
-def _body(step: Webhook, scope: dict[str, Any], missing: list[str]) -> bytes:
+def _body(step: Webhook, scope: dict[str, Any], missing: list[str]) -> Any:
+    """JSON, :data:`MISSING` when that is one value which is not there."""
     if step.json is None:
         return b""
     body = fill(step.json, scope, missing)
-    return msgspec.json.encode(None if body is MISSING else body)
+    return body if body is MISSING else msgspec.json.encode(body)
 
 
 def _fail(turn: Turn, run: Run, step: Webhook, reason: str) -> int:

@@ -127,6 +127,21 @@ def _as_text(value: Any) -> str:
     return value if isinstance(value, str) else msgspec.json.encode(value).decode()
 
 
+def paths(value: Value) -> Iterator[Path]:
+    """Of every hole."""
+    match value:
+        case Hole():
+            yield value.path
+        case Text():
+            yield from (part.path for part in value.parts if isinstance(part, Hole))
+        case Mapping():
+            for _, inner in value.items:
+                yield from paths(inner)
+        case Items():
+            for inner in value.values:
+                yield from paths(inner)
+
+
 def depth(value: Any) -> int:
     """How deep mappings and lists nest, at most one more than :data:`~heliograph.events.limits.MAX_DEPTH`."""
     level, deep = [value], 0
