@@ -4,6 +4,7 @@ Histories are reordered, repeated and split; states go through msgpack; queries 
 a window and one millisecond to either side.
 """
 
+import math
 from hashlib import blake2b
 from typing import Any
 
@@ -367,3 +368,42 @@ def test_an_explanation_says_what_holds_and_when_it_turns(node: Node, who: Someb
 def test_the_mark_is_what_the_documentation_says() -> None:
     event = event_of({"id": "e1", "name": "A", "at": 0, "properties": {}, "traits": {}, "context": {}})
     assert mark_of(event) == int.from_bytes(blake2b(b"e1", digest_size=8).digest(), "big")
+
+
+def test_values_that_leave_together_never_are_fewer_in_between() -> None:
+    leaf = compiled({"did_distinct": {"event": "A", "property": "properties.v", "is": 1, "within": "PT0.010S"}})
+    happened = [{"name": "A", "at": 5, "properties": {"v": v}, "traits": {}, "context": {}} for v in "xy"]
+    events = [{**event, "id": str(number)} for number, event in enumerate(happened)]
+    person = person_of(Somebody(events), observed(leaf, events))
+    assert leaf.next_flip(person, 5) is None and not leaf.truth(person, 5)
+
+
+degrees = st.tuples(st.integers(-90_000, 90_000), st.integers(-180_000, 180_000)).map(
+    lambda at: (at[0] / 1000, at[1] / 1000)
+)
+
+
+@settings(max_examples=500, deadline=None)
+@given(degrees, st.sampled_from([1, 100, 5_000, 70_000, 900_000, 1_000_000]), st.data())
+def test_everybody_in_a_circle_is_found_and_nobody_else(
+    centre: tuple[float, float], radius: int, data: st.DataObject
+) -> None:
+    """Around poles and over the date line, through the grid of places."""
+    leaf = compiled({"near": {"lat": centre[0], "lon": centre[1], "radius_m": radius}}).leaves[0]
+    angle, share = data.draw(st.floats(0, 2 * math.pi)), data.draw(st.sampled_from([0, 0.5, 0.98, 1.02, 1.5, 20]))
+    place = destination(centre, angle, radius * share)
+    event = Event("e", "track", "A", 7, context={"location": {"latitude": place[0], "longitude": place[1]}})
+    inside = oracle.metres(place, centre) <= radius
+    assert inside is (share < 1)
+    taken = [take(None, event, 0) for _, take in LeafIndex([leaf]).takers(event)]
+    assert (taken == [7]) is inside
+    assert (leaf.observe(None, event, 0) == 7) is inside
+
+
+def destination(centre: tuple[float, float], angle: float, metres: float) -> tuple[float, float]:
+    """The place so far away in this direction."""
+    lat, lon, way = math.radians(centre[0]), math.radians(centre[1]), metres / 6_371_008.8
+    north = math.asin(math.sin(lat) * math.cos(way) + math.cos(lat) * math.sin(way) * math.cos(angle))
+    across = math.sin(angle) * math.sin(way) * math.cos(lat)
+    east = lon + math.atan2(across, math.cos(way) - math.sin(lat) * math.sin(north))
+    return math.degrees(north), (math.degrees(east) + 180) % 360 - 180
