@@ -3,8 +3,9 @@
 How to read this package.  ``step`` is the order of one decision; ``state`` all that is remembered of a person and its
 encoding; ``plan`` everything published, compiled, with its indexes; ``effects`` what a decision asks of the world.
 A decision passes through ``people`` (identity, traits, ``merge``), ``consent``, ``conditions`` and ``segments`` (the
-language), ``members`` (memberships) and ``journeys`` (entries, runs, steps, messages).  ``expiry`` forgets visitors who never came back,
-``bounds`` keeps one blob within 256 KB.
+language), ``members`` (memberships) and ``journeys`` (entries, runs, steps, messages).  ``fresh`` says what a publish
+made new and for whom it still lacks its past.  ``expiry`` forgets visitors who never came back, ``bounds`` keeps one
+blob within 256 KB.
 ``context`` is what templates see, ``explain`` why something did or did not happen.
 
 Absences: no clock, no random number, no I/O, no log line, no driver.
