@@ -15,6 +15,7 @@ from heliograph.decide.state import (
     MAX_RUNS,
     Run,
     State,
+    origin_of,
     remember_mark,
     set_timer,
 )
@@ -51,8 +52,8 @@ def _link(turn: Turn, keys: list[str]) -> None:
 
 def _merge(turn: Turn, other: State, blob: bytes) -> None:
     state = turn.state
-    if (other.created_at, other.origin) < (state.created_at, state.origin):
-        state.origin = other.origin or other.key
+    if (other.created_at, origin_of(other)) < (state.created_at, origin_of(state)):
+        state.origin = origin_of(other)
     state.created_at = min(state.created_at, other.created_at)
     state.last_seen = max(state.last_seen, other.last_seen)
     state.heard_at = max(state.heard_at, other.heard_at)

@@ -154,10 +154,10 @@ class State(msgspec.Struct, array_like=True):
     first.  ``timers``: id -> due; ``next_due`` is the earliest, 0 without one.  ``last_seen``: when the latest event
     occurred; ``heard_at``: the engine time of the last event, outcome or list change.
     ``size``: about what this weighs (:mod:`heliograph.decide.bounds`).  ``refused``: journey -> its latest entry, while
-    that is one whose ``if`` was false.  ``origin``: the key under which this person was first seen: what arms, holdouts
-    and run ids are drawn from, so that they outlive a merge.  ``slots``: messages that count under caps.  ``swept``:
-    the plan of the last sweep that came by (or the first plan that decided here).  ``compare_at``: when the messages
-    that arbitration holds are compared; in the past, the next one opens a new window.  ``kept``: at
+    that is one whose ``if`` was false.  ``origin``: the key under which this person was first seen, empty for this one:
+    what arms, holdouts and run ids are drawn from, so that they outlive a merge.  ``slots``: messages that count under
+    caps.  ``swept``: the plan of the last sweep that came by (or the first plan that decided here).  ``compare_at``:
+    when the messages that arbitration holds are compared; in the past, the next one opens a new window.  ``kept``: at
     least the bytes of the events in ``last``; -1 when nobody has counted.
     """
 
@@ -210,7 +210,12 @@ CONVERTERS: dict[int, Callable[[bytes], State]] = {STATE_VERSION: _DECODER.decod
 
 def new_state(key: str) -> State:
     """A key of which nothing is known."""
-    return State(key, origin=key)
+    return State(key)
+
+
+def origin_of(state: State) -> str:
+    """The key under which this person was first seen."""
+    return state.origin or state.key
 
 
 def is_blank(state: State) -> bool:

@@ -13,7 +13,7 @@ from heliograph.decide.effects import Effect, Fact, Hop
 from heliograph.decide.journeys.program import Journey
 from heliograph.decide.plan import Plan
 from heliograph.decide.segments import Segment
-from heliograph.decide.state import Run, State, pack
+from heliograph.decide.state import Run, State, origin_of, pack
 from heliograph.decide.times import is_zone
 from heliograph.events.event import Event
 from heliograph.events.ids import make_id
@@ -70,7 +70,7 @@ class Person:
     @property
     def origin(self) -> str:
         """The key under which this person was first seen."""
-        return self.state.origin or self.state.key
+        return origin_of(self.state)
 
     @property
     def timezone(self) -> str:
