@@ -16,7 +16,7 @@ from heliograph.events.ids import bucket
 
 
 def run(report: Report, folder: Path, quick: bool) -> None:
-    people = 1_000 if quick else 100_000
+    people = 1_000 if quick else 1_000_000
     bodies = list(traffic.batches(traffic.identify(n) for n in range(people)))
     with serving(folder, "smtp://127.0.0.1:9") as server:
         empty = rss_bytes(server.family)
