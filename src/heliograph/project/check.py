@@ -12,7 +12,7 @@ from heliograph import config, render
 from heliograph.decide import PlanErrors, compile_plan
 from heliograph.decide.parsing import nearest
 from heliograph.decide.times import TZDATA_VERSION
-from heliograph.project import paths
+from heliograph.project import paths, writes
 from heliograph.project.finding import Finding, ProjectError, in_order
 from heliograph.project.folder import Folder, TemplateSource, read_folder
 from heliograph.project.slips import slips
@@ -206,6 +206,9 @@ def _judge_paths(document: dict[str, Any], folder: Folder) -> None:
         for problem in found:
             file, line = _first_use(folder, name, problem.path)
             folder.report(file, line, problem.message, problem.hint, warning=problem.warning)
+    for place, problem in writes.problems(document["journeys"], document["schemas"]):
+        if not folder.is_broken(place):
+            folder.report(*folder.locate(place), problem.message, problem.hint, warning=problem.warning)
 
 
 def _first_use(folder: Folder, name: str, path: str) -> tuple[str, int | None]:

@@ -158,10 +158,14 @@ def problems_of(paths: Iterable[str], events: set[str | None], schemas: dict[str
     """Judge the variables of one template, which runs started by ``events`` send."""
     problems: list[PathProblem] = []
     for path in sorted(set(paths)):
-        steps = split_path(path)
-        if judge := _JUDGES.get(steps[0] if steps else ""):
-            problems += judge(path, steps[1:], events, schemas)
+        problems += judge(path, split_path(path), events, schemas)
     return problems
+
+
+def judge(path: str, steps: list[str], events: set[str | None], schemas: dict[str, Any]) -> Iterator[PathProblem]:
+    """What is wrong with one variable."""
+    if found := _JUDGES.get(steps[0] if steps else ""):
+        yield from found(path, steps[1:], events, schemas)
 
 
 def _profile(path: str, steps: list[str], _events: set[str | None], schemas: dict[str, Any]) -> Iterator[PathProblem]:
