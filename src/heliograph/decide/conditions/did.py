@@ -134,6 +134,11 @@ class Did(Leaf, frozen=True, kw_only=True):
         latest = f", latest {times.iso(best[0])}" if best else ""
         return f"{value}{times_seen}{latest}"
 
+    def exact_since(self, view: View, t: int) -> int | None:
+        """With ``same``, once as many samples are kept as may be."""
+        edge = self.tally.floor(view.conditions.get(self.id))
+        return None if edge is None or self._since(t) >= edge else edge
+
     def _since(self, t: int) -> int:
         return _BEGINNING if self.within is None else t - self.within
 

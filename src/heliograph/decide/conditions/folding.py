@@ -1,17 +1,17 @@
 """From a history to condition states: what live observation of the same events would have come to.
 
-The runtime folds when a new segment is back-filled; what it gets travels in a ``Touch`` and is merged with what was
-observed meanwhile.  Events may come in any order and more than once.  (:class:`heliograph.decide.fresh.Folding` is the
-same for many people and leaves, with an index that exists already.)
+The runtime folds when a new segment is back-filled (:class:`heliograph.decide.fresh.Folding`: the same, fed event by
+event, for many leaves); what it gets travels in a ``Touch`` and is merged with what was observed meanwhile.  Events may
+come in any order and more than once.
 
-A person's history holds what clients sent and what was imported.  The product's own events are not in it: leaves that
-ask for ``Email ...`` can be folded from events that the runtime makes of its messages (under the ids that
-:func:`heliograph.decide.members.product_event` gives them, so that a merge counts nothing twice); ``Segment Entered``
-and ``Segment Left`` are never kept, and leaves that ask for them begin to know when they are published.
+A person's history holds what clients sent and what was imported: everything that ``did`` and its kin, ``sequence`` and
+``near`` ask for.  The product's own events (``Email ...``, ``Segment ...``, and so all of ``engaged``) are not in it:
+the runtime tells them again from the rows of messages and from the journal, under the ids that
+:func:`heliograph.decide.members.product_id` gives them, so that a merge counts nothing twice.  ``trait``,
+``in_segment``, ``in_topic``, ``bucket`` and ``everyone`` keep no state.
 """
 
 from collections.abc import Iterable
-from enum import StrEnum
 from hashlib import blake2b
 from typing import Any
 
@@ -20,28 +20,6 @@ from heliograph.decide.conditions.model import Leaf
 from heliograph.decide.conditions.operators import fold as folded
 from heliograph.events.event import PRODUCT_EVENTS, Event
 from heliograph.events.ids import digest
-
-
-class Source(StrEnum):
-    """Where the events of a leaf are kept."""
-
-    NONE = "none"
-    """It keeps no state."""
-    HISTORY = "history"
-    MESSAGES = "messages"
-    """Among others or alone, of messages: ``Email ...`` are made of their rows."""
-    NOWHERE = "nowhere"
-    """``Segment Entered`` or ``Segment Left`` are among them."""
-
-
-def source_of(leaf: Leaf) -> Source:
-    """From what the leaf's state can be folded."""
-    own = leaf.event_names & PRODUCT_EVENTS
-    if any(name.startswith("Segment ") for name in own):
-        return Source.NOWHERE
-    if own:
-        return Source.MESSAGES
-    return Source.HISTORY if leaf.observes else Source.NONE
 
 
 def fold(leaves: Iterable[Leaf], events: Iterable[Event]) -> dict[str, Any]:
@@ -60,7 +38,7 @@ def fold(leaves: Iterable[Leaf], events: Iterable[Event]) -> dict[str, Any]:
 
 
 def mark_of(event: Event) -> int:
-    """The 64-bit hash under which samples of this event are known."""
-    if folded(event.name) in PRODUCT_EVENTS:
-        return int.from_bytes(digest(event.event_id)[:8], "big")
-    return int.from_bytes(blake2b(event.event_id.encode(), digest_size=8).digest(), "big")
+    """The 64-bit hash by which condition states know an event."""
+    own = folded(event.name) in PRODUCT_EVENTS
+    data = digest(event.event_id) if own else blake2b(event.event_id.encode(), digest_size=8).digest()
+    return int.from_bytes(data[:8], "big")

@@ -33,6 +33,10 @@ class Tally(Protocol):
         """What is counted each on its own: one list, or one for each value of ``same``."""
         ...
 
+    def floor(self, state: Any) -> int | None:
+        """The instant before which something that could matter may be missing; None when nothing is."""
+        ...
+
 
 class Latest:
     """Keeps the instant of the latest event."""
@@ -45,6 +49,9 @@ class Latest:
 
     def series(self, state: int | None) -> list[Samples]:
         return [[] if state is None else [state, 0]]
+
+    def floor(self, state: int | None) -> int | None:
+        return None
 
 
 class NLatest:
@@ -61,6 +68,9 @@ class NLatest:
 
     def series(self, state: Samples | None) -> list[Samples]:
         return [state or []]
+
+    def floor(self, state: Samples | None) -> int | None:
+        return None
 
 
 class NLatestByValue:
@@ -91,6 +101,11 @@ class NLatestByValue:
 
     def series(self, state: dict[str, Samples] | None) -> list[Samples]:
         return list((state or {}).values())
+
+    def floor(self, state: dict[str, Samples] | None) -> int | None:
+        if not state or sum(map(len, state.values())) < 2 * self.most:
+            return None
+        return min(samples[-2] for samples in state.values())
 
     def _cut(self, state: dict[str, Samples]) -> dict[str, Samples]:
         if sum(map(len, state.values())) <= 2 * self.most:
