@@ -207,6 +207,22 @@ def test_an_exit_takes_a_message_that_waits_along_and_frees_its_place():
     assert planned(one) == {"c": WEEK}
 
 
+@pytest.mark.parametrize("cancelled", [True, False])
+def test_a_place_that_this_very_event_may_free_is_waited_for(cancelled):
+    """A restart cancels the mail of the run before: one of the two is sent, never both and never none."""
+    found = [journey("a", entry={"event": "A", "on_repeat": "restart"}, steps=[{"send": "a"}])]
+    one = world(cap(), journeys=found)
+    one.track("A")
+    first = of(one, "a").message_id
+    if not cancelled:
+        one.status[first] = "sending"
+    one.track("A")
+    assert planned(one) == {"a": SECOND}
+    one.advance(SECOND)
+    statuses = [status for _, status, _ in rows(one)]
+    assert statuses == (["cancelled", "queued"] if cancelled else ["sending", "skipped"])
+
+
 def test_what_waited_is_decided_anew():
     """Consent, suppression, the journey's `if`: as they are when its time has come."""
     found = [

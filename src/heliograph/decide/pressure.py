@@ -147,7 +147,7 @@ def take(turn: Turn, topic: str, message_id: str, at: int) -> None:
     """Hold the place at ``at``; nothing where no cap counts."""
     slot = _slot(turn.state, message_id)
     if slot is not None:
-        slot.at = at
+        slot.at, slot.topic = at, topic
     elif turn.plan.policies.caps_on(topic):
         turn.state.slots.append(Slot(at, message_id, topic))
 

@@ -22,12 +22,16 @@ from heliograph.decide.effects import CancelMessage, DecideMessage
 from heliograph.decide.journeys import runs
 from heliograph.decide.journeys.program import Journey, Send
 from heliograph.decide.state import Run
-from heliograph.decide.times import DAY
+from heliograph.decide.times import DAY, SECOND
 from heliograph.decide.turn import Mode, Turn
 from heliograph.events.ids import make_id
 
 LONGEST_RETRY: Final = DAY
 """How far ahead a mailer, whose clock is its own, may put the next attempt."""
+
+
+TO_CANCEL: Final = SECOND
+"""How long a message that found no place waits for the word whether another one was cancelled in time."""
 
 
 class Mail(msgspec.Struct, frozen=True):
@@ -75,7 +79,7 @@ def enter_send(turn: Turn, run: Run, journey: Journey, step: Send) -> int | None
     if reason := _refusal(turn, mail):
         return _skip(turn, mail, reason)
     if (until := _arbitration(turn, mail)) > turn.t:
-        return _hold(turn, mail, until, "arbitrating")
+        return _hold(turn, mail, until, "arbitrating", with_slot=False)
     return _place(turn, mail)
 
 
@@ -129,11 +133,19 @@ def _place(turn: Turn, mail: Mail, why: str = "", before: Collection[str] = ()) 
         return _hold(turn, mail, earliest, "", why) if earliest > turn.t else _queue(turn, mail, why)
     topic, run = mail.journey.topic, mail.run
     place = pressure.place(turn, topic, run.message_id, run.decided_at, earliest, before=before)
+    if place.refused and _cancelling(turn):
+        return _hold(turn, mail, turn.t + TO_CANCEL, place.reason, with_slot=False)
     if place.refused:
         return _skip(turn, mail, place.reason, until=place.at)
     if place.at > turn.t:
         return _hold(turn, mail, place.at, place.reason, why)
     return _queue(turn, mail, why)
+
+
+def _cancelling(turn: Turn) -> bool:
+    """Whether this very record cancels a message that holds a place: it may be free in a moment."""
+    cancelled = {one.message_id for one in turn.effects if isinstance(one, CancelMessage)}
+    return any(not slot.sent and slot.message_id in cancelled for slot in turn.state.slots)
 
 
 # -- what comes of it --
@@ -152,12 +164,12 @@ def _queue(turn: Turn, mail: Mail, why: str) -> int | None:
     return None
 
 
-def _hold(turn: Turn, mail: Mail, until: int, reason: str, why: str = "") -> int | None:
-    """Until then it lives in its run, with its slot; only candidates under comparison have none yet."""
+def _hold(turn: Turn, mail: Mail, until: int, reason: str, why: str = "", *, with_slot: bool = True) -> int | None:
+    """Until then it lives in its run; its slot keeps its place, where it is known already."""
     if mail.stale_at and until >= mail.stale_at:
         return _expire(turn, mail, why, until=until, because=reason)
     run, reason = mail.run, reason or why
-    if not mail.transactional and reason != "arbitrating":
+    if with_slot and not mail.transactional:
         pressure.take(turn, mail.journey.topic, run.message_id, until)
     run.sending, run.planned_at = True, until
     pressure.wind(turn.state)
