@@ -8,6 +8,7 @@ from collections import deque
 from typing import Any
 
 from heliograph import decide
+from heliograph.decide.conditions import LeafIndex
 from heliograph.decide.effects import (
     CallWebhook,
     CancelMessage,
@@ -104,9 +105,22 @@ class World:
     # -- the world acts --
 
     def publish(self, document: dict[str, Any], *, touch: bool = True) -> None:
-        self.plan = decide.compile_plan(document, self.plan.version + 1)
+        """Marked as a server does it; ``touch``: and the sweep comes by everybody."""
+        old, plan = self.plan, decide.compile_plan(document, self.plan.version + 1)
+        self.plan = plan.marked(decide.marks_after(plan, old, 0))
         for key in list(self.blobs) if touch else []:
-            self.append(key, Touch(self.plan.version))
+            self.sweep(key)
+
+    def sweep(self, key: str = "u:1") -> None:
+        """Bring this person what the log says about conditions that are new to them."""
+        state = decide.decode_state(self.blobs[key])
+        folding = decide.Folding(
+            LeafIndex([self.plan.leaves.leaves[leaf] for leaf in self.plan.fresh.lacking(state.swept)])
+        )
+        for record in self.log:
+            if isinstance(record.body, EventBody) and record.key in (key, *state.links):
+                folding.take(record.body.event)
+        self.append(key, Touch(self.plan.version, folding.states))
 
     def track(self, name: str, user: str | None = "1", **more: Any) -> Event:
         """``at``: when it occurred; ``id``: the event id; ``anon``; ``context``; the rest are properties."""

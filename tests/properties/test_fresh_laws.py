@@ -7,8 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from heliograph import decide
-from heliograph.decide.conditions import LeafIndex
-from heliograph.events.record import EventBody, Touch
+from heliograph.events.record import Record, Touch
 from tests.decide.driver import HOUR, MINUTE, World, journey, plan_document
 
 CONDITIONS: dict[str, Any] = {
@@ -57,21 +56,6 @@ def call(world: World, number: int, one: Any) -> None:
     world.advance(passed)
 
 
-def fold(world: World, key: str) -> dict[str, Any]:
-    state = decide.decode_state(world.blobs[key])
-    lacking = [world.plan.leaves.leaves[leaf] for leaf in world.plan.fresh.lacking(state.swept)]
-    folding = decide.Folding(LeafIndex(lacking))
-    for record in world.log:
-        if isinstance(record.body, EventBody) and record.key in (key, *state.links):
-            folding.take(record.body.event)
-    return folding.states
-
-
-def sweep(world: World) -> None:
-    for key in [key for key, blob in world.blobs.items() if not decide.decode_state(blob).forward]:
-        world.append(key, Touch(world.plan.version, fold(world, key)))
-
-
 @settings(max_examples=60, deadline=None)
 @given(st.lists(calls, max_size=12), st.lists(calls, max_size=6), st.lists(calls, max_size=6))
 def test_a_plan_that_came_late_ends_where_it_would_have_been(before: Any, building: Any, after: Any) -> None:
@@ -79,9 +63,7 @@ def test_a_plan_that_came_late_ends_where_it_would_have_been(before: Any, buildi
     for number, one in enumerate(before):
         call(late, number, one)
         call(always, number, one)
-    old = late.plan
-    plan = decide.compile_plan(DOCUMENT, old.version + 1)
-    late.plan = plan.marked(decide.marks_after(plan, old, old.version))
+    late.publish(DOCUMENT, touch=False)
     here = {key for key, blob in late.blobs.items() if not decide.decode_state(blob).forward}
     for number, one in enumerate(building, 100):
         call(late, number, one)
@@ -89,7 +71,8 @@ def test_a_plan_that_came_late_ends_where_it_would_have_been(before: Any, buildi
     for key in here & late.blobs.keys():
         told = {data["segment"] for data in late.facts("segment_entered", key)} - {"known"}
         assert not told & late.plan.fresh.building.keys() or decide.decode_state(late.blobs[key]).swept > 1, told
-    sweep(late)
+    for key in [key for key, blob in late.blobs.items() if not decide.decode_state(blob).forward]:
+        late.sweep(key)
     for number, one in enumerate(after, 200):
         call(late, number, one)
         call(always, number, one)
@@ -109,16 +92,18 @@ def test_a_fold_that_comes_twice_changes_nothing(before: Any, after: Any) -> Non
     world = World(OLD)
     for number, one in enumerate(before):
         call(world, number, one)
-    old = world.plan
-    plan = decide.compile_plan(DOCUMENT, 2)
-    world.plan = plan.marked(decide.marks_after(plan, old, old.version))
+    world.publish(DOCUMENT, touch=False)
     for number, one in enumerate(after, 100):
         call(world, number, one)
-    folds = {key: fold(world, key) for key, blob in world.blobs.items() if not decide.decode_state(blob).forward}
-    for _ in range(2):
-        for key, folded in folds.items():
-            world.append(key, Touch(2, folded))
-        seen = {key: decide.decode_state(world.blobs[key]).conditions for key in folds}, dict(world.members)
-    for key, folded in folds.items():
-        world.append(key, Touch(2, folded))
-    assert seen == ({key: decide.decode_state(world.blobs[key]).conditions for key in folds}, dict(world.members))
+    keys = [key for key, blob in world.blobs.items() if not decide.decode_state(blob).forward]
+    for key in keys:
+        world.sweep(key)
+    touches = {key: record.body for key in keys for record in world.log if record.key == key and is_touch(record)}
+    seen = {key: decide.decode_state(world.blobs[key]).conditions for key in keys}, dict(world.members)
+    for key, touch in touches.items():
+        world.append(key, touch)
+    assert seen == ({key: decide.decode_state(world.blobs[key]).conditions for key in keys}, dict(world.members))
+
+
+def is_touch(record: Record) -> bool:
+    return isinstance(record.body, Touch)

@@ -56,12 +56,10 @@ def baseline(turn: Turn) -> None:
 def update(turn: Turn, mode: Mode, *, silent: bool = False) -> list[str]:
     """Look at what was touched, in dependency order; the names of the segments that turned true.
 
-    ``silent``: the first evaluation after a publish, which enters and reports nothing; a segment that is still building
-    for this person (:mod:`heliograph.decide.fresh`) does neither.
+    ``silent``: the first evaluation after a publish, which enters and reports nothing.
     """
     turned: list[str] = []
     touched, person, t = turn.touched, turn.person, turn.t
-    fresh, swept = turn.plan.fresh, turn.state.swept
     while touched:
         for rank in sorted(touched):
             segment = touched.pop(rank)
@@ -77,11 +75,20 @@ def update(turn: Turn, mode: Mode, *, silent: bool = False) -> list[str]:
                 set_timer(turn.state, segment.timer, flip)
             if truth is not (segment.name in person.members):
                 _set(turn, segment.name, truth)
-                if not silent and (swept >= fresh.newest or swept >= fresh.building.get(segment.name, 0)):
+                if not silent and _counts(turn, segment.name):
                     _report(turn, segment.name, truth, mode)
                     turned += [segment.name] if truth else []
                 break  # it may have touched segments behind it
     return turned
+
+
+def _counts(turn: Turn, name: str) -> bool:
+    """Whether it is news that this segment turned: not while it is building for this person, nor, when a timer fires
+    that was due before the state met the plan, if that plan changed it: this would be its first evaluation."""
+    state, fresh, version = turn.state, turn.plan.fresh, turn.plan.version
+    if state.swept < fresh.newest and state.swept < fresh.building.get(name, 0):
+        return False
+    return state.plan_version >= version or fresh.segments.get(name, version) <= state.plan_version
 
 
 def _set(turn: Turn, name: str, on: bool) -> None:
