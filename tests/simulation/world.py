@@ -139,9 +139,10 @@ class World:
         self.store.full = not self.store.full
 
     def change_words(self) -> None:
-        """Links, preference pages, bounces: straight into the ledger."""
-        address, topic = self.people.address(), self.chance.choice(("offers", "news", "offers", "news", "!manual"))
-        row = LedgerRow(address, topic, self.chance.random() < 0.6, self.clock.now(), "page")
+        """Links, preference pages, addresses that somebody puts right: straight into the ledger."""
+        topic = self.chance.choice(("offers", "news", "!manual", "!bounce", "!complaint"))
+        given = topic in ("!bounce", "!complaint") or self.chance.random() < 0.6
+        row = LedgerRow(self.people.address(), topic, given, self.clock.now(), "page")
         self.crank.change_ledger([row])
         self.watch.said(row)
 
@@ -301,7 +302,7 @@ _CHANCES: dict[Any, float] = {
     World.feedback: 3,
     World.answer: 3,
     World.ask: 1,
-    World.change_words: 1.5,
+    World.change_words: 2.5,
     World.lose_mailer: 0.5,
     World.step_clock: 0.3,
     World.fill_disk: 0.2,
