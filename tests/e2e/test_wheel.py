@@ -64,3 +64,14 @@ def test_why_answers_from_a_server_of_the_wheel(heliograph: Path, tmp_path: Path
                      "--project", server.project, cwd=tmp_path)  # fmt: skip
         assert answer.returncode == 0, answer.stdout + answer.stderr
         assert len(answer.stdout) > 20
+
+
+def test_a_new_project_runs_its_own_tests_with_nothing_but_pytest_beside_the_wheel(
+    heliograph: Path, tmp_path: Path
+) -> None:
+    python = heliograph.parent / "python"
+    assert run(UV, "pip", "install", "--python", python, "pytest", cwd=tmp_path).returncode == 0
+    run(heliograph, "init", tmp_path / "mine", cwd=tmp_path)
+    tested = run(python, "-m", "pytest", "-q", cwd=tmp_path / "mine")
+    assert tested.returncode == 0, tested.stdout + tested.stderr
+    assert "2 passed" in tested.stdout
