@@ -28,8 +28,6 @@ from heliograph.events.ids import make_id
 
 LONGEST_RETRY: Final = DAY
 """How far ahead a mailer, whose clock is its own, may put the next attempt."""
-
-
 TO_CANCEL: Final = SECOND
 """How long a message that found no place waits for the word whether another one was cancelled in time."""
 
