@@ -14,7 +14,7 @@ from heliograph.backtest.job import Job, log_begins, plans_of, run_job
 from heliograph.backtest.kin import find_kin
 from heliograph.backtest.lane import Story, tell
 from heliograph.backtest.part import Part
-from heliograph.backtest.past import Past, Reach
+from heliograph.backtest.past import Reach
 from heliograph.backtest.report import Report
 from heliograph.events.record import LedgerRow, Outcome
 from heliograph.ports import Arrival, MessageRow
@@ -168,9 +168,7 @@ def stories(view: RocksView, name: str, journey: dict[str, Any], since: int = 0,
     """What the draft's lane decides about everybody."""
     plans = plans_of(view, name, journey)
     part = Part(view, plans, Reach(since, until, log_begins(view)), find_kin(view))
-    part._always = True
-    pasts: list[Past] = list(part._people(range(1024)))
-    return [tell(past, plans.draft, since, until, log_begins(view)) for past in pasts if past.records]
+    return [tell(past, plans.draft, since, until, log_begins(view)) for past in part.pasts(range(1024)) if past.records]
 
 
 def backtest(folder: Path, name: str, journey: dict[str, Any], since: int = T0 - DAY, until: int = END) -> Report:

@@ -8,7 +8,8 @@ from typing import Final
 import msgspec
 
 from heliograph import decide
-from heliograph.adapters.rocksdb import Logged, RocksView
+from heliograph.adapters.rocksdb import Kept, Logged, RocksView
+from heliograph.backtest.concern import concern_of, in_window
 from heliograph.backtest.differ import Differences, compare
 from heliograph.backtest.kin import Kin
 from heliograph.backtest.lane import Story, tell
@@ -60,6 +61,10 @@ def puts_off(plans: Plans) -> bool:
     return bool(policies.caps or policies.quiet_hours or policies.arbitrate_ms)
 
 
+Rows = tuple[tuple[str, ...], list[Kept], list[Logged]]
+"""One person: their keys, and what is stored under them."""
+
+
 class Part:
     """Decides the people whose first key is in ``buckets``."""
 
@@ -69,27 +74,31 @@ class Part:
         timezone = plans.draft.plan.timezone
         self._draft = Counter(plans.name, timezone)
         self._live = Counter(plans.name, timezone) if plans.live is not None else None
-        self._always = plans.name in plans.draft.enters_by_time or (
-            plans.live is not None and plans.name in plans.live.enters_by_time
-        )
+        self._concern = concern_of(plans)
         self.partial = Partial(self._draft.side, self._live.side if self._live else None, Differences())
 
     def run(self, buckets: range, told: Callable[[int], None] = lambda _rows: None) -> Partial:
         """``told``: called now and then with the rows of history read since the last time."""
-        rows = 0
-        for number, past in enumerate(self._people(buckets), 1):
-            rows += past.rows
-            if past.records and (past.lively or self._always):
-                self._one(past)
+        read = 0
+        for number, (keys, history, log) in enumerate(self._people(buckets), 1):
+            read += len(history)
+            seen = in_window(history, self._reach)
+            self.partial.seen += bool(seen)
+            if self._concern.meant(seen, log):
+                self._one(self._reader.read(keys, history, log))
             if not number % PROGRESS_EVERY:
-                told(rows)
-                rows = 0
-        told(rows)
+                told(read)
+                read = 0
+        told(read)
         return self.partial
+
+    def pasts(self, buckets: range) -> Iterator[Past]:
+        """Everybody's, whomever the journey concerns."""
+        return (self._reader.read(*found) for found in self._people(buckets))
 
     # -- people --
 
-    def _people(self, buckets: range) -> Iterator[Past]:
+    def _people(self, buckets: range) -> Iterator[Rows]:
         count = max(self._view.last_position() - self._first_position() + 1, 0)
         turns = min(max(-(-count * len(buckets) // (1024 * LOG_ROWS)), 1), len(buckets) or 1)
         size = -(-len(buckets) // turns)
@@ -100,18 +109,17 @@ class Part:
         first = self._view.first_logged()
         return first.position if first is not None else 1
 
-    def _turn(self, buckets: range) -> Iterator[Past]:
+    def _turn(self, buckets: range) -> Iterator[Rows]:
         log = self._log(buckets)
-        read, always = self._reader.read, self._always
         for family in self._kin.families():
             if bucket(family[0]) in buckets:
                 kept = [row for key in family for row in self._view.kept_of(key)]
-                yield read(family, kept, sorted(row for key in family for row in log.pop(key, ())), always=always)
+                yield family, kept, sorted(row for key in family for row in log.pop(key, ()))
         for key, rows in groupby(self._view.kept(buckets), lambda row: row.key):
             if key not in self._kin.of:
-                yield read((key,), rows, log.pop(key, ()), always=always)
+                yield (key,), list(rows), log.pop(key, [])
         for key in sorted(log):
-            yield read((key,), (), log[key], always=always)
+            yield (key,), [], log[key]
 
     def _log(self, buckets: range) -> dict[str, list[Logged]]:
         """The log of these people, by key."""
@@ -130,7 +138,6 @@ class Part:
         reach, plans = self._reach, self._plans
         draft = tell(past, plans.draft, reach.since, reach.until, reach.log_from)
         self._draft.count(draft)
-        self.partial.seen += past.lively
         self.partial.events += len(past.records)
         if plans.live is not None and self._live is not None:
             live = draft if plans.unchanged else tell(past, plans.live, reach.since, reach.until, reach.log_from)

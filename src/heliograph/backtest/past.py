@@ -7,7 +7,7 @@ they were imported: a backtest takes them as if they had come in live.  Lists an
 gone are taken from what stands today, at the time that it carries.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from typing import Any, Final
 
 import msgspec
@@ -50,8 +50,7 @@ def from_outside(record: Record) -> bool:
 class Past(msgspec.Struct):
     """One person.  ``records``: what came from outside, in order of time.  ``outcomes``: message id -> what became of
     it.  ``answers``: request id -> what the webhook answered.  ``messages``: what was really decided for them, and
-    ``queued``: when, for those that were put off at first (read only where a policy does that).
-    ``lively``: whether anything but old knowledge falls into the window."""
+    ``queued``: when, for those that were put off at first (read only where a policy does that)."""
 
     keys: tuple[str, ...]
     records: list[Record] = []
@@ -59,8 +58,6 @@ class Past(msgspec.Struct):
     answers: dict[str, Record] = {}
     messages: dict[str, MessageRow] = {}
     queued: dict[str, int] = {}
-    lively: bool = False
-    rows: int = 0
 
 
 class Reach(msgspec.Struct, frozen=True):
@@ -77,13 +74,9 @@ class PastReader:
     def __init__(self, view: RocksView, reach: Reach, *, puts_off: bool) -> None:
         self._view, self._reach, self._puts_off = view, reach, puts_off
 
-    def read(self, keys: tuple[str, ...], kept: Iterable[Kept], logged: Iterable[Logged], *, always: bool) -> Past:
-        """``kept``: the history rows of all these keys; ``logged``: their rows of the log.  Without ``always`` a person
-        to whom nothing happened in the window is not read any further."""
-        history, log = list(kept), list(logged)
-        past = Past(keys, rows=len(history))
-        if not (always or self._stirred(history, log)):
-            return past
+    def read(self, keys: tuple[str, ...], history: list[Kept], log: list[Logged]) -> Past:
+        """``history``: the rows of all these keys there; ``log``: theirs in the log, in order."""
+        past = Past(keys)
         placed: list[tuple[int, int, Record]] = []
         events: dict[tuple[str, int, str], Event] = {}
         self._log(past, placed, log, history, events)
@@ -91,19 +84,12 @@ class PastReader:
         placed += self._standing(keys)
         placed.sort(key=lambda one: one[:2])
         past.records = [record for _, _, record in placed]
-        past.lively = any(_is_life(record, self._reach.since) for record in past.records)
         past.messages = {row.message_id: row for key in keys for row in self._messages(key)}
         self._old_outcomes(past)
         if self._puts_off and past.messages:
             facts = (row for key in keys for row in self._view.facts(key))
             past.queued = {row.data["message_id"]: row.at for row in facts if row.kind == "message_decided"}
         return past
-
-    def _stirred(self, history: list[Kept], log: list[Logged]) -> bool:
-        since, until = self._reach.since, self._reach.until
-        return any(row.received_at >= since and row.occurred_at < until for row in history) or any(
-            row.head.received_at >= since for row in log
-        )
 
     # -- the log --
 
@@ -196,10 +182,6 @@ class PastReader:
                     body = Outcome(row.message_id, kind, at, row.reason if kind == row.status else "", machine)
                     record = Record(row.key, make_id("backtest", row.message_id, number), at, 0, body)
                     past.outcomes.setdefault(row.message_id, []).append(record)
-
-
-def _is_life(record: Record, since: int) -> bool:
-    return record.received_at >= since and isinstance(record.body, EventBody | Enter)
 
 
 def _standing(key: str, body: Body, at: int, *cause: str) -> Record:

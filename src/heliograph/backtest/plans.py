@@ -10,7 +10,6 @@ from typing import Any, Final
 import msgspec
 
 from heliograph import decide
-from heliograph.decide.journeys.program import Journey
 from heliograph.runtime.publishing import completed, sends
 
 Document = dict[str, Any]
@@ -34,15 +33,6 @@ class Lane(msgspec.Struct, frozen=True):
 
     warm: decide.Plan
     plan: decide.Plan
-
-    @property
-    def enters_by_time(self) -> frozenset[str]:
-        """Journeys that people may enter without any event of theirs."""
-        return frozenset(name for name, one in self.plan.journeys.items() if _by_time(one))
-
-
-def _by_time(journey: Journey) -> bool:
-    return journey.entry.filter is None
 
 
 class Plans(msgspec.Struct, frozen=True):

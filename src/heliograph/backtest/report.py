@@ -48,7 +48,9 @@ class Sample(msgspec.Struct):
 class VersionReport(msgspec.Struct):
     """One version of the journey over the window.  ``entrants``: people; ``started``: runs.  ``deferred``: mails put
     off by caps and quiet hours, by reason.  ``goals``: runs that converted, ``goals_held_out`` those among them that
-    were held out; ``value`` is their sum.  ``other_mails``: of the other journeys, by name."""
+    were held out; ``value`` is their sum.  ``top``: who gets most of all mail, and ``other_mails`` that of the other
+    journeys, by name, among the people whom this journey can concern: everybody else gets the same with it as without.
+    """
 
     version: str
     entrants: int
@@ -85,7 +87,8 @@ class Compared(msgspec.Struct):
 
 class Report(msgspec.Struct):
     """``window``: [since, until) in ms.  ``log_from``: where the log begins; what came before is from history.
-    ``seen``: people to whom something happened in the window; ``records``: what was decided about them."""
+    ``seen``: people to whom something happened in the window; ``records``: what was decided about those of them whom
+    the journey can concern."""
 
     journey: str
     plan: int

@@ -61,7 +61,7 @@ def _summary(draft: Report, live: Report | None) -> None:
         row("goals reached", "goals"),
         row("of them held out", "goals_held_out"),
         row("worth", "value"),
-        ("mails of other journeys", *(f"{sum(side['other_mails'].values()):,}" for side in sides)),
+        ("mails they get from other journeys", *(f"{sum(side['other_mails'].values()):,}" for side in sides)),
     ]
     _table("", ("", "draft", "published")[: len(sides) + 1], rows)
 
