@@ -50,6 +50,25 @@ def test_a_goto_leads_to_a_step_ahead_or_behind_and_is_no_step_itself():
     assert world.ended() == ["finished"]
 
 
+def test_mail_of_earlier_rounds_is_still_the_runs_own():
+    paths = [{"event": "Email Clicked", "message": "any", "then": "exit"}]
+    steps = [{"send": "mail", "id": "m"}, {"wait_until": {"any": paths, "timeout": "P1D"}}, {"goto": "m"}]
+    for ended in (False, True):
+        world = shop(journey(steps=steps, exit=[{"event": "Stop"}]))
+        world.track("Start")
+        for _ in range(3):
+            world.deliver()
+            world.advance(DAY)
+        world.deliver()
+        first, *_ = world.messages
+        if ended:
+            world.track("Stop")
+        world.outcome(first, "clicked")
+        fact = world.facts("message_outcome")[-1]
+        assert (fact["journey"], fact["step_id"], fact["kind"]) == ("j", "m", "clicked")
+        assert world.ended() == ["exited"]
+
+
 def test_a_goto_to_a_goto_goes_where_that_one_leads():
     world = walk({"goto": "b"}, {"goto": "c", "id": "b"}, {"exit": True}, {"wait": "PT1H", "id": "c"})
     assert world.runs() == [("j", "c")]

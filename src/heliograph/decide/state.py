@@ -130,6 +130,7 @@ class Ended(msgspec.Struct, array_like=True):
     cause: str = ""
     messages: dict[str, str] = {}
     by: dict[str, Any] = {}
+    visits: dict[str, int] = {}
 
 
 class Refused(msgspec.Struct, frozen=True, array_like=True, gc=False):

@@ -56,13 +56,13 @@ def take_outcome(turn: Turn, outcome: Outcome) -> list[tuple[Run, int]]:
 
 
 def _of_message(turn: Turn, message_id: str) -> Run | Ended | None:
-    return next((run for run in runs.known(turn) if message_id in run.messages.values()), None)
+    return next((run for run in runs.known(turn) if runs.step_of(run, message_id) is not None), None)
 
 
 def _names(turn: Turn, run: Run | Ended | None, message_id: str) -> dict[str, str]:
     if run is None:
         return {}
-    step_id = next(step_id for step_id, sent in run.messages.items() if sent == message_id)
+    step_id = runs.step_of(run, message_id) or ""
     journey = turn.plan.all_journeys.get((run.journey, run.version))
     step = journey.step(step_id) if journey is not None else None
     template = step.template if isinstance(step, Send) else ""

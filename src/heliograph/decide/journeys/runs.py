@@ -48,7 +48,10 @@ from heliograph.decide.state import (
 )
 from heliograph.decide.turn import Mode, Signal, Turn
 from heliograph.events.event import PRODUCT_EVENTS, Event
+from heliograph.events.ids import make_id
 
+MAX_EARLIER: Final = 32
+"""Earlier visits of a step whose messages are still known as the run's: they are found by their ids, not kept."""
 _MAIL_EVENTS: Final = frozenset(name for name in PRODUCT_EVENTS if name.startswith("Email "))
 
 
@@ -176,9 +179,24 @@ def _is_meant(run: Run, path: EventPath, event: Event) -> bool:
 
 def _own_message(run: Run, which: str, event: Event) -> bool:
     message_id = event.properties.get("message_id")
-    if which == ANY:
-        return message_id in run.messages.values()
-    return bool(message_id) and message_id == (run.message_id if which == LAST else run.messages.get(which))
+    if not isinstance(message_id, str) or not message_id:
+        return False
+    if which == LAST:
+        return message_id == run.message_id
+    step_id = step_of(run, message_id)
+    return step_id == which if which != ANY else step_id is not None
+
+
+def step_of(run: Run | Ended, message_id: str) -> str | None:
+    """The step that decided this message, at its last visit or an earlier one; None when it is none of the run's."""
+    for step_id, latest in run.messages.items():
+        if latest == message_id:
+            return step_id
+    for step_id, count in run.visits.items():
+        earlier = range(max(count - MAX_EARLIER, 1), count) if step_id in run.messages else ()
+        if any(make_id("message", run.run_id, step_id, visit) == message_id for visit in earlier):
+            return step_id
+    return None
 
 
 # -- what time may turn --
@@ -231,6 +249,7 @@ def end(turn: Turn, run: Run, reason: str, by: dict[str, Any] | None = None) -> 
             cause=run.cause,
             messages=run.messages,
             by=by or {},
+            visits=run.visits,
         )
     )
     del state.ended[:-MAX_ENDED]
