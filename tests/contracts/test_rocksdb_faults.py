@@ -121,6 +121,8 @@ def test_a_folder_from_before_a_family_was_there_opens_with_all_it_has(
         batch.put(old.family("state"), spell.state("u:1"), b"blob")
         old.write(batch)
         old.close()
+    with pytest.raises(StoreFailed, match="older version of Heliograph; start a server"):
+        Database(tmp_path / "data", watching=tmp_path / "watcher")
     store = RocksStore(tmp_path / "data")
     assert (store.states(["u:1"]), list(store.requests())) == ([b"blob"], [])
     store.commit(requests(request("r1")))

@@ -177,6 +177,11 @@ def _open_error(path: Path, text: str) -> Exception:
         )
     if "Column families not opened" in text:
         return StoreTooNew(f"The data folder {path} was written by a newer version of Heliograph; use that version.")
+    if "Column family not found" in text:
+        return StoreFailed(
+            f"The data folder {path} was last used by an older version of Heliograph; start a server of this version "
+            "with it once, then look at it again."
+        )
     if "No space left" in text:
         return StoreFull(f"The disk under {path} is full: {text}")
     return StoreFailed(f"The data folder {path} cannot be opened: {text}")
