@@ -7,13 +7,27 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from heliograph.decide.conditions import LeafIndex, parse_condition
+from heliograph.decide.conditions.amounts import TESTS
 from heliograph.decide.conditions.grammar import DID_KEYS, READERS
 from heliograph.decide.conditions.operators import OPERATORS
 from heliograph.decide.parsing import Context
 from heliograph.events.event import Event
 from tests.decide.people import Person
 
-WORDS = [*READERS, *DID_KEYS, *OPERATORS, "path", "before", "after", "ignore_case", "properties.a", "traits.*.b", "X"]
+PARTS = ["property", "events", "lat", "lon", "radius_m", "geofence", "kind", "salt", "below"]
+WORDS = [
+    *READERS,
+    *DID_KEYS,
+    *OPERATORS,
+    *PARTS,
+    "path",
+    "before",
+    "after",
+    "ignore_case",
+    "properties.a",
+    "traits.*.b",
+    "X",
+]
 OPERANDS = ["P1D", "-P1M", "2026-01-01", "X", "properties.a", "a.*", "", "DE", True, False, None, 0, 1, 2, 1.5]
 
 scalars = st.sampled_from(OPERANDS) | st.text(max_size=4) | st.integers() | st.floats()
@@ -35,8 +49,35 @@ dids = st.fixed_dictionaries(
         "same": st.just("properties.b.*"),
     },
 ).map(lambda node: {"did": node})
+amounts = st.tuples(
+    st.sampled_from([f"did_{measure}" for measure in ("sum", "avg", "min", "max", "distinct")]),
+    st.fixed_dictionaries(
+        {"event": st.just("X"), "property": st.sampled_from(["properties.a", "properties.b.*", "properties.b.*.a"])},
+        optional={
+            "where": st.dictionaries(st.just("properties.a"), operators | scalars, max_size=1),
+            "within": st.sampled_from(["P1D", "PT0.005S"]),
+            **{word: st.integers(-1, 2) | st.floats() for word in TESTS},
+        },
+    ),
+).map(lambda pair: {pair[0]: pair[1]})
+elements = st.fixed_dictionaries(
+    {"event": st.sampled_from("XY")},
+    optional={"where": st.dictionaries(st.just("properties.a"), operators | scalars, max_size=1)},
+)
+others = st.one_of(
+    st.lists(elements, max_size=3).map(lambda events: {"sequence": {"events": events}}),
+    st.tuples(st.floats(), st.floats(), st.integers(0, 10**7)).map(
+        lambda at: {"near": {"lat": at[0], "lon": at[1], "radius_m": at[2]}}
+    ),
+    scalars.map(lambda below: {"bucket": {"salt": "s", "below": below}}),
+    st.sampled_from(["received", "opened", "bounced"]).map(lambda kind: {"engaged": {"kind": kind}}),
+)
 plausible = st.recursive(
-    traits | dids | st.sampled_from([{"everyone": True}, {"in_segment": "s"}, {"in_topic": "marketing"}]),
+    traits
+    | dids
+    | amounts
+    | others
+    | st.sampled_from([{"everyone": True}, {"in_segment": "s"}, {"in_topic": "marketing"}]),
     lambda inner: (
         st.lists(inner, min_size=1, max_size=3).map(lambda parts: {"all": parts})
         | st.lists(inner, min_size=1, max_size=3).map(lambda parts: {"any": parts})
@@ -73,7 +114,7 @@ def test_every_condition_answers_to_every_person(
     person = Person(traits=known)
     index = LeafIndex(compiled.leaves)
     for number, (carried, at) in enumerate(events):
-        event = Event(f"{number}", "track", "X", at, properties=carried)
+        event = Event(f"{number}", "track", "X", at, properties=carried, context={"location": carried.get("a")})
         met = {leaf.id for leaf in index.for_event(event)}
         for leaf in index.leaves.values():
             old = person.conditions.get(leaf.id)

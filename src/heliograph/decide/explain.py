@@ -211,7 +211,8 @@ def _json(explanation: Explanation) -> dict[str, Any]:
 
 
 def _leaf(failing: Explanation) -> dict[str, Any]:
-    return {"text": failing.text, "is": failing.truth, "seen": failing.seen, "could_turn_true_at": failing.turns_at}
+    said = {"text": failing.text, "is": failing.truth, "seen": failing.seen, "could_turn_true_at": failing.turns_at}
+    return {**said, "inexact": True, "exact_since": failing.exact_since} if failing.inexact else said
 
 
 def _wanted(failing: dict[str, Any]) -> str:

@@ -71,7 +71,7 @@ def make_near(lat: float, lon: float, radius_m: float, within: int | None) -> Ne
     return Near(
         id=content_id(state),
         kind="near",
-        text=f"was within {radius_m:g} m of {lat:g}, {lon:g}" + (f" in {times.describe(within)}" if within else ""),
+        text=f"was within {radius_m:g} m of {lat:g}, {lon:g}" + (f" in the last {times.describe(within)}" if within else ""),
         canonical=[*state, within],
         timed=within is not None,
         by_location=True,
