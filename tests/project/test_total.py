@@ -14,9 +14,11 @@ from heliograph.project.yaml import parse_yaml
 
 from .test_broken import write_project
 from .test_contract import BASE, JOURNEY
+from .test_schemas import GOOD
 
 WHOLE: dict[str, Any] = {
     "journeys/cart-recovery.yaml": parse_yaml(JOURNEY).value,
+    "journeys/x.yaml": parse_yaml(GOOD).value,
     "segments/vip.yaml": {
         "name": "vip",
         "if": {
@@ -26,7 +28,14 @@ WHOLE: dict[str, Any] = {
             ]
         },
     },
-    "policies.yaml": {"topics": {"offers": {"consent": "required"}}, "act_within": "PT1H"},
+    "policies.yaml": {
+        "topics": {"offers": {"consent": "required"}},
+        "act_within": "PT1H",
+        "caps": [{"max": 3, "per": "P7D", "topics": ["offers"], "when_exceeded": "defer", "defer_for": "P2D"}],
+        "quiet_hours": {"from": "21:00", "to": "08:00", "timezone": "person"},
+        "arbitrate": "PT5M",
+        "global_holdout": "1%",
+    },
     "templates/hello/message.yaml": {"subject": "Hello {{ profile.firstName }}", "freshness": "PT6H"},
     "schemas/A.json": {"type": "object", "properties": {"x": {"type": "number"}}},
 }
