@@ -99,7 +99,10 @@ def test_what_would_wait_longer_than_defer_for_is_skipped_at_once():
     one.deliver()
     one.track("B")
     assert rows(one)[1] == ("b", "skipped", "cap: 1 per 7 days")
-    assert one.facts("message_skipped")[0]["until"] == T0 + WEEK
+    (fact,) = one.facts("message_skipped")
+    assert (fact["until"], fact["held_by"]) == (T0 + WEEK, [of(one, "a").message_id])
+    answer = explain_journey(one.state(), one.plan, "b", one.now, list(reversed(one.journal["u:1"])))
+    assert f"at most 1 per 7 days, says a cap (its places: {of(one, 'a').message_id})" in answer["sentence"]
 
 
 def test_a_message_that_waits_keeps_its_place_from_who_comes_later():

@@ -137,7 +137,8 @@ FACTS = {
     "message_decided": "message_id, journey, run_id, step_id, template",
     "message_deferred": "message_id, journey, run_id, step_id, template, until, reason (cap: N per D, quiet_hours, "
     "arbitrating, or what the mailer said); again for each new plan",
-    "message_skipped": "journey, run_id, step_id, template, message_id, reason; until: when a cap had a place",
+    "message_skipped": "journey, run_id, step_id, template, message_id, reason; for a cap: until (when it "
+    "has a place), held_by (message ids)",
     "message_outcome": "message_id, kind, reason, journey, run_id, step_id, template",
     "merged": "source key, moved (whether history came along)",
     "forgotten": "idle_since; an anonymous key that nobody was heard from for P30D",

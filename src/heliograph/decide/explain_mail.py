@@ -3,7 +3,7 @@
 from typing import Any, Final, TypeAlias
 
 from heliograph.decide.plan import Plan
-from heliograph.decide.pressure import counts_at
+from heliograph.decide.pressure import MAX_HOLDERS, holders
 from heliograph.decide.state import Run, Slot, State
 from heliograph.decide.times import iso
 
@@ -15,10 +15,8 @@ def places_of(state: State, plan: Plan, run: Run, topic: str, now: int) -> list[
     """For each cap that has no place for this message now: which messages hold them."""
     found = []
     for cap in plan.policies.caps_on(topic):
-        others = [one for one in state.slots if one.message_id != run.message_id and cap.covers(one.topic)]
-        near = [one for one in others if now - cap.per_ms < counts_at(one, now) < max(run.planned_at, now + 1)]
-        if len(near) >= cap.max:
-            near.sort(key=lambda one: (one.at, one.message_id))
+        near = holders(state, cap, run.message_id, now, now)
+        if len(near) >= min(cap.max, MAX_HOLDERS):
             sentence = f"the places of the cap {cap.text} are held by {', '.join(map(_held, near))}"
             held = [{"message_id": one.message_id, "at": one.at, "sent": one.sent} for one in near]
             found.append({"cap": cap.text, "held_by": held, "sentence": sentence})
@@ -26,11 +24,11 @@ def places_of(state: State, plan: Plan, run: Run, topic: str, now: int) -> list[
 
 
 def _held(slot: Slot) -> str:
-    return f"{slot.message_id} ({'sent' if slot.sent else 'planned for'} {iso(slot.at)})"
+    return f"{slot.message_id} ({'sent' if slot.sent else 'not sent yet, planned for'} {iso(slot.at)})"
 
 
 def mail_fact(fact: Fact) -> dict[str, Any] | None:
-    """A fact about a message as (at, message_id, run_id, journey, template, kind, reason)."""
+    """A fact about a message as (at, message_id, run_id, journey, template, kind, reason, held_by)."""
     at, kind, data = fact
     if (
         kind not in ("message_skipped", "message_outcome", "message_decided", "message_deferred")
@@ -40,7 +38,7 @@ def mail_fact(fact: Fact) -> dict[str, Any] | None:
         return None
     word = _WORDS.get(kind, data.get("kind", ""))
     names = {name: data.get(name, "") for name in ("message_id", "run_id", "journey", "step_id", "template", "reason")}
-    return {"at": at, "kind": word, **names}
+    return {"at": at, "kind": word, **names, "held_by": data.get("held_by", [])}
 
 
 _WORDS: Final = {"message_skipped": "skipped", "message_decided": "queued", "message_deferred": "deferred"}
@@ -48,7 +46,8 @@ _WORDS: Final = {"message_skipped": "skipped", "message_decided": "queued", "mes
 
 def mail_words(mail: dict[str, Any]) -> str:
     why = f": {reason_words(mail['reason'])}" if mail["reason"] else ""
-    return f"{_KINDS.get(mail['kind'], mail['kind'])} at {iso(mail['at'])}{why}"
+    held = f" (its places: {', '.join(mail['held_by'])})" if mail.get("held_by") else ""
+    return f"{_KINDS.get(mail['kind'], mail['kind'])} at {iso(mail['at'])}{why}{held}"
 
 
 _KINDS: Final = {

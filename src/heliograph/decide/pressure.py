@@ -31,6 +31,8 @@ from heliograph.decide.turn import Turn
 
 MAX_SLOTS: Final = 512
 """Of one person; 16 caps of 32 messages each.  Beyond it a message is skipped ``state_full``: caps are never passed."""
+MAX_HOLDERS: Final = 10
+"""Named in a fact; enough to see why."""
 SLOT_BYTES: Final = 48
 """Beside its topic."""
 TIMER: Final = "p:"
@@ -39,11 +41,12 @@ TIMER: Final = "p:"
 
 class Place(msgspec.Struct, frozen=True):
     """``at``: the first instant at which a message may go.  ``reason``: what is in its way until then, ``""`` for
-    nothing.  ``refused``: it is not to wait for that."""
+    nothing.  ``refused``: it is not to wait for that, since ``held_by`` (messages, the latest) have the places."""
 
     at: int
     reason: str = ""
     refused: bool = False
+    held_by: list[str] = []
 
 
 def place(
@@ -64,7 +67,10 @@ def place(
         return Place(start, "quiet_hours" if start > earliest else "")
     until = decided_at + full[0].defer_ms
     at = _first_free(turn, lanes, start, until)
-    return Place(at, f"cap: {full[0].text}", refused=at > until)
+    reason = f"cap: {full[0].text}"
+    if at <= until:
+        return Place(at, reason)
+    return Place(at, reason, True, [one.message_id for one in holders(turn.state, full[0], message_id, start, turn.t)])
 
 
 def _times(turn: Turn, cap: Cap, aside: Collection[str]) -> list[int]:
@@ -98,6 +104,13 @@ def _first_free(turn: Turn, lanes: list[tuple[Cap, list[int]]], at: int, until: 
             break
         at = later
     return at
+
+
+def holders(state: State, cap: Cap, message_id: str, at: int, now: int) -> list[Slot]:
+    """The slots that may stand in the way of a message at ``at``, by time; the latest :data:`MAX_HOLDERS`."""
+    slots = [one for one in state.slots if one.message_id != message_id and cap.covers(one.topic)]
+    near = [one for one in slots if -cap.per_ms < counts_at(one, now) - at < cap.per_ms]
+    return sorted(near, key=lambda one: (one.at, one.message_id))[-MAX_HOLDERS:]
 
 
 # -- quiet hours --

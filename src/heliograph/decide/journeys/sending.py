@@ -134,7 +134,7 @@ def _place(turn: Turn, mail: Mail, why: str = "", before: Collection[str] = ()) 
     if place.refused and _cancelling(turn):
         return _hold(turn, mail, turn.t + TO_CANCEL, place.reason, with_slot=False)
     if place.refused:
-        return _skip(turn, mail, place.reason, until=place.at)
+        return _skip(turn, mail, place.reason, until=place.at, held_by=place.held_by)
     if place.at > turn.t:
         return _hold(turn, mail, place.at, place.reason, why)
     return _queue(turn, mail, why)
@@ -176,7 +176,7 @@ def _hold(turn: Turn, mail: Mail, until: int, reason: str, why: str = "", *, wit
     return None
 
 
-def _skip(turn: Turn, mail: Mail, reason: str, **more: int) -> int:
+def _skip(turn: Turn, mail: Mail, reason: str, **more: Any) -> int:
     """No mail, decided here: an outcome at once."""
     about = {**mail.names, "reason": reason}
     _close(turn, mail, "skipped", reason)
