@@ -13,7 +13,6 @@ import pytest
 
 from heliograph.decide import PlanErrors, compile_plan
 from tests.simulation import ends, plans
-from tests.simulation.watch import Broken
 from tests.simulation.world import World
 
 ROUND = 20_000
@@ -76,11 +75,3 @@ def test_whatever_happens_every_law_holds(pytestconfig: pytest.Config, capsys: p
             break
     print(f"seed {seed}: {dict(sums)}")  # noqa: T201
     assert sums["commit points"] and sums["exits"]
-
-
-def test_the_watch_sees_what_goes_wrong() -> None:
-    """A checker that never fails proves nothing: each of these is broken on purpose."""
-    world = World(1, features(), 100)
-    with pytest.raises(Broken, match="no gap"):
-        world.watch.position += 1
-        world.crank.collect([call.arrival for call in world.people.calls(world.clock.now())])

@@ -153,8 +153,8 @@ class Watch:
     # -- the commit point --
 
     def _may_go(self, row: MessageRow) -> None:
-        law(row.run_id not in self.ended or self.ended[row.run_id] == "merged",
-            "nothing is sent for a run that has ended", row, self.ended.get(row.run_id))  # fmt: skip
+        ended = self.ended.get(row.run_id)
+        law(ended is None, "nothing is sent for a run that has ended", row, ended)
         self._not_exited(row)
         stops = ["!manual", "!bounce"] if row.transactional else ["!manual", "!bounce", "!complaint"]
         for stop in stops:
@@ -179,21 +179,19 @@ class Watch:
 
     # -- what somebody was told --
 
-    def answered(self, calls: Sequence[Sent], results: Sequence[Result]) -> None:
-        last = 0
+    def answered(self, calls: Sequence[Sent], results: Sequence[Result], since: int) -> None:
+        """``since``: the end of the log before these calls."""
+        last = since
         for call, result in zip(calls, results, strict=True):
             name = call.arrival.message_id
             law(result.status in ("accepted", "duplicate"), "what is well-formed is taken", result)
             law(name in self.first, "what was answered with 200 is on disk", name)
-            if result.status == "accepted" and name not in self.accepted:
-                law(self.first[name] > last or self.first[name] <= self._before(calls, name),
-                    "a batch is decided in its order", name)  # fmt: skip
-                last = max(last, self.first[name])
+            if name in self.accepted and self.received_at - self.accepted[name] < 2 * DAY:
+                law(result.status == "duplicate", "what was taken once is known again", result)
+            if self.first[name] > since:
+                law(self.first[name] > last, "a batch is decided in its order", name)
+                last = self.first[name]
             self.accepted.setdefault(name, self.received_at)
-
-    def _before(self, calls: Sequence[Sent], name: str) -> int:
-        """An earlier try, cut short by a crash, may have got some of a batch in already."""
-        return self.position - len(calls) if name in self.first else 0
 
     def said(self, row: LedgerRow) -> None:
         """A change of the ledger was answered: it is on disk, or a later word stands."""

@@ -111,9 +111,9 @@ class World:
 
     def traffic(self) -> None:
         """Calls arrive, alone or in a batch; who got no answer calls again."""
-        calls = self.people.calls(self.clock.now())
+        calls, since = self.people.calls(self.clock.now()), self.watch.position
         results = self.crank.collect([call.arrival for call in calls])
-        self.watch.answered(calls, results)
+        self.watch.answered(calls, results, since)
         self.people.answered(calls)
 
     def pass_time(self) -> None:
