@@ -175,6 +175,7 @@ async def test_who_missed_the_night_and_asks_in_the_morning_is_offered_once_more
         clock.advance(MORNING)
         assert (await mailer.ask(job.message_id)).stop == [(job.message_id, "missed")]
         assert row(engine).status == "queued"
+        assert [one.credit for one in engine.dispatcher.mailers.values()] == [9], "not offered a second time meanwhile"
         other = await PuppetMailer.connect(socket)
         mailer.report(job.message_id, "stopped", "missed")
         await mailer.close()
