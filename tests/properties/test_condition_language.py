@@ -6,7 +6,7 @@ import msgspec
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from heliograph.decide.conditions import LeafIndex, parse_condition
+from heliograph.decide.conditions import LeafIndex, lasting, parse_condition
 from heliograph.decide.conditions.amounts import TESTS
 from heliograph.decide.conditions.grammar import DID_KEYS, READERS
 from heliograph.decide.conditions.operators import OPERATORS
@@ -130,6 +130,10 @@ def test_every_condition_answers_to_every_person(
     assert msgspec.json.encode(explained)
     flip = compiled.next_flip(person, 20)
     assert flip is None or (compiled.timed and flip > 20)
+    if (sole := lasting(compiled)) is not None:
+        until = sole.until(person.conditions.get(sole.id))
+        assert (until > 20) is compiled.truth(person, 20)
+        assert flip == (until if compiled.timed and until > 20 else None)
 
 
 @settings(deadline=None)
