@@ -1,7 +1,7 @@
 """Work that can wait, on the loop that cannot: sweeps and previews breathe, and this drives them from breath to breath.
 
 A slice is as long as the processor's own, so an event that comes meanwhile waits no longer than behind another event.
-While somebody outside is heard, and for a second after that, what is driven here takes at most every other millisecond.
+While somebody outside is heard, and for a second after that, what is driven here takes at most one millisecond in three.
 """
 
 import asyncio
@@ -45,8 +45,8 @@ class Pace:
                 began = time.perf_counter()
 
     async def rest(self, spent_s: float) -> None:
-        """Give way: to whoever is ready, and for as long as was worked while somebody is heard."""
-        await asyncio.sleep(spent_s if self.live() else 0)
+        """Give way: to whoever is ready, and for twice as long as was worked while somebody is heard."""
+        await asyncio.sleep(2 * spent_s if self.live() else 0)
 
 
 def finish(steps: Generator[None, None, T]) -> T:

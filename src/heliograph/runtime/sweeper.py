@@ -25,8 +25,8 @@ META: Final = "sweep"
 PORTION: Final = 512
 LIVE_PORTION: Final = 32
 """Keys of a portion while nobody, and while somebody calls."""
-PIECE: Final = 16
-"""Keys decided in one go: about a millisecond that a live event may have to wait."""
+PIECE: Final = 8
+"""Keys decided in one go: about half a millisecond that a live event may have to wait."""
 BUSY_PAUSE_S: Final = 0.5
 MAX_ROUNDS: Final = 10
 """At the end: how often keys that keep changing while they are folded are tried again."""
