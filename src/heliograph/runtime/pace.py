@@ -1,7 +1,8 @@
 """Work that can wait, on the loop that cannot: sweeps and previews breathe, and this drives them from breath to breath.
 
 A slice is as long as the processor's own, so an event that comes meanwhile waits no longer than behind another event.
-While somebody outside is heard, and for a second after that, what is driven here takes at most one millisecond in three.
+While somebody outside is heard, and for a second after that, what is driven here takes at most one millisecond in
+three.
 """
 
 import asyncio
