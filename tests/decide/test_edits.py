@@ -6,10 +6,12 @@ the wait in front of it is minute 60 to 120, what is behind it 120 to 180.
 """
 
 from copy import deepcopy
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 
+from heliograph.decide.journeys.follow import VERBS
+from heliograph.decide.journeys.program import Step
 from heliograph.runtime.publishing import completed
 from tests.decide.driver import DAY, MINUTE, World, journey, plan_document
 
@@ -168,6 +170,10 @@ def started(steps: Steps, minute: int, **parts: Any) -> World:
     world.track("Start")
     pass_time(world, 0, minute)
     return world
+
+
+def test_every_kind_of_step_is_known_by_its_verb() -> None:
+    assert set(VERBS) == set(get_args(Step))
 
 
 class TestFollow:
