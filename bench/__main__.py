@@ -9,7 +9,7 @@ from pathlib import Path
 
 from bench.figures import Report
 
-NAMES = ("latency", "ingest", "stages", "decide", "mail", "render", "timers", "publish", "memory", "kill")
+NAMES = ("latency", "ingest", "stages", "decide", "mail", "render", "timers", "publish", "backtest", "memory", "kill")
 """Each is a module with ``run(report, folder, quick)``."""
 
 

@@ -76,6 +76,13 @@ def document(**parts: Any) -> dict[str, Any]:
     }
 
 
+CAP = {"max": 1, "per": "PT3H", "topics": ["offers", "news"], "when_exceeded": "defer", "defer_for": "PT8H"}
+PRESSURE = {
+    "topics": {"offers": {"consent": "assumed"}, "news": {"consent": "assumed"}},
+    "caps": [CAP],
+    "quiet_hours": {"from": "21:00", "to": "08:00", "timezone": "project"},
+}
+"""Policies under which mail is put off."""
 PLAIN = document(journeys={"cart": STAY})
 """One journey."""
 

@@ -11,7 +11,7 @@ from heliograph.backtest.job import VerifyJob, run_verify
 from heliograph.backtest.verify import Verified
 from heliograph.events.record import LedgerRow
 from heliograph.ports import Arrival, Commit
-from tests.backtest.kit import CART, MINUTE, PEOPLE, T0, World, document, stories
+from tests.backtest.kit import CART, MINUTE, PEOPLE, PRESSURE, T0, World, document, stories
 from tests.replays import test_log
 from tests.runtime.harness import call, identify
 
@@ -62,10 +62,7 @@ def recorded(tmp_path: Path, request: pytest.FixtureRequest) -> Path:
     return tmp_path / "data"
 
 
-TOPICS = {"offers": {"consent": "assumed"}, "news": {"consent": "assumed"}}
-CAP = {"max": 1, "per": "PT3H", "topics": ["offers", "news"], "when_exceeded": "defer", "defer_for": "PT8H"}
-QUIET = {"from": "21:00", "to": "08:00", "timezone": "project"}
-PRESSED = document(policies={"topics": TOPICS, "caps": [CAP], "quiet_hours": QUIET})
+PRESSED = document(policies=PRESSURE)
 WORLDS = [(seed, plan) for seed in range(5) for plan in (None, PRESSED)]
 NAMES = [f"{seed}-{'pressed' if plan else 'free'}" for seed, plan in WORLDS]
 

@@ -86,6 +86,8 @@ def test_another_plan_and_the_end_of_its_time_end_it(tmp_path: Path) -> None:
     watch = Watch(world, "cart", STAY, lasts=HOUR)
     world.advance(2 * HOUR)
     assert watch.look().ended == "its time is over"
+    for view in watch.views:
+        view.close()
     watch = Watch(world, "cart", STAY)
     world.crank.publish(document())
     world.send(call("Product Viewed", "ann"))

@@ -50,12 +50,19 @@ class Differences(msgspec.Struct):
 
 
 def compare(found: Differences, journey: str, live: Story, draft: Story) -> None:
-    """Note how one person (with all their keys) fares in the two."""
-    ours, theirs = steps_of(draft.decided, journey), steps_of(live.decided, journey)
-    if ours == theirs:
-        return
-    key = next(one.key for one in (*draft.decided, *live.decided) if step_of(one, journey) is not None)
-    note(found, profile_id(draft.survivor(key)), theirs, ours)
+    """Note how people fare in the two, each under the key that the draft's account ends at."""
+    ours, theirs = (_by_person(story.decided, draft) for story in (draft, live))
+    for key in sorted(ours.keys() | theirs.keys()):
+        one, other = steps_of(ours.get(key, []), journey), steps_of(theirs.get(key, []), journey)
+        if one != other:
+            note(found, profile_id(key), other, one)
+
+
+def _by_person(decided: list[Decided], story: Story) -> dict[str, list[Decided]]:
+    found: dict[str, list[Decided]] = {}
+    for one in decided:
+        found.setdefault(story.survivor(one.key), []).append(one)
+    return found
 
 
 def note(found: Differences, person: str, live: list[Step], draft: list[Step]) -> None:

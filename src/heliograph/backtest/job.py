@@ -122,7 +122,7 @@ def run_job(job: Job, spread: Spread, say: Callable[[Word], None]) -> Report:
             return report_of(plans, reach, Part(view, plans, reach, kin).run(range(BUCKETS), told))
         with tempfile.TemporaryDirectory(prefix="heliograph-backtest-") as folder:
             shared = Path(folder) / "kin"
-            shared.write_bytes(msgspec.msgpack.encode(kin.families()))
+            shared.write_bytes(msgspec.msgpack.encode((kin.families(), kin.stubs)))
             parts = [
                 PartJob(job, plans.base, reach.log_from, str(shared), (at.start, at.stop))
                 for at in shares(job.processes)
@@ -140,7 +140,7 @@ def run_part(part: PartJob, told: Told) -> Partial:
     view = RocksView(Path(part.job.data))
     try:
         plans = plans_of(view, part.job.name, part.job.journey, part.plan)
-        kin = Kin(msgspec.msgpack.decode(Path(part.kin).read_bytes(), type=list[list[str]]))
+        kin = Kin(*msgspec.msgpack.decode(Path(part.kin).read_bytes(), type=tuple[list[list[str]], dict[str, str]]))
         reach = Reach(part.job.since, part.job.until, part.log_from)
         return Part(view, plans, reach, kin).run(range(*part.buckets), told)
     finally:

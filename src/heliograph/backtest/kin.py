@@ -11,7 +11,7 @@ import msgspec
 
 from heliograph.adapters.rocksdb import RocksView
 from heliograph.events.ids import bucket
-from heliograph.events.record import Kind, Link, MergeInto
+from heliograph.events.record import MAX_HOPS, Kind, Link, MergeInto
 
 _LINKS: Final = frozenset({Kind.LINK, Kind.MERGE_INTO})
 
@@ -31,9 +31,11 @@ _head = msgspec.msgpack.Decoder(_Head)
 
 
 class Kin:
-    """``of``: key -> all keys of that person, for those who have more than one."""
+    """``of``: key -> all keys that have to do with each other, where there is more than one: several people, if they
+    shared a device.  ``stubs``: key -> who it was merged into, as of today."""
 
-    def __init__(self, families: Iterable[Iterable[str]]) -> None:
+    def __init__(self, families: Iterable[Iterable[str]], stubs: dict[str, str]) -> None:
+        self.stubs = stubs
         self.of: dict[str, tuple[str, ...]] = {}
         for family in families:
             keys = tuple(sorted(family, key=lambda key: (bucket(key), key)))
@@ -43,6 +45,13 @@ class Kin:
         """The key under whose bucket a person is dealt with."""
         family = self.of.get(key)
         return key if family is None else family[0]
+
+    def survivor(self, key: str) -> str:
+        for _ in range(MAX_HOPS):
+            if key not in self.stubs:
+                break
+            key = self.stubs[key]
+        return key
 
     def families(self) -> list[tuple[str, ...]]:
         return list(dict.fromkeys(self.of.values()))
@@ -62,8 +71,11 @@ def find_kin(view: RocksView) -> Kin:
             parent[high] = low
             parent.setdefault(low, low)
 
+    stubs: dict[str, str] = {}
     for key, blob in view.blobs():
         head = _head.decode(memoryview(blob)[1:])
+        if head.forward:
+            stubs[key] = head.forward
         for linked in (head.forward, *head.links):
             join(key, linked)
     for logged in view.logged():
@@ -72,7 +84,7 @@ def find_kin(view: RocksView) -> Kin:
     families: dict[str, list[str]] = {}
     for key in parent:
         families.setdefault(root(key), []).append(key)
-    return Kin(families.values())
+    return Kin(families.values(), stubs)
 
 
 def _other(body: object) -> str:

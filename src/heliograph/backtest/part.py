@@ -83,7 +83,7 @@ class Part:
         for number, (keys, history, log) in enumerate(self._people(buckets), 1):
             read += len(history)
             seen = in_window(history, self._reach)
-            self.partial.seen += bool(seen)
+            self.partial.seen += len({self._kin.survivor(row.key) for row in seen})
             if self._concern.meant(seen, log):
                 self._one(self._reader.read(keys, history, log))
             if not number % PROGRESS_EVERY:
