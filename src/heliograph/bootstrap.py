@@ -50,8 +50,8 @@ LINK_KEYS = "link_keys"
 SWITCH_INTERVAL_S = 0.0005
 """How long the thread that syncs may have to wait for the interpreter when it is done (Python's default: 5 ms)."""
 GC_THRESHOLDS = (5_000, 500, 1_000)
-"""Young objects are looked at every 5,000 allocations: 1 ms, 5 ms at most (18 and 55 ms at 50,000, while nothing else can
-go on; it is 2 % of the CPU time instead of 1 %).  Everything is looked at practically never."""
+"""Young objects are looked at every 5,000 allocations: 1 ms, 5 ms at most (at 50,000 it was 18 and 55 ms, while nothing
+else can go on); it is 2 % of the CPU time instead of 1 %.  Everything is looked at practically never."""
 DRAIN_S = 10.0
 HTTP_DRAIN_S = 2.0
 """For answers under way; a page that watches the live feed would hold on for ever."""
