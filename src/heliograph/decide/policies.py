@@ -56,7 +56,7 @@ class QuietHours(msgspec.Struct, frozen=True):
 
 class Policies(msgspec.Struct, frozen=True):
     """``arbitrate_ms``: how long the first message under a cap waits for better ones, 0 for not at all.
-    ``global_holdout``: the share of people, in [0, 1), whom no journey mails anything on a topic."""
+    ``global_holdout``: the share of people, in [0, 1), who get no marketing mail from any journey."""
 
     act_within_ms: int = HOUR
     allowed_lateness_ms: int = 3 * DAY
