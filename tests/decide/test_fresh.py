@@ -119,6 +119,18 @@ def test_a_merged_person_lacks_what_either_half_lacks() -> None:
     assert world.state().swept == 2 and world.segments() == ["twice"] and not entered(world)
 
 
+def test_why_says_that_a_segment_is_building() -> None:
+    world = World(document(viewed=VIEWED))
+    world.track("Buy")
+    world.publish(document(viewed=VIEWED, twice=TWICE), touch=False)
+    world.track("Buy")
+    told = decide.explain_journey(world.state(), world.plan, "on-twice", world.now, [])
+    assert told["reason"] == "building" and "still building" in told["sentence"]
+    world.sweep()
+    told = decide.explain_journey(world.state(), world.plan, "on-twice", world.now, [])
+    assert told["reason"] == "member_before"
+
+
 def test_marks_are_the_servers_business() -> None:
     document_ = document(viewed=VIEWED) | {"fresh": {"leaves": {"x": "y"}}}
     try:

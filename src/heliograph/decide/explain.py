@@ -172,6 +172,12 @@ def _not_meant(filter: EventFilter, event: Event) -> Answer:
 
 
 def _not_by_segment(state: State, plan: Plan, name: str, now: int) -> Answer:
+    if state.swept < plan.fresh.building.get(name, 0):
+        said = (
+            f"The segment {name!r} is still building: a condition in it is new, what this person did before has not"
+            " been read yet, and nothing starts on it until then."
+        )
+        return {"status": "not_entered", "reason": "building", "sentence": said}
     since = state.members.get(name)
     if since is not None:
         said = (
