@@ -299,6 +299,26 @@ def test_more_slots_than_there_may_be_skip_instead_of_passing_a_cap():
     assert one.queued() == ["b"], "what no window reaches any more is forgotten"
 
 
+def test_what_a_publish_made_stale_while_it_waited_goes_on_with_its_journey():
+    def document(freshness_ms: int | None) -> dict[str, Any]:
+        steps = {name: [{"send": name}, {"wait": "P90D"}] for name in "abc"}
+        found = [mails(name, name.upper(), steps=steps[name], exit=[{"event": "Out " + name}]) for name in "abc"]
+        templates = {"c": {"freshness_ms": freshness_ms}}
+        return plan_document(found, policies={"caps": [cap(**DEFER)]}, templates=templates)
+
+    one = Mall(document(None))
+    one.identify(traits={"email": "ann@example.com"})
+    for name in "ABC":
+        one.track(name)
+    one.deliver()
+    assert planned(one) == {"b": WEEK, "c": 2 * WEEK}
+    one.publish(document(DAY))
+    one.track("Out b")
+    one.advance(0)
+    assert rows(one)[2] == ("c", "expired", "stale"), "a week from now, too, is too late"
+    assert ("c", "wait-1") in one.runs()
+
+
 # -- quiet hours --
 
 

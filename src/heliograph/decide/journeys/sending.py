@@ -259,9 +259,10 @@ def _move_up(turn: Turn, mail: Mail) -> None:
     place = pressure.place(turn, mail.journey.topic, run.message_id, run.decided_at, max(turn.t, run.ready_at))
     if place.refused or place.at >= run.planned_at:
         return
-    if place.at > turn.t:
+    if place.at > turn.t and not (mail.stale_at and place.at >= mail.stale_at):
         _hold(turn, mail, place.at, place.reason, "next_attempt")
         return
+    # It may go, or a publish has made it stale: either is decided at its own instant, which is now.
     pressure.take(turn, mail.journey.topic, run.message_id, turn.t)
     run.planned_at = turn.t
     pressure.wind(turn.state)
