@@ -111,6 +111,15 @@ def test_a_loop_of_updates_is_cut_when_it_never_waits():
     assert [(cut["what"], cut["limit"]) for cut in world.facts("cut")][-1] == ("steps", 64)
 
 
+def test_a_loop_of_short_waits_makes_up_for_an_outage_only_so_far():
+    world = walk({"wait": "PT0.5S", "id": "a"}, {"goto": "a"})
+    world.now += 20 * DAY
+    world.track("Hello")
+    assert [(cut["what"], cut["limit"]) for cut in world.facts("cut")] == [("timers", 10_000)]
+    assert world.runs() == [("j", "a")]
+    assert world.state().next_due == world.now + 500
+
+
 # -- split --
 
 ARMS = {

@@ -44,6 +44,10 @@ from heliograph.events.record import (
     Wake,
 )
 
+MAX_FIRED: Final = 10_000
+"""Instants that one record may make up for: a loop of short waits, or an outage of weeks, some 0.3 s of work.  The
+timers that are due then fire at the record's own time."""
+
 Woken = list[tuple[Run, int]]
 
 
@@ -93,9 +97,13 @@ def _meet_plan(turn: Turn) -> None:
 
 
 def _drain(turn: Turn, t: int) -> None:
-    state = turn.state
+    state, fired = turn.state, 0
     while (found := due_timer(state, t)) is not None:
         due, timer = found
+        fired += 1
+        if fired == MAX_FIRED:
+            turn.fact("cut", what="timers", limit=MAX_FIRED)
+            due = t  # and so whatever is set from now on is not due yet
         turn.t = state.last_t = max(due, state.last_t)
         clear_timer(state, timer)
         woken = _fire(turn, timer)
