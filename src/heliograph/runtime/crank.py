@@ -65,7 +65,7 @@ class Crank:
             settings=mailwire.MailerSettings(smtp_url="", senders={}, base_url="", link_keys={}),
         )
 
-        self._sweeper = Sweeper(store, self.meter, self.do, plan=lambda: self.plan, heard=lambda: 0, now=self.clock.now)
+        self._sweeper = Sweeper(self._desk, self.meter, self.do, heard=lambda: 0, now=self.clock.now)
 
     # -- turning --
 
@@ -133,7 +133,7 @@ class Crank:
         if progress is None or progress.ended_at:
             return False
         keys = self.store.keys(progress.after, portion)
-        items = finish(fold_keys(self.store, self.plan, progress.plan, [*progress.again, *keys]))
+        items = finish(fold_keys(self._desk, self.plan, progress.plan, [*progress.again, *keys]))
         for piece in self._sweeper.pieces(items, progress, keys, self.plan.version):
             self.do(piece)
         return True

@@ -125,9 +125,7 @@ class EmbeddedEngine:
             caller=caller or Nobody(),
             keys=webhook_keys,
         )
-        self._sweeper = Sweeper(
-            store, self.meter, put, plan=lambda: self.plan, heard=lambda: self._heard, now=self.clock.now
-        )
+        self._sweeper = Sweeper(self._desk, self.meter, put, heard=lambda: self._heard, now=self.clock.now)
         self.forgetter = Forgetter(store, self.clock, put)
         self._publishing = asyncio.Lock()
         self._tasks: list[asyncio.Task[None]] = []

@@ -15,6 +15,7 @@ from msgspec.structs import replace
 
 from heliograph import decide
 from heliograph.ports import Busy, Store
+from heliograph.runtime.desk import Desk
 from heliograph.runtime.meter import Meter
 from heliograph.runtime.pace import Pace
 from heliograph.runtime.past import Past, Steps, keys_of, survivor
@@ -27,6 +28,8 @@ LIVE_PORTION: Final = 32
 """Keys of a portion while nobody, and while somebody calls."""
 PIECE: Final = 8
 """Keys decided in one go: about half a millisecond that a live event may have to wait."""
+FETCH: Final = 32
+"""States read in one go."""
 BUSY_PAUSE_S: Final = 0.5
 MAX_ROUNDS: Final = 10
 """At the end: how often keys that keep changing while they are folded are tried again."""
@@ -89,15 +92,14 @@ class Sweeper:
 
     def __init__(
         self,
-        store: Store,
+        desk: Desk,
         meter: Meter,
         put: Callable[..., None],
         *,
-        plan: Callable[[], decide.Plan],
         heard: Callable[[], int],
         now: Callable[[], int],
     ) -> None:
-        self._store, self._meter, self._put, self._plan, self._now = store, meter, put, plan, now
+        self._desk, self._store, self._meter, self._put, self._now = desk, desk.store, meter, put, now
         self._pace = Pace(heard)
         self._stirred, self._free = asyncio.Event(), asyncio.Event()
         self.stir()
@@ -132,9 +134,9 @@ class Sweeper:
                 await self._free.wait()
 
     async def _portion(self, progress: Progress) -> None:
-        plan = self._plan()
+        plan = self._desk.plan
         keys = self._store.keys(progress.after, LIVE_PORTION if self._pace.live() else PORTION)
-        steps = fold_keys(self._store, plan, progress.plan, [*progress.again, *keys])
+        steps = fold_keys(self._desk, plan, progress.plan, [*progress.again, *keys])
         items = await self._pace.drive(steps)
         began = time.perf_counter()
         try:
@@ -171,23 +173,20 @@ class Sweeper:
         return replace(progress, again=[], ended_at=self._now())
 
 
-def fold_keys(store: Store, plan: decide.Plan, target: int, keys: Sequence[str]) -> Steps[list[Swept]]:
+def fold_keys(desk: Desk, plan: decide.Plan, target: int, keys: Sequence[str]) -> Steps[list[Swept]]:
     """What a sweep for plan ``target`` has to touch: each of these keys, or who they were merged into, with what it
     lacks under ``plan``."""
     if not plan.fresh.leaves:
         return [Swept(key) for key in keys]
-    past = Past(store, plan)
-    blobs = dict(zip(keys, store.states(keys), strict=True))
+    past = Past(desk.store, plan)
     found: dict[str, Swept] = {}
-
-    def read(key: str) -> decide.State | None:
-        blob = blobs[key] if key in blobs else store.states((key,))[0]
-        return None if blob is None else decide.decode_state(blob)
-
-    for key in keys:
-        state = survivor(key, read)
+    for at, key in enumerate(keys):
+        if at % FETCH == 0:
+            desk.fetch(keys[at : at + FETCH])
+        state = survivor(key, desk.state)
         if state is not None and state.key not in found and min(state.swept, state.plan_version) < target:
+            name, known = state.key, frozenset(keys_of(state))  # now: while this folds, the person lives on
             folds = yield from past.fold(state)
-            found[state.key] = Swept(state.key, folds, frozenset(keys_of(state)))
+            found[name] = Swept(name, folds, known)
         yield
     return list(found.values())
