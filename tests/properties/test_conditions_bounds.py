@@ -144,19 +144,22 @@ def test_a_sequence_takes_late_events_as_far_back_as_it_keeps_them() -> None:
         assert leaf.truth(person, 2000) is expected
 
 
-amounts = st.lists(st.tuples(st.integers(0, 12), st.integers(0, 5)), min_size=1, max_size=24)
+debits = st.lists(st.tuples(st.integers(0, 12), st.integers(0, 5)), min_size=1, max_size=24)
 
 
 @settings(max_examples=300, deadline=None)
-@given(amounts, st.booleans(), st.integers(-3, 30))
-def test_the_short_way_to_the_next_flip_of_a_sum_is_the_long_one(
-    rows: list[tuple[int, int]], debts: bool, least: int
+@given(debits, st.booleans(), st.integers(-3, 30), st.integers(1, 14))
+def test_the_short_way_of_a_sum_is_the_long_one(
+    paid: list[tuple[int, int]], debts: bool, least: int, within: int
 ) -> None:
-    ats, values = zip(*sorted(rows), strict=True)
-    if debts:
-        values = tuple(value - 2 for value in values)
-    asked = measures.Range(low=least)
-    expected = measures.MEASURES["sum"].turn((samples.Part(ats, values),), 1, asked)
-    for few in (0, 100):
+    asked = {"event": "A", "property": "properties.v", "within": f"PT{within / 1000:.3f}S"}
+    short = condition({"did_sum": {**asked, "gte": least}}).leaves[0]
+    long = condition({"did_sum": {**asked, "gte": least, "gt": -100}}).leaves[0]
+    assert type(short) is not type(long) and short.id == long.id
+    events = [Event(f"e{n}", "track", "A", at, properties={"v": v - 2 * debts}) for n, (at, v) in enumerate(paid)]
+    person = observe(Person(), short, *events)
+    for few in (0, 3, 100):
         with patch.object(measures, "_FEW", few):
-            assert measures.reached_turns(ats, values, least) == expected
+            for t in range(12, 28):
+                assert short.truth(person, t) is long.truth(person, t)
+                assert short.next_flip(person, t) == long.next_flip(person, t)

@@ -1,7 +1,7 @@
 """The leaves ``did_sum``, ``did_avg``, ``did_min`` and ``did_max``: what the numbers in somebody's events come to, ever
 or in a window that slides by the millisecond."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any, Final
 
 import msgspec
@@ -19,7 +19,16 @@ from heliograph.decide.conditions.amounts import (
 )
 from heliograph.decide.conditions.filters import EventFilter, read_event_filter, read_path
 from heliograph.decide.conditions.lately import read_within
-from heliograph.decide.conditions.measures import EXTREMES, MEASURES, Range, Value, holds, range_of, reached_turns
+from heliograph.decide.conditions.measures import (
+    EXTREMES,
+    FOREVER,
+    MEASURES,
+    Range,
+    Value,
+    holds,
+    range_of,
+    reached_from,
+)
 from heliograph.decide.conditions.model import Leaf, Take, View, content_id
 from heliograph.decide.conditions.paths import MAX_ELEMENTS, Path, parse_event_path, values_reader
 from heliograph.decide.parsing import Context, JsonPath
@@ -71,7 +80,7 @@ class DidAmount(Leaf, frozen=True, kw_only=True):
 
     def value(self, state: Any, t: int) -> Value:
         if self.within is None and state is not None and self.measure in EXTREMES:
-            return samples.extreme(state, self.measure == "max"), 1
+            return state[4 if self.measure == "max" else 3], 1
         return MEASURES[self.measure].value(*samples.later(state, self._since(t)))
 
     def next_flip(self, view: View, t: int) -> int | None:
@@ -106,29 +115,28 @@ class DidAmount(Leaf, frozen=True, kw_only=True):
 
 
 class SumReached(DidAmount, frozen=True, kw_only=True):
-    """A sum of at least so much: most questions are this one."""
+    """A sum of at least so much: most questions are this one.  As long as no amount was negative, the latest rows that
+    come to it decide."""
 
     least: int
 
     def truth(self, view: View, t: int) -> bool:
         state = view.conditions.get(self.id)
-        if state is None:
-            return self.least <= 0
-        parts, unit = samples.later(state, samples.BEGINNING if self.within is None else t - self.within)
-        return sum(parts[0].amounts) >= self.least if unit == 1 and len(parts) == 1 else self._weighed(parts, unit)
+        if state is None or state[3] < 0:
+            return super().truth(view, t)
+        if (reached := reached_from(state[0], state[1], self.least)) is not None:
+            return self.within is None or reached > t - self.within
+        return len(state) > 5 and super().truth(view, t)
 
     def next_flip(self, view: View, t: int) -> int | None:
         state = view.conditions.get(self.id)
         if self.within is None or state is None:
             return None
-        parts, _ = samples.later(state, t - self.within)
-        if len(parts) > 1:
+        if state[3] < 0:
             return super().next_flip(view, t)
-        leaving = reached_turns(parts[0].ats, parts[0].amounts, self.least)
-        return None if leaving is None else leaving + self.within
-
-    def _weighed(self, parts: Sequence[samples.Part], unit: int) -> bool:
-        return holds(self.asked, MEASURES["sum"].value(parts, unit))
+        if (reached := reached_from(state[0], state[1], self.least)) is not None:
+            return reached + self.within if t - self.within < reached < FOREVER else None
+        return super().next_flip(view, t) if len(state) > 5 else None
 
 
 def _add_all(old: Any, at: int, mark: int, values: list[Any]) -> Any:

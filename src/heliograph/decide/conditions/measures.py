@@ -5,7 +5,7 @@ rows stand for themselves.  As time passes rows leave it from the front, those o
 taken in C and comparisons are of whole numbers, so that the loops here cost a fraction of a microsecond a row.
 """
 
-from bisect import bisect_right
+from bisect import bisect_left
 from collections.abc import Callable, Iterable, Sequence
 from itertools import accumulate, chain
 from typing import Any, Final
@@ -17,8 +17,10 @@ from heliograph.decide.conditions.samples import Part
 
 _FAR: Final = 1 << 200
 """Beyond every sum."""
+FOREVER: Final = 1 << 62
+"""Ms after every event."""
 _FEW: Final = 16
-"""Rows that are gone through sooner than it is found out whether that is needed."""
+"""Rows that are gone through one by one sooner than all at once."""
 
 
 class Range(msgspec.Struct, frozen=True):
@@ -119,20 +121,22 @@ def _turns(parts: Sequence[Part], asked: Range, total: int, count: int, *, avera
     return leaving if holds(asked, (total, count) if count else None) is not now else None
 
 
-def reached_turns(ats: Sequence[int], amounts: Sequence[int], least: int) -> int | None:
-    """What the sum's ``turn`` is for "at least so much" of rows that stand for themselves, much sooner."""
-    total = sum(amounts)
-    reached = total >= least
-    if len(ats) > _FEW and min(amounts) >= 0:
-        gone = bisect_right(list(accumulate(amounts)), total - least) if reached else len(ats)
-        return ats[gone] if gone < len(ats) else None
-    leaving = 0
-    for at, amount in zip(ats, amounts, strict=True):
-        if at != leaving and (total >= least) is not reached:
-            return leaving
-        leaving = at
-        total -= amount
-    return leaving if (total >= least) is not reached else None
+def reached_from(ats: bytes, amounts: bytes, least: int) -> int | None:
+    """The instant of the row from which on the rest comes to ``least``, of columns of amounts that are none of them
+    negative; None when all of them do not.  :data:`FOREVER` when nothing at all does."""
+    if least <= 0:
+        return FOREVER
+    values, total, at = memoryview(amounts).cast("q"), 0, len(amounts) // 8
+    few = max(at - _FEW, 0)
+    while at > few:
+        at -= 1
+        total += values[at]
+        if total >= least:
+            return int(memoryview(ats).cast("q")[at])
+    if total + sum(values[:few]) < least:
+        return None
+    place = bisect_left(list(accumulate(reversed(values[:few]), initial=total)), least)
+    return int(memoryview(ats).cast("q")[few - place])
 
 
 # -- extremes --

@@ -68,10 +68,11 @@ def _is_degree(value: Any, most: int) -> bool:
 
 def make_near(lat: float, lon: float, radius_m: float, within: int | None) -> Near:
     state = ["near", lat, lon, radius_m]
+    window = "" if within is None else f" in the last {times.describe(within)}"
     return Near(
         id=content_id(state),
         kind="near",
-        text=f"was within {radius_m:g} m of {lat:g}, {lon:g}" + (f" in the last {times.describe(within)}" if within else ""),
+        text=f"was within {radius_m:g} m of {lat:g}, {lon:g}{window}",
         canonical=[*state, within],
         timed=within is not None,
         by_location=True,

@@ -4,21 +4,21 @@ A *row* is (occurred_at, mark, amount in millionths); ``mark`` are 32 bits of th
 events of one millisecond apart.  The state keeps
 
 * the :data:`MAX_ROWS` latest rows, exactly;
-* of all older ones a *fair sample*: the :data:`MAX_SAMPLE` rows with the smallest marks, and the extremes.
+* of all older ones a *fair sample*: the :data:`MAX_SAMPLE` rows with the smallest marks;
+* the least and the greatest amount that there ever was.
 
 Marks are as good as random, so the sample stands for all that is gone: with T the greatest mark in it, every other row
-of it stands for 2³² / T rows.  Both parts are functions of the *set* of rows, whatever came when: the latest N of a
+of it stands for 2³² / T rows.  All of it are functions of the *set* of rows, whatever came when: the latest N of a
 union are the latest N of the latest Ns; a row that is not among the latest N of some rows is not among those of more
 rows; and the smallest K of a union are the smallest K of the smallest Ks.  (Running totals of time slices cannot have
 that: a slice that has swallowed an event does not know it when it comes again, by a repeat, an import or a back-fill.)
 
 Encoding: columns of fixed width, little-endian, oldest row first: 20 bytes a row.
 
-    [at 8 bytes each, amount 8 bytes each, mark 4 bytes each]
-    [..., and the same three of the sample, least, most]          once there is more than the latest
+    [at 8 bytes each, amount 8 bytes each, mark 4 bytes each, least, most]
+    [..., and the same three columns of the sample]               once there is more than the latest
 """
 
-import sys
 from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
 from struct import Struct
@@ -36,11 +36,11 @@ Row: TypeAlias = tuple[int, int, int]
 """(occurred_at, mark, amount)"""
 State: TypeAlias = list[Any]
 
-if sys.byteorder != "little":
-    raise ImportError("states are little-endian, and this machine is not")  # pragma: no cover
-
 _WIDE = Struct("<q").pack
 _MARK = Struct("<I").pack
+
+if Struct("=q").pack(1) != _WIDE(1):
+    raise ImportError("states are little-endian and read in place; this machine is not")  # pragma: no cover
 
 
 class Part(NamedTuple):
@@ -54,7 +54,7 @@ class Part(NamedTuple):
 def add(state: State | None, at: int, mark: int, amount: int) -> State:
     """The state with one more row; ``state`` itself if that changes nothing."""
     if state is None:
-        return [_WIDE(at), _WIDE(amount), _MARK(mark)]
+        return [_WIDE(at), _WIDE(amount), _MARK(mark), amount, amount]
     ats = memoryview(state[0]).cast("q")
     if at <= ats[-1]:
         return _add_late(state, at, mark, amount)
@@ -64,7 +64,15 @@ def add(state: State | None, at: int, mark: int, amount: int) -> State:
 
 
 def _appended(state: State, at: int, mark: int, amount: int) -> State:
-    return [state[0] + _WIDE(at), state[1] + _WIDE(amount), state[2] + _MARK(mark), *state[3:]]
+    ats, amounts, marks, *rest = _stretched(state, amount)
+    return [ats + _WIDE(at), amounts + _WIDE(amount), marks + _MARK(mark), *rest]
+
+
+def _stretched(state: State, amount: int) -> State:
+    """Its extremes with one more amount."""
+    if state[3] <= amount <= state[4]:
+        return state
+    return [*state[:3], min(state[3], amount), max(state[4], amount), *state[5:]]
 
 
 def _add_late(state: State, at: int, mark: int, amount: int) -> State:
@@ -74,7 +82,7 @@ def _add_late(state: State, at: int, mark: int, amount: int) -> State:
     full = len(state[0]) >= 8 * MAX_ROWS
     if full and place == 0:
         return _add_older(state, at, mark, amount)
-    added = [*_inserted(state[:3], place, at, mark, amount), *state[3:]]
+    added = [*_inserted(state[:3], place, at, mark, amount), *_stretched(state, amount)[3:]]
     return _push_out(added) if full else added
 
 
@@ -114,9 +122,9 @@ def _push_out(state: State) -> State:
 
 
 def _add_older(state: State, at: int, mark: int, amount: int) -> State:
-    if len(state) == 3:
-        return [*state, _WIDE(at), _WIDE(amount), _MARK(mark), amount, amount]
-    older, least, most = state[3:6], state[6], state[7]
+    if len(state) == 5:
+        return [*_stretched(state, amount), _WIDE(at), _WIDE(amount), _MARK(mark)]
+    older = state[5:]
     place, known = _find(older, at, mark, amount)
     if known:
         return state
@@ -124,9 +132,9 @@ def _add_older(state: State, at: int, mark: int, amount: int) -> State:
         older = _inserted(older, place, at, mark, amount)
     elif (mark, at, amount) < (last := _last(older))[0]:
         older = _without(_inserted(older, place, at, mark, amount), last[1] + (place <= last[1]))
-    elif least <= amount <= most:
-        return state
-    return [*state[:3], *older, min(least, amount), max(most, amount)]
+    else:
+        return _stretched(state, amount)
+    return [*_stretched(state, amount)[:5], *older]
 
 
 def _last(older: State) -> tuple[Row, int]:
@@ -144,13 +152,13 @@ def _last(older: State) -> tuple[Row, int]:
 
 def merge(a: State, b: State) -> State:
     """The state of all rows of both."""
-    rows = sorted({*_rows(a[:3]), *_rows(b[:3]), *_rows(a[3:6]), *_rows(b[3:6])})
+    rows = sorted({*_rows(a[:3]), *_rows(b[:3]), *_rows(a[5:]), *_rows(b[5:])})
     latest, gone = rows[-MAX_ROWS:], rows[:-MAX_ROWS]
+    merged = [*_columns(latest), min(a[3], b[3]), max(a[4], b[4])]
     if not gone:
-        return _columns(latest)
-    extremes = [*a[6:], *b[6:], *(amount for _, _, amount in gone)]
+        return merged
     smallest = sorted(gone, key=lambda row: (row[1], row[0], row[2]))[:MAX_SAMPLE]
-    return [*_columns(latest), *_columns(sorted(smallest)), min(extremes), max(extremes)]
+    return [*merged, *_columns(sorted(smallest))]
 
 
 def _rows(columns: State) -> list[Row]:
@@ -170,7 +178,7 @@ def _columns(rows: Sequence[Row]) -> State:
 
 def exact_since(state: State | None) -> int | None:
     """Windows that begin at or after this instant are exact; None: all are."""
-    if state is None or len(state) == 3 or len(state[3]) < 8 * MAX_SAMPLE:
+    if state is None or len(state) == 5 or len(state[5]) < 8 * MAX_SAMPLE:
         return None
     return int(memoryview(state[0]).cast("q")[0])
 
@@ -181,25 +189,18 @@ def later(state: State | None, since: int) -> tuple[tuple[Part, ...], int]:
         return (), 1
     ats, amounts = memoryview(state[0]).cast("q"), memoryview(state[1]).cast("q")
     if since < ats[0]:
-        return ((Part(ats, amounts),), 1) if len(state) == 3 else _with_older(state, since, ats, amounts)
+        return ((Part(ats, amounts),), 1) if len(state) == 5 else _with_older(state, since, ats, amounts)
     place = bisect_right(ats, since)
     return (Part(ats[place:], amounts[place:]),), 1
 
 
 def _with_older(state: State, since: int, ats: memoryview, amounts: memoryview) -> tuple[tuple[Part, ...], int]:
     """The sample standing for all older rows, then the latest."""
-    older, values, _ = _views(state[3:6])
+    older, values, _ = _views(state[5:])
     place = bisect_right(older, since)
     if len(older) < MAX_SAMPLE:
         return (Part(older[place:], values[place:]), Part(ats, amounts)), 1
-    (mark, _, _), last = _last(state[3:6])
+    (mark, _, _), last = _last(state[5:])
     unit, behind = max(mark, 1), max(place, last + 1)
     before = Part(older[place:last], values[place:last], MARKS)
     return (before, Part(older[behind:], values[behind:], MARKS), Part(ats, amounts, unit)), unit
-
-
-def extreme(state: State, greatest: bool) -> int:
-    """The least or the greatest amount of all rows there ever were."""
-    edge = max if greatest else min
-    found: int = edge(memoryview(state[1]).cast("q"))
-    return found if len(state) == 3 else edge(found, state[6 + greatest])
