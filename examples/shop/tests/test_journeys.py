@@ -236,3 +236,19 @@ def test_an_event_of_the_morning_that_arrives_in_the_evening_starts_nothing(proj
     project.advance("P2D")
     assert ann.mails == []
     assert "more than" in ann.why("cart-recovery")
+
+
+# -- caps --
+
+
+def test_a_thirteenth_mail_in_a_week_waits_for_the_next(project: Project, ann: Person) -> None:
+    for cart in range(7):  # each is remembered twice: after half an hour and a day later
+        ann.track("Product Added", LANTERN, cart_id=f"c{cart}")
+    project.advance("P6DT20H")
+    assert len(ann.mails) == 12
+    assert ann.unsent == ["cart-second: skipped, cap: 12 per 7 days"] * 2, "it would have to wait too long"
+    ann.track("Product Added", LANTERN, cart_id="c8")
+    project.advance("PT4H29M")
+    assert ann.unsent[-1] == "cart-reminder: deferred, cap: 12 per 7 days"
+    project.advance("PT1M")
+    assert ann.mails[12:] == ["cart-reminder"], "exactly seven days after the first"
