@@ -2,6 +2,7 @@
 exact, is right from there on, and estimates well before."""
 
 import random
+from fractions import Fraction
 from typing import Any
 from unittest.mock import patch
 
@@ -10,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from heliograph.decide.conditions import measures, samples
+from heliograph.decide.conditions import amounts, measures, samples
 from heliograph.decide.conditions.amounts import decimal_text, micros
 from heliograph.decide.conditions.did_distinct import KEPT, MAX_DISTINCT
 from heliograph.decide.conditions.sequence import MAX_SAMPLES
@@ -86,18 +87,18 @@ def test_estimates_of_twenty_thousand_amounts_are_within_four_standard_errors(se
     chance = random.Random(seed)
     leaf = condition({"did_sum": {"event": "A", "property": "properties.v", "gte": 1}}).leaves[0]
     average = condition({"did_avg": {"event": "A", "property": "properties.v", "gte": 1}}).leaves[0]
-    amounts = [round(chance.expovariate(1 / 40), 2) for _ in range(20_000)]
-    state = after([(at, chance.getrandbits(32), micros(amount) or 0) for at, amount in enumerate(amounts)])
+    spent = [round(chance.expovariate(1 / 40), 2) for _ in range(20_000)]
+    state = after([(at, chance.getrandbits(32), micros(amount) or 0) for at, amount in enumerate(spent)])
     person = Person(conditions={leaf.id: state})
     total, unit = leaf.value(state, 0)
-    assert abs(total / unit / 1e6 / sum(amounts) - 1) < 4 * (2 / samples.MAX_SAMPLE) ** 0.5
+    assert abs(total / unit / 1e6 / sum(spent) - 1) < 4 * (2 / samples.MAX_SAMPLE) ** 0.5
     total, unit = average.value(state, 0)
-    assert abs(total / unit / 1e6 / (sum(amounts) / len(amounts)) - 1) < 4 * (1 / samples.MAX_SAMPLE) ** 0.5
+    assert abs(total / unit / 1e6 / (sum(spent) / len(spent)) - 1) < 4 * (1 / samples.MAX_SAMPLE) ** 0.5
     explained = leaf.explain(person, 20_000)
     assert explained.inexact and explained.exact_since == 18_000
     assert explained.seen.startswith("about ") and "inexact" in explained.seen
     least = condition({"did_min": {"event": "A", "property": "properties.v", "lte": 1}}).leaves[0]
-    assert least.explain(person, 20_000).seen.startswith(decimal_text(micros(min(amounts)) or 0) + " from")
+    assert least.explain(person, 20_000).seen.startswith(decimal_text(micros(min(spent)) or 0) + " from")
     assert not least.explain(person, 20_000).inexact
 
 
@@ -163,3 +164,47 @@ def test_the_short_way_of_a_sum_is_the_long_one(
             for t in range(12, 28):
                 assert short.truth(person, t) is long.truth(person, t)
                 assert short.next_flip(person, t) == long.next_flip(person, t)
+
+
+def naive_turn(parts: list[samples.Part], unit: int, kind: str, asked: list[amounts.Comparison]) -> int | None:
+    """Take the rows of one instant after the other away until the answer is another."""
+    rows = [(at, amount, part.weight) for part in parts for at, amount in zip(part.ats, part.amounts, strict=True)]
+
+    def answer(left: list[tuple[int, int, int]]) -> bool:
+        found = [amount for _, amount, _ in left]
+        total, weight = sum(amount * w for _, amount, w in left), sum(w for _, _, w in left)
+        value = {
+            "sum": Fraction(total, unit),
+            "avg": Fraction(total, weight) if left else None,
+            "min": min(found, default=None),
+            "max": max(found, default=None),
+        }[kind]
+        if value is None:
+            return all(one.word == "is_not" for one in asked)
+        return all(amounts.TESTS[one.word](value, one.operand) for one in asked)
+
+    now = answer(rows)
+    instants = sorted({at for at, _, _ in rows})
+    return next((at for at in instants if answer([row for row in rows if row[0] > at]) is not now), None)
+
+
+@settings(max_examples=500, deadline=None)
+@given(
+    st.lists(st.tuples(st.integers(0, 6), st.integers(-4, 4)), max_size=9),
+    st.sampled_from(["sum", "avg", "min", "max"]),
+    st.dictionaries(st.sampled_from(list(amounts.TESTS)), st.integers(-4, 6), min_size=1, max_size=2),
+    st.integers(0, 9),
+    st.sampled_from([1, 3]),
+)
+def test_a_measure_turns_where_taking_rows_away_turns_it(
+    rows: list[tuple[int, int]], kind: str, words: dict[str, int], split: int, unit: int
+) -> None:
+    """Also weighed: rows that stand for two and a third."""
+    ordered, split = sorted(rows), min(split, len(rows)) if unit > 1 else 0
+    parts = [
+        samples.Part([at for at, _ in some], [amount for _, amount in some], weight)
+        for some, weight in ((ordered[:split], 7), (ordered[split:], unit))
+    ]
+    asked = [amounts.Comparison(word, operand, "") for word, operand in words.items()]
+    found = measures.MEASURES[kind].turn(parts, unit, measures.range_of(asked))
+    assert found == naive_turn(parts, unit, kind, asked)

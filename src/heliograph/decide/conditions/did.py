@@ -7,6 +7,7 @@ import msgspec
 
 from heliograph.decide import times
 from heliograph.decide.conditions.filters import EventFilter
+from heliograph.decide.conditions.lately import Lately
 from heliograph.decide.conditions.model import Condition, Leaf, Take, View, content_id
 from heliograph.decide.conditions.operators import fold
 from heliograph.decide.conditions.paths import Path, values_reader
@@ -204,7 +205,7 @@ class DidOften(Did, frozen=True, kw_only=True):
         return edge if edge > t else None
 
 
-Lasting: TypeAlias = DidLately | DidOften
+Lasting: TypeAlias = DidLately | DidOften | Lately
 """Questions whose truth lasts :meth:`until` an instant that the state alone tells."""
 
 
