@@ -97,12 +97,23 @@ def test_a_loop_that_never_waits_is_refused(steps):
     assert "never waits" in problem[1]
 
 
+def test_a_loop_is_shown_where_it_begins_and_not_on_the_way_to_it():
+    arm = {"if": VIP, "then": {"goto": "back"}}
+    steps = [{"branch": [arm], "id": "lead"}, {"branch": [arm], "id": "back"}]
+    ((path, _, _),) = problems(plan_document([journey(steps=steps)]))
+    assert path == "journeys.j.steps.1"
+
+
 def test_check_warns_of_loops_that_mail_again_and_of_those_that_wait_for_nothing():
     again = [{"wait": "P1D", "id": "a"}, {"send": "mail"}, {"goto": "a"}]
     assert warnings(journey(steps=again)) == ["this `send` is in a loop: it mails again each time round"]
     quick = [{"update": {"traits": {"n": 1}}, "id": "a"}, {"branch": [{"if": VIP, "then": {"goto": "a"}}]}]
     assert warnings(journey(steps=quick)) == ["this loop waits for nothing: a run that goes round it at once is cut"]
     assert warnings(journey(steps=[{"wait": "P1D", "id": "a"}, {"goto": "a"}])) == []
+    for step in ({"wait": "PT30S"}, {"webhook": {"url": "https://a.test"}}):
+        said = "this loop may take less than a minute each time round: let it wait longer"
+        assert warnings(journey(steps=[{**step, "id": "a"}, {"goto": "a"}])) == [said]
+        assert warnings(journey(steps=[{**step, "id": "a"}, {"wait": "PT1M"}, {"goto": "a"}])) == []
 
 
 def test_a_loop_of_updates_is_cut_when_it_never_waits():

@@ -1,58 +1,75 @@
 """Is the way through a journey sound?  Steps that nobody reaches, circles, and mail that goes out again and again."""
 
 from collections.abc import Iterable, Sequence
+from typing import Final, TypeAlias
 
-from heliograph.decide.journeys.program import Branch, Emit, Goto, Send, Split, Step, Update, successors
+from heliograph.decide.journeys.program import (
+    Branch,
+    Emit,
+    Goto,
+    Send,
+    Split,
+    Step,
+    Update,
+    Wait,
+    Webhook,
+    successors,
+)
 from heliograph.decide.parsing import Context, JsonPath
+from heliograph.decide.times import MINUTE
 
-INSTANT = (Branch, Split, Goto)
+INSTANT: Final = (Branch, Split, Goto)
 """Steps that take no time and change nothing: who comes round them once comes round for ever."""
-QUICK = (*INSTANT, Update, Emit)
+QUICK: Final = (*INSTANT, Update, Emit)
 """Steps that take no time."""
+Ways: TypeAlias = Sequence[tuple[int, ...]]
+"""From each place to the places behind it."""
+SHORT_MS: Final = MINUTE
+"""A wait shorter than this slows no loop down enough."""
 
 
 def judge(program: Sequence[Step], start: int, paths: list[JsonPath], context: Context) -> None:
     """Warn, and refuse what could only ever be cut."""
-    reached = reachable(program, [start])
+    ways = [successors(step) for step in program]
+    reached = reachable(ways, [start])
     for at in _outermost(set(range(len(program))) - reached, paths):
         context.warn(paths[at], "this step is never reached")
-    if (instant := circle(program, INSTANT)) is not None:
+    instants = {at for at, step in enumerate(program) if isinstance(step, INSTANT)}
+    quick_ones = {at for at, step in enumerate(program) if isinstance(step, QUICK)}
+    busy_ones = {at for at, step in enumerate(program) if is_busy(step, context.time_scale)}
+    if (instant := circle(ways, instants)) is not None:
         context.problem(paths[instant], "this loop never waits: who goes round it once would go round for ever")
-    elif (quick := circle(program, QUICK)) is not None:
+    elif (quick := circle(ways, quick_ones)) is not None:
         context.warn(paths[quick], "this loop waits for nothing: a run that goes round it at once is cut")
+    elif (busy := circle(ways, busy_ones)) is not None:
+        context.warn(paths[busy], "this loop may take less than a minute each time round: let it wait longer")
     for at in sorted(reached):
-        if isinstance(program[at], Send) and at in reachable(program, successors(program[at])):
+        if isinstance(program[at], Send) and at in reachable(ways, ways[at]):
             context.warn(paths[at], "this `send` is in a loop: it mails again each time round")
 
 
-def reachable(program: Sequence[Step], places: Iterable[int]) -> set[int]:
-    """Every place that a run may come to from these, with them."""
+def reachable(ways: Ways, places: Iterable[int], within: set[int] | None = None) -> set[int]:
+    """Every place that a run may come to from these, with them; ``within``: by way of these places only."""
     reached: set[int] = set()
     ahead = list(places)
     while ahead:
         at = ahead.pop()
-        if at >= 0 and at not in reached:
+        if at >= 0 and at not in reached and (within is None or at in within):
             reached.add(at)
-            ahead += successors(program[at])
+            ahead += ways[at]
     return reached
 
 
-def circle(program: Sequence[Step], kinds: tuple[type[Step], ...]) -> int | None:
-    """The first place from which steps of these kinds alone lead back to it."""
-    inner = {at: step for at, step in enumerate(program) if isinstance(step, kinds)}
-    ways = {at: [to for to in successors(step) if to in inner] for at, step in inner.items()}
-    pending = {at: len(to) for at, to in ways.items()}
-    came_from: dict[int, list[int]] = {at: [] for at in inner}
-    for at, to in ways.items():
-        for one in to:
-            came_from[one].append(at)
-    done = [at for at, count in pending.items() if not count]
-    while done:  # whoever leads only out of the circle is none of it
-        for before in came_from[done.pop()]:
-            pending[before] -= 1
-            if not pending[before]:
-                done.append(before)
-    return min((at for at, count in pending.items() if count), default=None)
+def is_busy(step: Step, time_scale: float) -> bool:
+    """Whether a step may be over in less than :data:`SHORT_MS`, time as it is when nothing is scaled."""
+    if isinstance(step, Wait):
+        return not step.duration.calendar and step.duration.ms * time_scale < SHORT_MS
+    return isinstance(step, (*QUICK, Webhook))
+
+
+def circle(ways: Ways, inner: set[int]) -> int | None:
+    """The first place from which these places alone lead back to it."""
+    return next((at for at in sorted(inner) if at in reachable(ways, ways[at], inner)), None)
 
 
 def _outermost(missing: set[int], paths: list[JsonPath]) -> list[int]:
