@@ -6,6 +6,8 @@ from functools import lru_cache
 from heliograph.events.event import Event
 from heliograph.events.ids import make_id
 
+_FORBIDDEN = frozenset('<>,;:"()[]\\')
+
 
 @lru_cache(maxsize=16_384)
 def normalise_address(address: str) -> str | None:
@@ -13,13 +15,12 @@ def normalise_address(address: str) -> str | None:
 
     One shape check only: something, one last ``@``, something, no white space or control character.
     """
-    text = unicodedata.normalize("NFC", address.strip()).lower()
+    text = address.strip()
+    text = (text if text.isascii() else unicodedata.normalize("NFC", text)).lower()
     local, at, domain = text.rpartition("@")
     if not at or not local or not domain or len(text) > 320:
         return None
-    if any(c.isspace() or unicodedata.category(c) in ("Cc", "Cf", "Zl", "Zp") for c in text):
-        return None
-    if any(c in '<>,;:"()[]\\' for c in text):
+    if _has_blanks(text) or not _FORBIDDEN.isdisjoint(text):
         return None
     if not domain.isascii():
         try:
@@ -29,6 +30,13 @@ def normalise_address(address: str) -> str | None:
     if domain.startswith(".") or domain.endswith(".") or ".." in domain:
         return None
     return f"{local}@{domain}"
+
+
+def _has_blanks(text: str) -> bool:
+    """White space, a control or an invisible character."""
+    if text.isascii():
+        return " " in text or not text.isprintable()
+    return any(c.isspace() or unicodedata.category(c) in ("Cc", "Cf", "Zl", "Zp") for c in text)
 
 
 def email_of(event: Event) -> str | None:
