@@ -66,7 +66,9 @@ class People:
                 self.known.add(who)
                 calls.append(self._sent(who, self._hello(who), now))
             call = self._act(who)
-            if self.chance.random() < 0.05:
+            if self.chance.random() < 0.02:
+                calls.append(self._sent(who, imported(call, now - self.chance.randrange(90 * DAY)), now))
+            elif self.chance.random() < 0.05:
                 self._keep(who, call, now)
             else:
                 calls.append(self._sent(who, call, now))
@@ -128,6 +130,11 @@ class People:
 
     def _track(self, who: int, event: str, **properties: Any) -> dict[str, Any]:
         return {"type": "track", "event": event, "userId": f"p{who}", "properties": properties}
+
+
+def imported(call: dict[str, Any], at: int) -> dict[str, Any]:
+    """The same, long ago, brought in by an import."""
+    return {**call, "timestamp": at, "context": {**call.get("context", {}), "historical": True}}
 
 
 def address(who: int) -> str:

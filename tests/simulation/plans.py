@@ -305,6 +305,20 @@ def global_holdout(_chance: random.Random) -> Part:
     return {"policies": {"global_holdout": "5%"}}
 
 
+def lists(_chance: random.Random) -> Part:
+    """Friends of the house, and a journey that leaving the list ends."""
+    return {
+        "segments": {"close": {"any": [{"in_segment": "friends"}, {"trait": {"path": "n", "is": 2}}]}},
+        **journey(
+            "close",
+            topic="news",
+            entry={"segment": "close", "reentry": {"after": "P2D"}},
+            exit=[{"if": {"not": {"in_segment": "close"}}}],
+            steps=[{"wait": "PT3H"}, {"send": "close"}],
+        ),
+    }
+
+
 def follow(_chance: random.Random) -> Part:
     """Some journeys take their runs along to the new version."""
     return {"on_edit": ("pin", "follow")}
@@ -332,6 +346,7 @@ FEATURES: tuple[Feature, ...] = (
     quiet_hours,
     arbitrate,
     global_holdout,
+    lists,
     follow,
 )
 

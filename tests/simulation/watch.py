@@ -56,6 +56,7 @@ class Watch:
         self.arms: dict[str, str] = {}
         self.held_out: set[str] = set()
         self.asked: set[str] = set()
+        self.imported: set[str] = set()
         self.zoned: set[str] = set()
 
     # -- every commit --
@@ -81,9 +82,12 @@ class Watch:
                 self._event(record.key, position, record.received_at, record.body.event)
 
     def _event(self, key: str, position: int, received_at: int, event: Event) -> None:
-        if received_at - event.occurred_at > LATENESS:
+        if event.historical:
+            self.imported.add(event.event_id)
+        elif received_at - event.occurred_at <= LATENESS:
+            self.exits[key, event.name] = position
+        else:
             return
-        self.exits[key, event.name] = position
         if event.name == "Identified" and key.startswith("u:"):
             self.zoned.add(key)
         consent = event.context.get("consent", {}).get("categoryPreferences", {})
@@ -112,6 +116,7 @@ class Watch:
                 self.arms[run] = fact.data["arm"]
 
     def _started(self, key: str, fact: JournalRow) -> None:
+        law(fact.data["cause"] not in self.imported, "an import starts nothing", fact.data)
         if fact.data["arm"] != "treated":
             self.held_out.add(fact.data["run_id"])
         if fact.data["journey"] == "asked":

@@ -13,21 +13,23 @@ from heliograph.adapters.memory import MemoryStore
 from heliograph.adapters.schema import JsonSchema
 from heliograph.events.event import API_ENTRY, Event
 from heliograph.events.ids import make_id
-from heliograph.events.record import Answer, LedgerRow, Outcome
+from heliograph.events.record import Answer, LedgerRow, ListChange, Outcome
 from heliograph.ports import Commit, RequestRow, StoreFull
 from heliograph.runtime import mailwire
 from heliograph.runtime.clock import ManualClock
 from heliograph.runtime.crank import Crank, HandMailer
+from heliograph.runtime.retention import idle_keys
+from heliograph.runtime.work import Expiries
 from tests.simulation import plans
 from tests.simulation.people import COUNT, People
 from tests.simulation.watch import Watch
 
 MINUTE, HOUR, DAY = 60_000, 3_600_000, 86_400_000
-SEASONS = ((1_772_323_200_000, 45 * DAY), (1_788_220_800_000, 66 * DAY))
-"""From 1 March and from 1 September 2026: in either, all five zones change their clocks."""
+SEASONS = ((1_772_668_800_000, 35 * DAY), (1_788_393_600_000, 63 * DAY))
+"""From 5 March and from 3 September 2026: in either, all five zones change their clocks."""
 FEEDBACK = ("opened", "clicked", "clicked", "delivered", "unsubscribed", "complained", "bounced")
-WAITS = 5
-"""Records for each passing of time: so a round of any size sees its whole season."""
+WAITS = 18
+"""Records for each passing of time."""
 
 
 class Crash(Exception):
@@ -163,6 +165,19 @@ class World:
             return
         machine = self.chance.random() < 0.2
         self.crank.feedback([Outcome(self.chance.choice(sent), kind, self.clock.now(), machine=machine)])
+
+    def forget(self) -> None:
+        """Visitors who did not come back."""
+        keys = self.store.keys(limit=10_000)
+        if idle := idle_keys(self.store, keys, self.clock.now()):
+            self.happened["forgotten"] += len(idle)
+            self.crank.do(Expiries(idle[:20]))
+
+    def change_list(self) -> None:
+        """An import puts people on a list, or takes them off."""
+        key = f"u:p{self.chance.randrange(COUNT)}"
+        change = ListChange("friends", self.chance.random() < 0.6, self.clock.now())
+        self.crank.change_lists([(key, change)])
 
     def ask(self) -> None:
         """Somebody's backend asks a person in, now and then twice."""
@@ -302,6 +317,8 @@ _CHANCES: dict[Any, float] = {
     World.feedback: 3,
     World.answer: 3,
     World.ask: 1,
+    World.change_list: 0.5,
+    World.forget: 0.4,
     World.change_words: 2.5,
     World.lose_mailer: 0.5,
     World.step_clock: 0.3,
