@@ -201,11 +201,7 @@ def _move(turn: Turn, signal: Signal | None, mode: Mode, woken: Woken) -> Woken:
     for run, place in woken:
         if run.run_id in turn.state.runs:
             ready += _goes_on(turn, run, place)
-    resumed = runs.resume(turn, signal, mode)
-    if not ready:
-        return resumed
-    going = {run.run_id for run, _ in ready}
-    return ready + [(run, place) for run, place in resumed if run.run_id not in going]
+    return ready + runs.resume(turn, signal, mode, {run.run_id for run, _ in ready} if ready else ())
 
 
 def _goes_on(turn: Turn, run: Run, place: int) -> Woken:

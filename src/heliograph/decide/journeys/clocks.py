@@ -44,15 +44,18 @@ def due(turn: Turn, run: Run, step: Step, began: int | None = None) -> int | Non
     """When this wait, beginning now (or then), is over; None for a date that is not there, and for steps that are no
     waits."""
     began = turn.t if began is None else began
-    match step:
-        case Wait():
-            return after(turn, run.started_at if step.from_event else began, step.duration)
-        case WaitClock():
-            return next_time(began, step.clock, step.days, zone_of(turn, step.zone))
-        case Window():
-            return next_inside(turn.t, step.start, step.end, step.days, zone_of(turn, step.zone))
-        case WaitDate():
-            return _date(turn, step)
+    try:
+        match step:
+            case Wait():
+                return after(turn, run.started_at if step.from_event else began, step.duration)
+            case WaitClock():
+                return next_time(began, step.clock, step.days, zone_of(turn, step.zone))
+            case Window():
+                return next_inside(turn.t, step.start, step.end, step.days, zone_of(turn, step.zone))
+            case WaitDate():
+                return _date(turn, step)
+    except OverflowError:  # no clock shows such a time: there is nothing to wait for
+        return turn.t
     return None
 
 

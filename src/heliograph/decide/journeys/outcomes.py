@@ -46,6 +46,9 @@ def take_outcome(turn: Turn, outcome: Outcome) -> list[tuple[Run, int]]:
     if outcome.kind not in FIRST_OUTCOMES:
         return []
     found.sending = False
+    if found.planned_at:  # heard of an earlier copy: there is nothing left to decide again
+        found.planned_at = 0
+        pressure.leave(turn, found.message_id)
     journey = turn.journey(found)
     step = journey.step(found.step) if journey is not None else None
     if not isinstance(step, Send):

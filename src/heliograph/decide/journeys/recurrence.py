@@ -10,7 +10,7 @@ one); a start that the rule does not meet is no occurrence; an ``UNTIL`` date is
 """
 
 from collections.abc import Iterable, Iterator
-from datetime import date, datetime, time, timedelta
+from datetime import UTC, date, datetime, time, timedelta
 from itertools import islice, takewhile
 from typing import Final
 
@@ -24,6 +24,7 @@ ANCHOR: Final = datetime(2024, 1, 1)
 HORIZON: Final = timedelta(days=366 * 41)
 """How far ahead an occurrence is looked for: 29 February on a given weekday comes within 40 years."""
 _LAST: Final = datetime(9000, 1, 1)
+_LAST_MS: Final = to_ms(_LAST.replace(tzinfo=UTC))
 _SLACK: Final = timedelta(hours=25)
 """How far a clock is ever put at once (Samoa skipped a day): wall times this close may stand in another order."""
 
@@ -247,6 +248,8 @@ class Schedule:
         return since
 
     def _find(self, at: int, zone_name: str) -> int | None:
+        if at >= _LAST_MS:
+            return None
         zone = zone_or_utc(zone_name)
         shown = from_ms(at, zone).replace(tzinfo=None)
         best: int | None = None

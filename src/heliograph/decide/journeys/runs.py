@@ -16,6 +16,7 @@ advances until it parks.  A second timer, ``x:<run>``, marks the next instant at
 that the run is watching (exits, and the paths of a ``wait_until``).
 """
 
+from collections.abc import Collection
 from typing import Any, Final
 
 from heliograph.decide import bounds, pressure
@@ -128,12 +129,12 @@ def _matches(exit: ExitEvent, run: Run, event: Event) -> bool:
     return bool(ours & theirs)
 
 
-def resume(turn: Turn, signal: Signal | None, mode: Mode) -> list[tuple[Run, int]]:
-    """The runs whose ``wait_until`` ends now, and where they go on."""
+def resume(turn: Turn, signal: Signal | None, mode: Mode, going: Collection[str] = ()) -> list[tuple[Run, int]]:
+    """The runs whose ``wait_until`` ends now, and where they go on; ``going``: those that go on anyway."""
     ready: list[tuple[Run, int]] = []
     resuming = turn.plan.resuming
     for run in turn.state.runs.values() if resuming else ():
-        if run.journey not in resuming:
+        if run.journey not in resuming or run.run_id in going:
             continue
         journey = turn.journey(run)
         step = journey.step(run.step) if journey is not None and not run.held_out else None

@@ -35,6 +35,9 @@ def fire(turn: Turn, name: str) -> None:
         return
     journey, schedule = found
     zone, now = zone_name(turn, schedule.zone), max(turn.t, turn.record.received_at)
+    if turn.state.plan_version < turn.plan.version and schedule.after(turn.t - 1, zone) != turn.t:
+        set_timer(turn.state, timer(journey), schedule.after(turn.t, zone))
+        return  # an occurrence of the schedule before: a publish has changed it, and the sweep has not come by yet
     latest = schedule.latest(now, turn.t, zone)
     if latest > turn.t:
         turn.fact("run_refused", journey=name, entry_key="", reason="missed", until=latest)

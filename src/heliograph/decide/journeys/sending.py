@@ -132,7 +132,8 @@ def _place(turn: Turn, mail: Mail, why: str = "", before: Collection[str] = ()) 
     topic, run = mail.journey.topic, mail.run
     place = pressure.place(turn, topic, run.message_id, run.decided_at, earliest, before=before)
     if place.refused and _cancelling(turn):
-        return _hold(turn, mail, turn.t + TO_CANCEL, place.reason, with_slot=False)
+        now = max(turn.t, turn.record.received_at)  # a timer may be late: nothing comes of the word before this record
+        return _hold(turn, mail, now + TO_CANCEL, place.reason, with_slot=False)
     if place.refused:
         return _skip(turn, mail, place.reason, until=place.at, held_by=place.held_by)
     if place.at > turn.t:

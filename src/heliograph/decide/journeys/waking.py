@@ -5,6 +5,7 @@ from heliograph.decide.journeys import clocks
 from heliograph.decide.journeys.clocks import step_fact, wait_timer
 from heliograph.decide.journeys.program import (
     Emit,
+    IfPath,
     Step,
     Update,
     Wait,
@@ -41,8 +42,7 @@ def _behind(turn: Turn, run: Run, step: Step) -> int | None:
             step_fact(turn, run, "resumed")
             return step.next
         case WaitUntil():
-            step_fact(turn, run, "timed_out")
-            return step.otherwise
+            return _resumed_at_last(turn, run, step)
         case Window() | WaitDate():
             return clocks.enter(turn, run, step, "resumed")
         case Update() | Emit():
@@ -53,6 +53,16 @@ def _behind(turn: Turn, run: Run, step: Step) -> int | None:
             step_fact(turn, run, "failed", reason="no_answer")
             return step.otherwise
     return None
+
+
+def _resumed_at_last(turn: Turn, run: Run, step: WaitUntil) -> int:
+    """What turns true at the very end of the wait still counts: time came to both in one instant."""
+    for path in step.paths:
+        if isinstance(path, IfPath) and path.condition.truth(turn.person, turn.t):
+            step_fact(turn, run, "resumed", by=path.condition.text)
+            return path.then
+    step_fact(turn, run, "timed_out")
+    return step.otherwise
 
 
 def shift(turn: Turn, mode: Mode) -> list[Run]:

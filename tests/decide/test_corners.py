@@ -1,0 +1,122 @@
+"""Where two things meet: a timer and a publish, a late record and a cancelled message, the end of a calendar."""
+
+from typing import Any
+
+import pytest
+
+from heliograph.events.record import Wake
+from tests.decide.driver import DAY, HOUR, SECOND, World, journey, plan_document
+
+KNOWN = {"email": "a@b.example", "timezone": "UTC"}
+NEWS = {"news": "assumed"}
+END_OF_TIME = 253_402_300_799_999
+"""The last ms of the year 9999."""
+
+
+def test_an_occurrence_of_a_schedule_that_was_changed_starts_nothing() -> None:
+    def daily(hour: int) -> dict[str, Any]:
+        entry = {"schedule": f"FREQ=DAILY;BYHOUR={hour}"}
+        return plan_document([journey("digest", entry=entry, steps=[{"send": "mail"}])])
+
+    world = World(daily(16))
+    world.identify(traits=KNOWN)
+    world.publish(daily(18), touch=False)
+    world.advance(3 * HOUR)  # 17:13: the sweep has not come by
+    assert world.facts("run_started") == []
+    world.advance(HOUR)
+    assert world.deliver() == ["mail"]
+    assert len(world.facts("run_started")) == 1
+
+
+def test_a_schedule_that_was_not_changed_keeps_its_occurrence_over_a_publish() -> None:
+    def daily(**parts: Any) -> dict[str, Any]:
+        return plan_document([journey("digest", entry={"schedule": "FREQ=DAILY;BYHOUR=16"}, **parts)])
+
+    world = World(daily())
+    world.identify(traits=KNOWN)
+    world.publish(daily(priority=3), touch=False)
+    world.advance(3 * HOUR)
+    assert world.deliver() == ["mail"]
+
+
+def test_an_outcome_of_a_message_that_waits_ends_its_waiting() -> None:
+    """A copy whose connection broke was to be sent again, which had to wait; then its receiver speaks of it."""
+    steps = [{"send": "one"}, {"wait": "P5D"}, {"send": "two"}]
+    document = plan_document(
+        [journey(topic="news", steps=steps)],
+        topics=NEWS,
+        policies={"quiet_hours": {"from": "14:00", "to": "08:00"}, "caps": [{"max": 1, "per": "P1D"}]},
+    )
+    world = World(document)
+    world.identify(traits=KNOWN)
+    world.track("Start")
+    (held,) = world.status
+    assert world.status[held] == "deferred"
+    world.outcome(held, "bounced")
+    world.advance(2 * DAY)
+    assert world.runs() == [("j", "wait-1")]
+    assert world.state().slots == []
+    world.advance(4 * DAY)
+    assert [message.template for message in world.messages.values()] == ["one", "two"]
+
+
+def test_late_timers_ask_once_whether_a_message_was_cancelled_in_time() -> None:
+    """The word on it comes with the records behind this one, however long ago the timers were due."""
+    leaves = {"if": {"not": {"did": {"event": "A", "within": "PT1H"}}}}
+    document = plan_document(
+        [
+            journey("holds", topic="news", entry={"event": "A"}, exit=[leaves]),
+            journey("waits", topic="news", entry={"event": "B"}, steps=[{"wait": "PT2H"}, {"send": "mail"}]),
+        ],
+        topics=NEWS,
+        policies={"caps": [{"max": 1, "per": "P1D"}]},
+    )
+    world = World(document)
+    world.identify(traits=KNOWN)
+    world.track("A")
+    world.track("B")
+    before = len(world.effects)
+    world.now += 12 * HOUR
+    world.append("u:1", Wake())
+    assert len(world.effects) - before < 20
+    world.advance(2 * SECOND)
+    assert world.queued() == ["mail"]
+
+
+def test_what_turns_true_as_a_wait_ends_is_in_time() -> None:
+    turned = {"if": {"not": {"did": {"event": "Start", "within": "PT1H"}}}, "then": [{"send": "yes"}]}
+    wait = {"wait_until": {"any": [turned], "timeout": "PT1H", "else": [{"send": "no"}]}}
+    world = World(plan_document([journey(steps=[wait])]))
+    world.identify(traits=KNOWN)
+    world.track("Start")
+    world.advance(HOUR)
+    assert world.queued() == ["yes"]
+    assert [fact["what"] for fact in world.facts("run_step")] == ["waiting", "resumed"]
+
+
+@pytest.mark.parametrize("before", [0, DAY, 40 * DAY, 400 * DAY])
+@pytest.mark.parametrize("zone", ["UTC", "Pacific/Kiritimati", "America/Los_Angeles"])
+def test_a_calendar_ends_without_a_raise(before: int, zone: str) -> None:
+    steps = [
+        {"wait": {"until": {"time": "09:00"}}},
+        {"window": {"from": "08:00", "to": "20:00", "days": ["mon"]}},
+        {"wait": "P1M"},
+        {"wait": {"date": "due", "offset": "P1M", "else": "continue"}},
+        {"send": "mail"},
+    ]
+    document = plan_document(
+        [journey(topic="news", steps=steps), journey("daily", entry={"schedule": "FREQ=DAILY;BYHOUR=9"})],
+        {"soon": {"trait": {"path": "due", "within": "P2D"}}},
+        topics=NEWS,
+        policies={"quiet_hours": {"from": "21:00", "to": "08:00"}},
+    )
+    world = World(document, now=END_OF_TIME - before)
+    world.identify(traits={**KNOWN, "timezone": zone, "due": "9999-12-31T23:59:59Z"})
+    world.track("Start")
+    for _ in range(8):
+        if (due := world.next_due()) is None:
+            break
+        world.now = max(world.now, due[0])
+        world.append(due[1], Wake())
+        world.deliver()
+    assert [message.template for message in world.messages.values()].count("mail") >= 1
