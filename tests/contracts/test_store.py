@@ -462,3 +462,11 @@ def test_the_twin_can_be_told_that_its_disk_is_full() -> None:
     with pytest.raises(StoreFull):
         store.commit(Commit(states={"u:1": b"x"}))
     assert store.states(["u:1"]) == [None]
+
+
+def test_the_log_keeps_how_deep_an_event_is_and_what_forwarded_it(store: Store) -> None:
+    """Also where its event is in history: a loop must be cut in a replay where it was cut live."""
+    body = EventBody(Event("deep", "track", "Looked", 1_000, user_id="ann"), hops=2, depth=3)
+    record = Record("u:ann", "deep", 1_000, 1, body)
+    store.commit(Commit(log=[(1, record)]))
+    assert store.log() == [(1, record)]
