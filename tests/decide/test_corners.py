@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from heliograph.events.record import Wake
+from heliograph.events.record import Outcome, Wake
 from tests.decide.driver import DAY, HOUR, SECOND, World, journey, plan_document
 
 KNOWN = {"email": "a@b.example", "timezone": "UTC"}
@@ -52,7 +52,8 @@ def test_an_outcome_of_a_message_that_waits_ends_its_waiting() -> None:
     world.track("Start")
     (held,) = world.status
     assert world.status[held] == "deferred"
-    world.outcome(held, "bounced")
+    world.append("u:1", Outcome(held, "bounced", world.now))
+    assert world.status[held] == "cancelled"
     world.advance(2 * DAY)
     assert world.runs() == [("j", "wait-1")]
     assert world.state().slots == []

@@ -3,6 +3,7 @@
 from typing import Final
 
 from heliograph.decide import members, pressure
+from heliograph.decide.effects import CancelMessage
 from heliograph.decide.journeys import runs, sending
 from heliograph.decide.journeys.program import Send
 from heliograph.decide.state import Ended, Run
@@ -49,6 +50,7 @@ def take_outcome(turn: Turn, outcome: Outcome) -> list[tuple[Run, int]]:
     if found.planned_at:  # heard of an earlier copy: there is nothing left to decide again
         found.planned_at = 0
         pressure.leave(turn, found.message_id)
+        turn.emit(CancelMessage(found.message_id, outcome.kind, turn.t))
     journey = turn.journey(found)
     step = journey.step(found.step) if journey is not None else None
     if not isinstance(step, Send):
