@@ -15,7 +15,7 @@ from heliograph import decide
 from heliograph.decide import effects as fx
 from heliograph.deliver.commit import Stop
 from heliograph.deliver.commit import decide as commit_point
-from heliograph.deliver.lifecycle import CANCELLABLE, MISSED
+from heliograph.deliver.lifecycle import CANCELLABLE, MISSED, UNFINISHED
 from heliograph.events.event import Event
 from heliograph.events.identity import email_of, profile_id
 from heliograph.events.ids import make_id
@@ -138,6 +138,7 @@ class Chunk:
     def _message(self, record: Record, effect: fx.DecideMessage) -> None:
         old = self.desk.message(effect.message_id)
         if old is not None and old.status != "deferred":
+            self._told_already(record, effect, old)
             return  # the same decision never mails twice
         row = self._new_message(record, effect) if old is None else old
         template = self.desk.plan.templates.get(effect.template) or {}
@@ -157,6 +158,13 @@ class Chunk:
         self.write_message(row)
         if row.status == "queued":
             self.offers.append(row)
+
+    def _told_already(self, record: Record, effect: fx.DecideMessage, row: MessageRow) -> None:
+        """An event that everybody forgot came again and started the same run: it waits for an outcome that was long
+        ago, under the instant that conditions may know."""
+        if effect.status in UNFINISHED and row.status not in UNFINISHED:
+            kind = "sent" if row.status == "delivered" else row.status
+            self._hop_of(record.key, Outcome(row.message_id, kind, row.sent_at or row.created_at, row.reason), 0)
 
     @staticmethod
     def _new_message(record: Record, effect: fx.DecideMessage) -> MessageRow:
