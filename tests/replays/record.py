@@ -24,8 +24,9 @@ from heliograph.runtime.crank import Crank
 from heliograph.simulate import shop
 from tests.replays.histories import History, replay, save
 from tests.simulation import plans
+from tests.simulation.mailer import SimMailer
 from tests.simulation.people import People
-from tests.simulation.world import DAY, SimMailer
+from tests.simulation.world import DAY
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 START = 1_772_323_200_000

@@ -50,7 +50,10 @@ def never_quiet(patch: pytest.MonkeyPatch) -> None:
 
 
 BREAKS: dict[str, tuple[str, Patch]] = {
-    "no decision at the commit point": ("nothing is sent", lambda patch: patch.setattr(chunk, "commit_point", nothing)),
+    "no decision at the commit point": (
+        "nothing is sent|quiet hours",
+        lambda patch: patch.setattr(chunk, "commit_point", nothing),
+    ),
     "exits are not looked at": ("after an exit", lambda patch: patch.setattr(runs, "leave", nothing)),
     "caps are always free": ("caps are kept", lambda patch: patch.setattr(pressure, "_free_from", lambda *a: a[2])),
     "nights are days": ("quiet hours", never_quiet),
