@@ -4,7 +4,8 @@ from typing import Any
 
 import pytest
 
-from heliograph.events.record import Outcome, Wake
+from heliograph.events.event import Event
+from heliograph.events.record import Answer, EventBody, Outcome, Wake
 from tests.decide.driver import DAY, HOUR, SECOND, World, journey, plan_document
 
 KNOWN = {"email": "a@b.example", "timezone": "UTC"}
@@ -121,3 +122,12 @@ def test_a_calendar_ends_without_a_raise(before: int, zone: str) -> None:
         world.append(due[1], Wake())
         world.deliver()
     assert [message.template for message in world.messages.values()].count("mail") >= 1
+
+
+def test_what_has_no_id_is_what_nobody_waits_for() -> None:
+    world = World(plan_document([journey(steps=[{"wait": "PT1H"}])]))
+    world.track("Start")
+    world.append("u:1", Answer("", True, 200, {}))
+    assert world.facts("webhook_answered") == [{"request_id": "", "ok": True, "status": 200, "reason": ""}]
+    world.append("u:1", EventBody(Event("", "track", "Odd", world.now), depth=1))
+    assert world.runs() == [("j", "wait-1")]

@@ -94,7 +94,7 @@ def own_mark(mark: int, depth: int) -> int:
 
 def heard(turn: Turn, event_id: str) -> list[Run]:
     """The runs that waited for this event of their own (one at most)."""
-    waiting = [run for run in turn.state.runs.values() if run.awaits == event_id]
+    waiting = [run for run in turn.state.runs.values() if run.awaits and run.awaits == event_id]
     for run in waiting:
         run.awaits = ""
     return waiting

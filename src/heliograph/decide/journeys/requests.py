@@ -81,7 +81,8 @@ def _fail(turn: Turn, run: Run, step: Webhook, reason: str) -> int:
 
 def answered(turn: Turn, answer: Answer) -> list[tuple[Run, int]]:
     """The run that waited for this answer and where it goes on."""
-    run = next((run for run in turn.state.runs.values() if run.awaits == answer.request_id), None)
+    awaited = (run for run in turn.state.runs.values() if run.awaits and run.awaits == answer.request_id)
+    run = next(awaited, None)
     journey = turn.journey(run) if run is not None else None
     step = journey.step(run.step) if journey is not None and run is not None else None
     names = {"journey": run.journey, "run_id": run.run_id, "step_id": run.step} if run is not None else {}
