@@ -131,3 +131,34 @@ def test_what_has_no_id_is_what_nobody_waits_for() -> None:
     assert world.facts("webhook_answered") == [{"request_id": "", "ok": True, "status": 200, "reason": ""}]
     world.append("u:1", EventBody(Event("", "track", "Odd", world.now), depth=1))
     assert world.runs() == [("j", "wait-1")]
+
+
+def test_a_publish_that_changes_a_cap_loses_no_entry_by_timer() -> None:
+    """Nobody's segments changed: what time turns before the sweep comes by is news."""
+
+    def capped(most: int) -> dict[str, Any]:
+        quiet = {"all": [{"did": {"event": "A"}}, {"not": {"did": {"event": "A", "within": "PT1H"}}}]}
+        caps = {"caps": [{"max": most, "per": "P1D"}]}
+        entry = {"segment": "quiet"}
+        return plan_document([journey(topic="news", entry=entry)], {"quiet": quiet}, topics=NEWS, policies=caps)
+
+    world = World(capped(1))
+    world.identify(traits=KNOWN)
+    world.track("A")
+    world.publish(capped(2), touch=False)
+    world.advance(2 * HOUR)
+    assert world.deliver() == ["mail"]
+
+
+def test_a_topic_with_another_rule_turns_the_segments_that_ask_it_and_no_others() -> None:
+    segments = {"reads": {"in_topic": "news"}, "buys": {"in_topic": "offers"}, "both": {"in_segment": "reads"}}
+
+    def ruled(rule: str) -> dict[str, Any]:
+        return plan_document(segments=segments, topics={"news": rule, "offers": "assumed"})
+
+    world = World(ruled("required"))
+    world.identify(traits=KNOWN)
+    assert world.segments() == ["buys"]
+    world.publish(ruled("assumed"))
+    assert world.segments() == ["both", "buys", "reads"]
+    assert dict(world.plan.fresh.segments) == {"reads": 2, "buys": 1, "both": 1}

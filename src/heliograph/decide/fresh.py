@@ -11,7 +11,7 @@ different: a sweep over a million people costs what the edit costs, not what the
 """
 
 from collections.abc import Iterable, Mapping
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
@@ -21,9 +21,6 @@ from heliograph.events.event import Event
 
 if TYPE_CHECKING:
     from heliograph.decide.plan import Plan
-
-WHOLE: Final = ("policies", "project", "tzdata")
-"""Parts of a document that can turn any segment."""
 
 
 class Marks(msgspec.Struct, frozen=True):
@@ -82,16 +79,23 @@ def marks_after(new: "Plan", old: "Plan", swept: int) -> Marks:
 
 
 def _changed(new: "Plan", old: "Plan") -> dict[str, int]:
-    everything = any(new.document.get(part) != old.document.get(part) for part in WHOLE)
-    known = {} if everything else old.segments.by_name
+    """Clocks may turn any segment; what a topic says without a word of somebody's own, those that ask it."""
+    known = {} if _clocks(new) != _clocks(old) else old.segments.by_name
+    topics = {name for name, _ in new.topics.items() ^ old.topics.items()}
     return {
-        name: old.fresh.segments.get(name, old.version) if _same(known.get(name), segment) else new.version
+        name: old.fresh.segments.get(name, old.version) if _same(known.get(name), segment, topics) else new.version
         for name, segment in new.segments.by_name.items()
     }
 
 
-def _same(old: Segment | None, new: Segment) -> bool:
-    return old is not None and old.condition.canonical == new.condition.canonical
+def _clocks(plan: "Plan") -> tuple[Any, ...]:
+    return plan.timezone, plan.time_scale, plan.document.get("tzdata")
+
+
+def _same(old: Segment | None, new: Segment, topics: set[str]) -> bool:
+    if old is None or old.condition.canonical != new.condition.canonical:
+        return False
+    return not topics or all(leaf.topics.isdisjoint(topics) for leaf in new.condition.leaves)
 
 
 class Folding:
