@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from heliograph.events.event import Event
-from heliograph.events.record import Answer, EventBody, Outcome, Wake
+from heliograph.events.record import Answer, EventBody, Expire, Outcome, Wake
 from tests.decide.driver import DAY, HOUR, SECOND, World, journey, plan_document
 
 KNOWN = {"email": "a@b.example", "timezone": "UTC"}
@@ -162,3 +162,21 @@ def test_a_topic_with_another_rule_turns_the_segments_that_ask_it_and_no_others(
     world.publish(ruled("assumed"))
     assert world.segments() == ["both", "buys", "reads"]
     assert dict(world.plan.fresh.segments) == {"reads": 2, "buys": 1, "both": 1}
+
+
+def test_somebody_who_was_forgotten_and_clicks_in_an_old_mail_is_known_again() -> None:
+    """And takes what comes of it along when they log in."""
+    clicked = journey("clicked", entry={"event": "Email Clicked"}, steps=[{"wait": "P1D"}])
+    segments = {"clickers": {"engaged": {"kind": "clicked"}}, "all": {"everyone": True}}
+    world = World(plan_document([journey(), clicked], segments))
+    world.track("Start", None, anon="x", context={"traits": KNOWN})
+    world.deliver()
+    world.advance(31 * DAY)
+    world.append("a:x", Expire(30 * DAY))
+    assert not world.blobs
+    (message_id,) = world.messages
+    world.outcome(message_id, "clicked")
+    assert world.segments("a:x") == ["all", "clickers"]
+    world.track("Viewed", "1", anon="x")
+    assert world.segments() == ["all", "clickers"]
+    assert world.runs() == [("clicked", "wait-1")]

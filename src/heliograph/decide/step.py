@@ -266,6 +266,9 @@ def _mode(turn: Turn, event: Event) -> Mode | None:
 
 
 def _outcome(turn: Turn, _record: Record, body: Outcome) -> None:
+    """Also of somebody who was forgotten, and clicks in an old mail."""
+    if not turn.state.plan_version and not body.machine:
+        members.baseline(turn)
     turn.state.heard_at = turn.t
     woken = outcomes.take_outcome(turn, body)
     signal = turn.signals.pop(0) if turn.signals else None
