@@ -156,6 +156,21 @@ def steps_of_user(world, user):
     return next(fact["arm"] for fact in world.facts("run_step", f"u:{user}") if fact["what"] == "split")
 
 
+def test_arms_and_made_up_ids_do_not_depend_on_the_order_in_which_arms_stand():
+    """A document loses the order of its keys on its way through the store."""
+    waits = {name: {"weight": 50, "then": [{"wait": "P1D"}]} for name in ("plain", "gift")}
+    worlds = []
+    for arms in (waits, dict(reversed(waits.items()))):
+        worlds.append(world := World(plan_document([journey(steps=[{"split": {"arms": arms}}])])))
+        for user in map(str, range(30)):
+            world.track("Start", user)
+    one, other = worlds
+    assert one.plan.journeys["j"].version == other.plan.journeys["j"].version
+    for user in map(str, range(30)):
+        assert steps_of_user(one, user) == steps_of_user(other, user)
+        assert one.facts("run_step", f"u:{user}") == other.facts("run_step", f"u:{user}")
+
+
 def test_a_second_visit_takes_the_arm_of_the_first():
     split = {"split": {"arms": {f"a{n}": {"weight": 1} for n in range(20)}}, "id": "s"}
     world = walk(split, {"wait": "PT1H"}, {"goto": "s"})

@@ -169,14 +169,14 @@ def read_split(layout: Layout, node: Any, path: JsonPath, whole: Whole) -> Step 
         context.problem((*path, "arms"), f"`arms` is a mapping of 1 to {MAX_PATHS} names, like plain: {{weight: 50}}")
         return None
     weights, thens = [], []
-    for name, arm in nodes.items():
+    for name, arm in (arms := sorted(nodes.items(), key=lambda one: str(one[0]))):  # however a document was encoded
         here = (*path, "arms", str(name))
         context.text(name, here, "the name of an arm")
         parts = context.mapping(arm, here, "an arm", ("weight", "then"), required=("weight",)) or {}
         weights.append(_weight(parts.get("weight", 1), (*here, "weight"), context))
         thens.append(layout.target(parts.get("then", "continue"), (*here, "then"), whole.after))
-    rows = zip(nodes, accumulate(weights), thens, strict=True)
-    return Split(whole.id, tuple(Arm(str(name), below, then) for name, below, then in rows), salt or "")
+    rows = zip(arms, accumulate(weights), thens, strict=True)
+    return Split(whole.id, tuple(Arm(str(name), below, then) for (name, _), below, then in rows), salt or "")
 
 
 def _weight(node: Any, path: JsonPath, context: Context) -> float:
