@@ -1,12 +1,14 @@
 """Where two things meet: a timer and a publish, a late record and a cancelled message, the end of a calendar."""
 
+import random
 from typing import Any
 
 import pytest
 
 from heliograph.events.event import Event
-from heliograph.events.record import Answer, EventBody, Expire, Outcome, Wake
+from heliograph.events.record import Answer, EventBody, Expire, Outcome, Touch, Wake
 from tests.decide.driver import DAY, HOUR, SECOND, World, journey, plan_document
+from tests.decide.people import condition
 
 KNOWN = {"email": "a@b.example", "timezone": "UTC"}
 NEWS = {"news": "assumed"}
@@ -180,3 +182,53 @@ def test_somebody_who_was_forgotten_and_clicks_in_an_old_mail_is_known_again() -
     world.track("Viewed", "1", anon="x")
     assert world.segments() == ["all", "clickers"]
     assert world.runs() == [("clicked", "wait-1")]
+
+
+LEAVES: dict[str, dict[str, Any]] = {
+    "once": {"did": {"event": "A"}},
+    "lately": {"did": {"event": "A", "within": "P1D"}},
+    "never": {"did": {"event": "A", "at_most": 0}},
+    "often": {"did": {"event": "A", "between": [2, 5], "within": "P1D"}},
+    "same": {"did": {"event": "A", "same": "properties.v", "at_least": 3}},
+    "sum": {"did_sum": {"event": "A", "property": "properties.v", "gte": 10}},
+    "least": {"did_min": {"event": "A", "property": "properties.v", "lt": 0, "within": "P1D"}},
+    "distinct": {"did_distinct": {"event": "A", "property": "properties.v", "gte": 3}},
+    "sequence": {"sequence": {"events": [{"event": "A"}, {"event": "B"}, {"event": "A"}], "within": "PT1H"}},
+    "near": {"near": {"lat": 1, "lon": 2, "radius_m": 100}},
+    "clicked": {"engaged": {"kind": "clicked"}},
+}
+EIGHT = b"12345678"
+JUNK: list[Any] = [
+    None, 0.5, "x", True, [], {}, [[]], [1], ["x", "y"], [EIGHT, EIGHT + EIGHT], [EIGHT], [b"1", b"2"], {"a": 1},
+    {"a": [1]}, {"a": ["x", "y"]}, [EIGHT, EIGHT, b"1234", "a", 1], [EIGHT, EIGHT, EIGHT, 1, 1], [EIGHT] * 3,
+    [None, [None], [], []], [None, [None, None], [1], [], []], ["x", [[1, 2, 3], None], [], [], []], [None, None],
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("name", LEAVES)
+@pytest.mark.parametrize("first", [0, 1])
+def test_a_fold_that_is_none_is_left_alone(name: str, first: int) -> None:
+    for junk in JUNK:
+        world = World(plan_document(segments={name: LEAVES[name]}))
+        world.track("A" if first else "Other", v=5)
+        (leaf,) = world.plan.leaves.leaves
+        world.append("u:1", Touch(1, {leaf: junk}))
+        world.track("A", v=7, context={"location": {"latitude": 1, "longitude": 2}})
+        world.advance(2 * DAY)
+
+
+@pytest.mark.parametrize("name", LEAVES)
+def test_every_state_that_events_lead_to_is_sound(name: str) -> None:
+    """Also where more happened than is kept."""
+    chance = random.Random(name)
+    (leaf,) = condition(LEAVES[name]).leaves
+    state = None
+    for number in range(2600):
+        kind, at = chance.choice(["A", "A", "A", "B", "Email Clicked"]), chance.randrange(10 * DAY)
+        context = {"location": {"latitude": 1, "longitude": 2}}
+        properties = {"v": chance.choice([-1, 0.5, "x", number, [1, number]])}
+        event = Event(f"e{number}", "track", kind, at, properties=properties, context=context)
+        state = leaf.observe(state, event, number)
+        assert state is None or number % 100 or leaf.sound(state)
+    assert leaf.sound(state)
+    assert not leaf.sound(None)

@@ -172,7 +172,9 @@ def take_folds(turn: Turn, touch: Touch) -> None:
     states, leaves = turn.state.conditions, turn.plan.leaves.leaves
     for leaf_id, folded in touch.folds.items():
         leaf = leaves.get(leaf_id)
-        if leaf is not None:
+        if leaf is not None and not leaf.sound(folded):
+            turn.fact("cut", what="fold", condition=leaf_id)
+        elif leaf is not None:
             states[leaf_id] = leaf.merge(states.get(leaf_id), folded)
             turn.touch(turn.plan.segments.by_leaf.get(leaf_id, ()))
     update(turn, Mode.HISTORY, silent=True)

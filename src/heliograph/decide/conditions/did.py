@@ -101,6 +101,9 @@ class Did(Leaf, frozen=True, kw_only=True):
         values = value_keys(self.read(event)) if self.read is not None else []
         return self.tally.add(old, event.occurred_at, event_hash, values)
 
+    def read_state(self, state: Any) -> None:
+        msgspec.convert(state, self.tally.shape)
+
     def merge(self, a: Any, b: Any) -> Any:
         if a is None or b is None:
             return b if a is None else a

@@ -70,6 +70,10 @@ class DidAmount(Leaf, frozen=True, kw_only=True):
         amount = micros(value)
         return old if amount is None else samples.add(old, event.occurred_at, event_hash % samples.MARKS, amount)
 
+    def read_state(self, state: Any) -> None:
+        msgspec.convert([*state[:3], *state[5:]], list[bytes])
+        msgspec.convert(state[3:5], tuple[int, int])
+
     def merge(self, a: Any, b: Any) -> Any:
         if a is None or b is None:
             return b if a is None else a

@@ -67,6 +67,11 @@ class DidDistinct(Leaf, frozen=True, kw_only=True):
             state = _add(state, event.occurred_at, _hash(value), keep)
         return state
 
+    def read_state(self, state: Any) -> None:
+        ats, values = msgspec.convert(state, tuple[bytes, bytes])
+        if len(ats) != len(values):
+            raise ValueError("two columns of one length")
+
     def merge(self, a: Any, b: Any) -> Any:
         if a is None or b is None:
             return b if a is None else a

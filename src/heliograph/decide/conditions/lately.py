@@ -5,6 +5,8 @@ Their state is the latest instant at which it happened: one integer, whose merge
 
 from typing import Any, Final
 
+import msgspec
+
 from heliograph.decide import times
 from heliograph.decide.conditions.filters import make_filter
 from heliograph.decide.conditions.model import Leaf, View, content_id
@@ -29,6 +31,9 @@ class Lately(Leaf, frozen=True, kw_only=True):
     def observe(self, old: Any, event: Event, event_hash: int) -> Any:
         at = event.occurred_at
         return at if (old is None or at > old) and self.concerns(event) else old
+
+    def read_state(self, state: Any) -> None:
+        msgspec.convert(state, int)
 
     def merge(self, a: Any, b: Any) -> Any:
         if a is None or b is None:

@@ -151,6 +151,19 @@ class Leaf(msgspec.Struct, frozen=True, kw_only=True):
         """The state of the person that two states (None: none) were of."""
         return b if a is None else a
 
+    def sound(self, state: Any) -> bool:
+        """Whether this can be a state of this leaf.  Asked of what comes in records; total."""
+        try:
+            self.read_state(state)
+            self.merge(state, state)
+        except (AttributeError, IndexError, TypeError, ValueError):
+            return False
+        return True
+
+    def read_state(self, state: Any) -> None:
+        """``ValueError`` (msgspec's is one) for what is not built like a state."""
+        raise ValueError("this leaf keeps none")
+
     def truth(self, view: View, t: int) -> bool:
         raise NotImplementedError
 

@@ -18,6 +18,8 @@ Late and reordered events are taken exactly as long as fewer than so many later 
 from collections.abc import Iterator
 from typing import Any, Final, TypeAlias
 
+import msgspec
+
 from heliograph.decide import times
 from heliograph.decide.conditions.filters import EventFilter, parse_event_filter
 from heliograph.decide.conditions.lately import read_within
@@ -62,6 +64,14 @@ class Sequence(Leaf, frozen=True, kw_only=True):
             new[:2] = _join(size, moments, state[0], state[1])
             return new
         return _joined(size, state[0], state[1], [], new[2:])
+
+    def read_state(self, state: Any) -> None:
+        best, chains, *kept = state
+        msgspec.convert(best, int | None)
+        msgspec.convert(chains, list[tuple[int, int, int] | None])
+        msgspec.convert(kept, list[list[int]])
+        if (len(chains), len(kept)) != (len(self.elements) - 1, len(self.elements)):
+            raise ValueError("one for each element")
 
     def merge(self, a: Any, b: Any) -> Any:
         if a is None or b is None:

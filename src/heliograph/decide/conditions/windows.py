@@ -11,7 +11,7 @@ Three shapes, all of them msgpack: N = 1 keeps one int (the latest instant); els
 keeps one such list per value.
 """
 
-from typing import Any, Final, Protocol
+from typing import Any, ClassVar, Final, Protocol
 
 Samples = list[int]
 """``[at, hash, at, hash, ...]``, latest first."""
@@ -27,6 +27,9 @@ MAX_SAME_SAMPLES: Final = 200
 class Tally(Protocol):
     """How samples are kept.  ``old`` None means none yet; what is returned is ``old`` itself if nothing changed."""
 
+    shape: ClassVar[Any]
+    """The type of a state."""
+
     def add(self, old: Any, at: int, event_hash: int, values: list[str]) -> Any: ...
     def merge(self, a: Any, b: Any) -> Any: ...
     def series(self, state: Any) -> list[Samples]:
@@ -40,6 +43,8 @@ class Tally(Protocol):
 
 class Latest:
     """Keeps the instant of the latest event."""
+
+    shape: ClassVar[Any] = int
 
     def add(self, old: int | None, at: int, event_hash: int, values: list[str]) -> int:
         return at if old is None or at > old else old
@@ -56,6 +61,8 @@ class Latest:
 
 class NLatest:
     """Keeps the ``keep`` latest samples."""
+
+    shape: ClassVar[Any] = Samples
 
     def __init__(self, keep: int) -> None:
         self.keep = keep
@@ -79,6 +86,8 @@ class NLatestByValue:
     Both cuts together still commute: a sample cut by the second has that many later ones, and each of those is only
     ever displaced by a later one.
     """
+
+    shape: ClassVar[Any] = dict[str, Samples]
 
     def __init__(self, keep: int, most: int = MAX_SAME_SAMPLES) -> None:
         self.keep = keep
