@@ -116,6 +116,43 @@ def test_check_warns_of_loops_that_mail_again_and_of_those_that_wait_for_nothing
         assert warnings(journey(steps=[{**step, "id": "a"}, {"wait": "PT1M"}, {"goto": "a"}])) == []
 
 
+@pytest.mark.parametrize("pause", [
+    [],
+    [{"wait": "PT10S"}],
+    [{"webhook": {"url": "https://a.test"}}],
+    [{"window": {"from": "09:00", "to": "20:00"}}],
+    [{"wait": {"date": "renewal_at", "else": "continue"}}],
+    [{"branch": [{"if": VIP, "then": [{"send": "mail"}]}]}],
+])  # fmt: skip
+def test_a_loop_that_mails_without_a_pause_is_refused(pause):
+    steps = [{"send": "mail", "id": "a"}, *pause, {"goto": "a"}]
+    ((_, said, _),) = problems(plan_document([journey(steps=steps)]))
+    assert said == "this loop mails without a pause: put a `wait` of a minute or more into it"
+    assert warnings(journey(steps=[*steps[:-1], {"wait": "PT1M"}, {"goto": "a"}]))[0].startswith(
+        "this `send` is in a loop"
+    )
+
+
+def test_a_run_that_floods_somebody_all_the_same_is_cut():
+    """Its `if` is true each time that it comes round: nothing but the run itself can know that."""
+    steps = [{"send": "mail", "id": "a"}, {"wait_until": {"any": [{"if": {"everyone": True}, "then": {"goto": "a"}}]}}]
+    world = walk(*steps)
+    for _ in range(30):
+        world.deliver()
+    assert len(world.messages) == 20
+    assert world.ended() == ["loop_cut"]
+    assert [(cut["what"], cut["limit"]) for cut in world.facts("cut")] == [("mails", 20)]
+
+
+def test_a_loop_that_rests_is_never_cut():
+    world = walk({"send": "mail", "id": "a"}, {"wait": "PT1M"}, {"goto": "a"})
+    for _ in range(50):
+        world.deliver()
+        world.advance(MINUTE)
+    assert len(world.messages) == 51
+    assert world.ended() == []
+
+
 def test_a_loop_of_updates_is_cut_when_it_never_waits():
     world = walk({"update": {"traits": {"n": 1}}, "id": "a"}, {"goto": "a"})
     assert world.ended() == ["loop_cut"]

@@ -22,7 +22,7 @@ from heliograph.decide.effects import CancelMessage, DecideMessage
 from heliograph.decide.journeys import runs
 from heliograph.decide.journeys.program import Journey, Send
 from heliograph.decide.state import Run
-from heliograph.decide.times import DAY, SECOND
+from heliograph.decide.times import DAY, MINUTE, SECOND
 from heliograph.decide.turn import Mode, Turn
 from heliograph.events.ids import make_id
 
@@ -30,6 +30,8 @@ LONGEST_RETRY: Final = DAY
 """How far ahead a mailer, whose clock is its own, may put the next attempt."""
 TO_CANCEL: Final = SECOND
 """How long a message that found no place waits for the word whether another one was cancelled in time."""
+MAX_AT_ONCE: Final = 20
+"""How often a run may come to one ``send`` beyond once a minute: what a loop that never rests can do to somebody."""
 
 
 class Mail(msgspec.Struct, frozen=True):
@@ -70,7 +72,13 @@ def visit(run: Run, step_id: str) -> int:
 
 
 def enter_send(turn: Turn, run: Run, journey: Journey, step: Send) -> int | None:
-    run.message_id = make_id("message", run.run_id, step.id, visit(run, step.id))
+    count = visit(run, step.id)
+    minutes = (turn.t - run.entered_at) * turn.plan.time_scale / MINUTE
+    if count > MAX_AT_ONCE + minutes:
+        turn.fact("cut", what="mails", limit=MAX_AT_ONCE)
+        runs.end(turn, run, "loop_cut")
+        return None
+    run.message_id = make_id("message", run.run_id, step.id, count)
     run.messages[step.id] = run.message_id
     run.decided_at, run.ready_at = turn.t, 0
     mail = Mail(run, journey, step, turn.plan.templates.get(step.template) or {})

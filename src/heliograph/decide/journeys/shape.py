@@ -12,7 +12,9 @@ from heliograph.decide.journeys.program import (
     Step,
     Update,
     Wait,
+    WaitDate,
     Webhook,
+    Window,
     successors,
 )
 from heliograph.decide.parsing import Context, JsonPath
@@ -24,6 +26,8 @@ QUICK: Final = (*INSTANT, Update, Emit)
 """Steps that take no time."""
 Ways: TypeAlias = Sequence[tuple[int, ...]]
 """From each place to the places behind it."""
+FLOODING: Final = (Send, Window, WaitDate)
+"""Steps that may be over in no time, too: a loop of them mails as fast as the relay takes it."""
 SHORT_MS: Final = MINUTE
 """A wait shorter than this slows no loop down enough."""
 
@@ -37,14 +41,18 @@ def judge(program: Sequence[Step], start: int, paths: list[JsonPath], context: C
     instants = {at for at, step in enumerate(program) if isinstance(step, INSTANT)}
     quick_ones = {at for at, step in enumerate(program) if isinstance(step, QUICK)}
     busy_ones = {at for at, step in enumerate(program) if is_busy(step, context.time_scale)}
+    flood_ones = busy_ones | {at for at, step in enumerate(program) if isinstance(step, FLOODING)}
+    sends = {at for at, step in enumerate(program) if isinstance(step, Send)}
     if (instant := circle(ways, instants)) is not None:
         context.problem(paths[instant], "this loop never waits: who goes round it once would go round for ever")
+    elif (flood := circle(ways, flood_ones, sends)) is not None:
+        context.problem(paths[flood], "this loop mails without a pause: put a `wait` of a minute or more into it")
     elif (quick := circle(ways, quick_ones)) is not None:
         context.warn(paths[quick], "this loop waits for nothing: a run that goes round it at once is cut")
     elif (busy := circle(ways, busy_ones)) is not None:
         context.warn(paths[busy], "this loop may take less than a minute each time round: let it wait longer")
-    for at in sorted(reached):
-        if isinstance(program[at], Send) and at in reachable(ways, ways[at]):
+    for at in sorted(reached & sends):
+        if at in reachable(ways, ways[at]):
             context.warn(paths[at], "this `send` is in a loop: it mails again each time round")
 
 
@@ -67,9 +75,10 @@ def is_busy(step: Step, time_scale: float) -> bool:
     return isinstance(step, (*QUICK, Webhook))
 
 
-def circle(ways: Ways, inner: set[int]) -> int | None:
-    """The first place from which these places alone lead back to it."""
-    return next((at for at in sorted(inner) if at in reachable(ways, ways[at], inner)), None)
+def circle(ways: Ways, inner: set[int], among: set[int] | None = None) -> int | None:
+    """The first place (``among`` those) from which the ``inner`` places alone lead back to it."""
+    places = sorted(inner if among is None else among)
+    return next((at for at in places if at in reachable(ways, ways[at], inner)), None)
 
 
 def _outermost(missing: set[int], paths: list[JsonPath]) -> list[int]:

@@ -85,7 +85,7 @@ def end_reason(data: dict[str, Any]) -> str:
         case "held_out":
             return "it was held out of all mail"
         case "loop_cut":
-            return "it went round a loop without ever having to wait"
+            return "it went round a loop without a pause"
         case "journey_removed":
             return "this version of the journey was removed"
     return str(data.get("reason"))
