@@ -174,6 +174,7 @@ def test_plan_shows_apply_publishes_and_version_goes_back(run: Run, server: str,
     assert broken.code == 1
     assert "segments/dach.yaml:2" in broken.out
     assert "nothing was sent" in broken.err
+    assert run("plan", "--version", 1, *options).out.endswith("`heliograph apply --version 1` publishes this\n")
     back = run("apply", "--version", 1, *options)
     assert "- segment dach\n" in back.out
     assert back.out.endswith("plan 3 is live\n")

@@ -26,7 +26,8 @@ def plan(
     changed = _show(report)
     if changed and (touches := report.get("touches")):
         show_touches(touches)
-    say("`heliograph apply` publishes this" if changed else "the server has exactly this plan")
+    back = f" --version {version}" if version else ""
+    say(f"`heliograph apply{back}` publishes this" if changed else "the server has exactly this plan")
 
 
 def apply(
