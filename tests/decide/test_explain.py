@@ -281,4 +281,20 @@ def test_why_says_that_a_run_missed_its_date_or_went_round_in_circles():
     world.track("Start")
     missed = next(fact for fact in why(world, "j")["facts"] if fact.get("what") == "missed")
     assert missed["reason"] == "no_date" and missed["trait"] == "due"
+    assert why(world, "j")["sentence"].endswith("at the step 'wait-1': there was no date in 'due'.")
+    world.identify(traits={"due": "2001-01-01"})
+    world.track("Start")
+    assert why(world, "j")["sentence"].endswith("the time to wait for in 'due' was over (2001-01-01T00:00:00Z).")
     assert "went round a loop" in why(world, "loop")["sentence"]
+
+
+def test_why_tells_the_latest_mails_of_a_long_run():
+    world = World(plan_document([journey(steps=[{"send": "mail", "id": "a"}, {"wait": "P7D"}, {"goto": "a"}])]))
+    world.identify(traits={"email": "ann@home.example"})
+    world.track("Start")
+    for _ in range(8):
+        world.deliver()
+        world.advance(7 * DAY)
+    sentence = why(world, "j")["sentence"]
+    assert "There are 4 earlier mails." in sentence
+    assert sentence.count("The mail 'mail'") == 5

@@ -6,7 +6,7 @@ JSON-able; ``sentence`` says it in plain English.
 """
 
 from collections.abc import Iterable, Sequence
-from typing import Any, TypeAlias
+from typing import Any, Final, TypeAlias
 
 import msgspec
 
@@ -29,6 +29,8 @@ Journal: TypeAlias = Sequence[tuple[int, str, dict[str, Any]]]
 Answer: TypeAlias = dict[str, Any]
 """``status`` (a word), ``sentence``, and what goes with them."""
 
+MOST_MAILS: Final = 5
+"""Mails of one run that a sentence tells."""
 NOBODY = "Nothing is known of this person: no event has arrived."
 
 
@@ -119,15 +121,27 @@ def _active(state: State, plan: Plan, run: Run, now: int, facts: Journal) -> Ans
 
 def _ended(at: int, data: dict[str, Any], facts: Journal) -> str:
     step = f" at the step {data['step_id']!r}" if data.get("step_id") else ""
-    said = f"The last run ended at {iso(at)}{step}: {end_reason(data)}."
+    said = f"The last run ended at {iso(at)}{step}: {end_reason({**data, **_missed_date(data, facts)})}."
     return " ".join([said, *_mails(data.get("run_id", ""), facts)])
 
 
+def _missed_date(data: dict[str, Any], facts: Journal) -> dict[str, Any]:
+    """The fact that a run waited for no date any more at the step where it ended, if that is so."""
+    where = data.get("run_id"), data.get("step_id"), "missed"
+    steps = (fact for _, kind, fact in facts if kind == "run_step")
+    found = next((fact for fact in steps if (fact["run_id"], fact["step_id"], fact["what"]) == where), None)
+    return {} if found is None or data.get("reason") != "exited" else {"missed": found}
+
+
 def _mails(run_id: str, facts: Journal) -> list[str]:
-    """What became of the mails of a run, oldest first."""
+    """What became of the latest mails of a run, oldest first."""
     mails = [mail for mail in map(mail_fact, facts) if mail and mail["run_id"] == run_id]
-    latest = {mail["message_id"]: mail for mail in reversed(mails)}
-    return [f"The mail {mail['template']!r} {mail_words(mail)}." for mail in latest.values()]
+    told = list({mail["message_id"]: mail for mail in reversed(mails)}.values())
+    earlier = len(told) - MOST_MAILS
+    return [
+        *([f"There are {earlier} earlier mails."] if earlier > 0 else []),
+        *(f"The mail {mail['template']!r} {mail_words(mail)}." for mail in told[-MOST_MAILS:]),
+    ]
 
 
 def _refused(journey: Journey, at: int, data: dict[str, Any]) -> str:

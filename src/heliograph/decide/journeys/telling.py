@@ -74,6 +74,8 @@ def end_reason(data: dict[str, Any]) -> str:
             return f"{by['event']} came{match_text}, which is an exit"
         case "exited" if "if" in by:
             return f"the exit condition held: {by['if']}"
+        case "exited" if "missed" in data and by.get("step") == data.get("step_id"):
+            return _no_date(data["missed"])
         case "exited":
             return "an `exit` was reached"
         case "finished":
@@ -89,6 +91,13 @@ def end_reason(data: dict[str, Any]) -> str:
         case "journey_removed":
             return "this version of the journey was removed"
     return str(data.get("reason"))
+
+
+def _no_date(missed: dict[str, Any]) -> str:
+    """From the fact that a date was not waited for."""
+    if missed["reason"] == "no_date":
+        return f"there was no date in {missed['trait']!r}"
+    return f"the time to wait for in {missed['trait']!r} was over ({iso(missed['date'])})"
 
 
 def entry_words(journey: Journey) -> str:
