@@ -25,6 +25,17 @@ LATER: Final[Mapping[str, frozenset[str]]] = {
 }
 """Words of the contract that this version knows by name only, by the place where they would stand."""
 
+MEANT: Final[Mapping[str, str]] = {
+    "and": "all", "or": "any", "none": "not",
+    "email": "send", "mail": "send", "message": "send",
+    "delay": "wait", "sleep": "wait", "pause": "wait",
+    "if": "branch", "condition": "branch", "ab_test": "split", "experiment": "split", "random": "split",
+    "end": "exit", "stop": "exit", "set": "update", "http": "webhook", "jump": "goto",
+}  # fmt: skip
+"""What other tools call our words: no spelling tells that."""
+_USUAL_MONTHS: Final = frozenset({1, 2, 3, 4, 6, 9, 12, 18, 24, 36})
+"""Months that somebody means who writes them; P30M is half an hour without its T."""
+_MONTHS = re.compile(r"[+-]?P(\d+)M", re.ASCII)
 _SHARE = re.compile(r"(\d{1,3}(?:\.\d{1,6})?)%", re.ASCII)
 
 
@@ -43,6 +54,8 @@ class Problem(msgspec.Struct, frozen=True):
 def nearest(word: str, words: Iterable[str]) -> str:
     """The valid word that somebody who wrote ``word`` meant, or ``""``."""
     by_folded = {valid.casefold(): valid for valid in words}
+    if (meant := MEANT.get(word.casefold())) in by_folded:
+        return by_folded[meant]
     found = get_close_matches(word.casefold(), by_folded, n=1, cutoff=0.6)
     return by_folded[found[0]] if found else ""
 
@@ -157,6 +170,17 @@ class Context:
             return node
         return None
 
+    def own_trait(self, path_text: object, path: JsonPath) -> None:
+        """Warn of a path of traits that begins as it would in a value or a template: there is hardly such a trait."""
+        first, _, rest = path_text.partition(".") if isinstance(path_text, str) else ("", "", "")
+        if rest and first in ("profile", "traits"):
+            self.warn(path, f"{path_text!r} is looked for in the traits: leave `{first}.` out", rest)
+        elif rest and first in ("event", "trigger", "properties", "context"):
+            said = (
+                f"{path_text!r} is looked for in the traits, not in an event: an `update` step can keep a value there"
+            )
+            self.warn(path, said)
+
     def share(self, node: object, path: JsonPath, what: str) -> float | None:
         """A share like ``5%``, in [0, 1)."""
         if isinstance(node, str) and (found := _SHARE.fullmatch(node)) and (share := float(found[1]) / 100) < 1:
@@ -195,15 +219,27 @@ class Context:
         except ValueError as error:
             self.problem(path, f"{what}: {error}")
             return None
+        minutes = _as_minutes(node)
         if duration.calendar and not calendar:
-            self.problem(path, f"{what}: {node!r} has months or years, whose length varies: write days")
+            said = f"{what}: {node!r} has months or years, whose length varies: write days"
+            self.problem(path, said + (f" ({minutes})" if minutes else ""))
         elif duration.sign < 0 and not signed:
             self.problem(path, f"{what} cannot be negative")
         elif duration.sign == 0 and not zero:
             self.problem(path, f"{what} cannot be zero")
         else:
+            if minutes:
+                self.warn(path, f"{what}: {node!r} is months ({minutes})")
             return duration.scaled(self.time_scale) if scaled else duration
         return None
+
+
+def _as_minutes(text: str) -> str:
+    """What somebody may have meant who wrote months alone, and more of them than people count in; else ``""``."""
+    found = _MONTHS.fullmatch(text)
+    if found is None or int(found[1]) in _USUAL_MONTHS:
+        return ""
+    return f"{int(found[1])} minutes are PT{int(found[1])}M"
 
 
 def _encodable(text: str) -> bool:

@@ -170,7 +170,7 @@ class _Builder:
         while not isinstance(event := next(self.events), MappingEndEvent):
             line = _line(event)
             if not isinstance(event, ScalarEvent):
-                raise _Refused(line, "a key must be plain text")
+                raise _Refused(line, "a key must be plain text; a value that begins with {{ stands in quotes")
             key = str(event.value)
             if key in result:
                 first = self.lines[(*path, key)]

@@ -76,6 +76,7 @@ def _read_trait(node: Any, path: JsonPath, context: Context, depth: int) -> Cond
         context.problem(path, "`trait` needs `path`")
         return None
     trait_path = read_path(node["path"], (*path, "path"), context, parse_path)
+    context.own_trait(node["path"], (*path, "path"))
     operators = {word: operand for word, operand in node.items() if word != "path"}
     checks, instants = read_checks(operators, path, context, instants=True)
     return None if trait_path is None or not (checks or instants) else make_trait(trait_path, checks, instants)

@@ -39,7 +39,7 @@ def read_entry(node: Any, path: JsonPath, context: Context) -> Entry | None:
         return None
     kinds = [kind for kind in KINDS if kind in keys]
     if len(kinds) != 1:
-        context.problem(path, f"`entry` needs one of {', '.join(f'`{kind}`' for kind in KINDS)}")
+        context.problem(path, f"`entry` needs just one of {', '.join(f'`{kind}`' for kind in KINDS)}")
         return None
     kind = kinds[0]
     for key, fitting in ONLY.items():

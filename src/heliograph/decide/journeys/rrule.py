@@ -79,10 +79,15 @@ def _weekday(name: str, text: str) -> int:
 
 
 def _weekdays(name: str, value: str) -> tuple[tuple[int, int], ...]:
-    found = {
-        (_integer(name, one[:-2], -53, 53) if one[:-2] else 0, _weekday(name, one[-2:])) for one in value.split(",")
-    }
-    return tuple(sorted(found))
+    return tuple(sorted({_nth_weekday(name, one) for one in value.split(",")}))
+
+
+def _nth_weekday(name: str, text: str) -> tuple[int, int]:
+    """``2MO``: (2, 0); ``MO``: (0, 0)."""
+    nth = text[:-2]
+    if text[-2:] not in WEEKDAYS or nth[-1:].isalpha():
+        raise ValueError(f"{name} has {', '.join(WEEKDAYS)} (or 2MO, -1FR), not {text}")
+    return _integer(name, nth, -53, 53) if nth else 0, WEEKDAYS.index(text[-2:])
 
 
 def _until(_name: str, value: str) -> datetime:

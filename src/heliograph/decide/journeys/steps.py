@@ -131,7 +131,11 @@ class StepReader:
             self.context.problem((*path, verb), f"`{verb}` is not in this version")
             return None
         beside = BESIDE.get(verb, ())
-        self.context.mapping(node, path, f"a `{verb}` step", (verb, "id", *beside))
+        others = [key for key in node if key in READERS and key != verb]
+        for other in others:
+            said = f"one step does one thing, and this one has a `{verb}`: put `- {other}` on a line of its own"
+            self.context.problem((*path, other), said)
+        self.context.mapping(node, path, f"a `{verb}` step", (verb, "id", *beside, *others))
         step_id = self._id(node, verb, path, place)
         return READERS[verb](self, node[verb], (*path, verb), Whole(step_id, after, node))
 

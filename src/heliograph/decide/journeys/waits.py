@@ -52,6 +52,7 @@ def _date(layout: Layout, node: Any, path: JsonPath, whole: Whole) -> Step | Non
     if "grace" in keys:
         grace = context.duration(keys["grace"], (*path, "grace"), "`grace`", zero=True) or Duration()
     text = context.text(keys["date"], (*path, "date"), "`date`")
+    context.own_trait(text, (*path, "date"))
     try:
         trait = parse_path(text) if text is not None else None
         if trait is not None and trait.starred:
