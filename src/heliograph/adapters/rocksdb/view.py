@@ -59,14 +59,11 @@ class RocksView(RocksStore):
     def __init__(self, path: Path) -> None:
         if not (path / "CURRENT").is_file():
             raise StoreFailed(f"{path} is no data folder of Heliograph: it has no database.")
-        self._own = tempfile.TemporaryDirectory(prefix="heliograph-view-", dir=MEMORY if MEMORY.is_dir() else None)
-        try:
-            self._db = _opened(path, Path(self._own.name))
-            self._db.catch_up()  # what was written, and moved from one file to another, while we opened
-            self._check_format(path)
-        except BaseException:
-            self._own.cleanup()
-            raise
+        # The folder goes as soon as its log is open: a process that is killed leaves nothing behind.
+        with tempfile.TemporaryDirectory(prefix="heliograph-view-", dir=MEMORY if MEMORY.is_dir() else None) as own:
+            self._db = _opened(path, Path(own))
+        self._db.catch_up()  # what was written, and moved from one file to another, while we opened
+        self._check_format(path)
         self._writing, self._visible = threading.Lock(), threading.Lock()
         self._pending_lock = threading.Lock()
         self._none_pending_before = spell.SPACE
@@ -90,10 +87,6 @@ class RocksView(RocksStore):
         raise StoreFailed("This view of the data folder is read-only.")
 
     expire = commit
-
-    def close(self) -> None:
-        super().close()
-        self._own.cleanup()
 
     # -- sweeps --
 
