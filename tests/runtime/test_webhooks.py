@@ -342,6 +342,29 @@ async def test_what_never_got_its_turn_is_given_up_in_time(
         await until(lambda: not pending(store))
 
 
+async def test_a_backlog_that_nobody_can_make_in_time_is_given_up_a_few_at_a_time(
+    heard: list[Answer], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("heliograph.runtime.webhooks.PORTION", 40)
+    monkeypatch.setattr("heliograph.runtime.webhooks.MAX_ANSWERS", 10)
+    monkeypatch.setattr("heliograph.runtime.processor.SLICE_S", 0.0)  # reading is faster than deciding
+    store, clock = MemoryStore(), ManualClock(T0)
+    caller, crm = world()
+    crm.gate.clear()
+    async with running(store, caller=caller, clock=clock) as engine:
+        await engine.collect([hooking("Hook", f"r{n:03}", life=MINUTE) for n in range(600)])
+        await engine.stop(0)
+    clock.advance(HOUR)
+    most = 0
+    async with running(store, caller=caller, clock=clock) as engine:
+        engine.webhooks.calls = Calls(2, 2, 1, 1)
+        waiting = engine.webhooks._put.__self__.waiting  # type: ignore[attr-defined]
+        while pending(store):
+            most = max(most, waiting.records)
+            await asyncio.sleep(0)
+    assert len({one.request_id for one in heard}) == 600 and 0 < most < 90
+
+
 async def test_every_number_that_is_promised_is_measured(heard: list[Answer]) -> None:
     caller, _ = world(HttpReply(500, {}, b""), HttpReply(200, {}, b""))
     async with running(MemoryStore(), caller=caller) as engine:

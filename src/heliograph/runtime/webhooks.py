@@ -31,6 +31,8 @@ LONGEST_SLEEP_S = 1.0
 """The wall clock may be set: look again at least this often."""
 PORTION = 500
 """Rows read, or tries started, before others have a turn."""
+MAX_ANSWERS = 1_000
+"""On their way to the disk: while there are more, nothing is tried or given up, because the queue takes all of them."""
 ROUND_S = 60.0
 """At least so often everything that did not fit into memory is read, to give up what nobody can make in time."""
 
@@ -43,16 +45,21 @@ class Answered(Work):
 
     internal = patient = True
 
-    def __init__(self, row: RequestRow, answer: Answer, size: int) -> None:
+    def __init__(self, row: RequestRow, answer: Answer, size: int, ended: Callable[[], None] = lambda: None) -> None:
         self.row, self.answer = row, answer
         self.size = ROW_BYTES + size
+        self._ended = ended
 
     def decide(self, chunk: Chunk) -> None:
         if chunk.desk.request(self.row.request_id) is not None:
             chunk.append(self.row.key, self.answer, self.row.request_id)
 
+    def settled(self) -> None:
+        self._ended()
+
     def failed(self, error: Exception) -> None:
         log.error("an answer could not be decided", request_id=self.row.request_id, error=str(error))
+        self._ended()
 
 
 class Nobody:
@@ -86,6 +93,8 @@ class Webhooks:
         self._tries: set[asyncio.Task[None]] = set()
         self._stirred = asyncio.Event()
         self._draining = False
+        self._answers = 0
+        """On their way to the disk."""
         self._at = ""
         """Where the round through the store is: it stops when nobody there has room here, and goes on from there."""
         self._whole = True
@@ -115,7 +124,7 @@ class Webhooks:
     async def run(self) -> None:
         while True:
             self._stirred.clear()
-            if self._read() | self._give_up() | self._start():
+            if self._answers < MAX_ANSWERS and self._read() | self._give_up() | self._start():
                 await asyncio.sleep(0)
             else:
                 await self._sleep()
@@ -226,11 +235,17 @@ class Webhooks:
         if not answer.ok:
             log.warning("webhook failed", request_id=row.request_id, journey=row.journey, step=row.step_id,
                         status=answer.status, reason=answer.reason)  # fmt: skip
-        self._put(Answered(row, answer, size))
+        self._put(Answered(row, answer, size, self._answered))
+        self._answers += 1
+
+    def _answered(self) -> None:
+        self._answers -= 1
+        if self._answers < MAX_ANSWERS:
+            self._stirred.set()
 
     async def _sleep(self) -> None:
         seconds, first = LONGEST_SLEEP_S, self.calls.next_at()
-        if first is not None:
+        if first is not None and self._answers < MAX_ANSWERS:
             seconds = min(max(first - self._clock.now(), 1) / 1000, LONGEST_SLEEP_S)
         try:
             async with asyncio.timeout(seconds):
