@@ -288,6 +288,20 @@ def test_why_says_that_a_run_missed_its_date_or_went_round_in_circles():
     assert "went round a loop" in why(world, "loop")["sentence"]
 
 
+def test_a_removed_journey_whose_runs_go_on_is_explained():
+    world = World(plan_document([journey(), journey("other")]))
+    world.identify(traits={"email": "ann@home.example"})
+    left = journey("gone", steps=[{"wait": "P1D"}, {"send": "mail"}])
+    document = plan_document([journey("other")])
+    version = World(plan_document([left])).plan.journeys["gone"].version
+    world.publish(plan_document([journey("other"), left]))
+    world.track("Start")
+    world.publish({**document, "pinned": {f"gone@{version}": left}})
+    sentence = why(world, "gone")["sentence"]
+    assert "at the step 'wait-1'" in sentence
+    assert sentence.endswith("The project no longer has this journey: nobody enters it, and runs under way go on.")
+
+
 def test_why_tells_the_latest_mails_of_a_long_run():
     world = World(plan_document([journey(steps=[{"send": "mail", "id": "a"}, {"wait": "P7D"}, {"goto": "a"}])]))
     world.identify(traits={"email": "ann@home.example"})

@@ -92,9 +92,10 @@ def journeys_router(engine: Engine) -> Router:
                 shapes.JourneyOverview(
                     name=name,
                     version=journey.version,
+                    removed=name in engine.plan.removed,
                     **{field: counts.get(name, {}).get(field, 0) for field in COUNTED},
                 )
-                for name, journey in sorted(engine.plan.journeys.items())
+                for name, journey in sorted((engine.plan.removed | engine.plan.journeys).items())
             ]
         )
 

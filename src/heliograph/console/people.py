@@ -87,7 +87,7 @@ def explain(engine: Engine, key: str, journey: str | None, template: str | None)
     """``why`` for one person and one journey or template."""
     plan, state, now = engine.plan, engine.state(key), engine.clock.now()
     if journey is not None:
-        if journey not in plan.journeys:
+        if journey not in plan.journeys and journey not in plan.removed:
             raise NotFoundException(f"no journey is called {journey!r}{near_word(journey, list(plan.journeys))}")
         answer = decide.explain_journey(state, plan, journey, now, journal_of(engine, key))
         return with_waiting(engine, key, answer, lambda row: row.journey == journey)

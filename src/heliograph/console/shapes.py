@@ -81,6 +81,7 @@ class JourneyOverview(msgspec.Struct, frozen=True):
     sent: int
     skipped: int
     goals: int
+    removed: bool = False
 
 
 class Journeys(msgspec.Struct, frozen=True):

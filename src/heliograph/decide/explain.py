@@ -44,11 +44,13 @@ def explain_journey(state: State | None, plan: Plan, journey: str, now: int, jou
     of the condition that decides entry, ``failing`` its first failing leaf with ``seen`` and ``could_turn_true_at``.
     ``facts``: what was decided for this journey, newest first.
     """
-    compiled = plan.journeys.get(journey)
+    compiled = plan.journeys.get(journey) or plan.removed.get(journey)
     if compiled is None:
         return {"journey": journey, "status": "unknown_journey", "sentence": f"There is no journey {journey!r}."}
     facts = [fact for fact in journal if fact[2].get("journey") == journey]
     answer = {"journey": journey, "version": compiled.version, **_journey(state, plan, compiled, now, facts)}
+    if journey in plan.removed:
+        answer["sentence"] += " The project no longer has this journey: nobody enters it, and runs under way go on."
     answer["facts"] = [{"at": at, "kind": kind, **data} for at, kind, data in facts[:20]]
     return answer
 

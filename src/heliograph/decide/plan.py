@@ -60,8 +60,9 @@ class Plan:
     ``asking``, ``resuming``, ``watching``: names of journeys of which some version has an exit by ``if``, a
     ``wait_until``, something that time alone can turn.  ``remembered``: the events of which the latest are kept.
     ``heard``: product events that anything asks about.  ``timers``: timer id -> segment.  ``scheduled``: journeys that
-    are entered by schedule, by name, with it.  ``clocked``: traits that may move the end of a wait.  ``marketing``: the
-    names of journeys that may send marketing mail, which a ``global_holdout`` keeps people out of.
+    are entered by schedule, by name, with it.  ``clocked``: traits that may move the end of a wait.  ``removed``: by
+    name, those that only runs under way have.  ``marketing``: the names of journeys that may send marketing mail,
+    which a ``global_holdout`` keeps people out of.
     """
 
     def __init__(self, document: dict[str, Any], version: int, parts: "_Parts") -> None:
@@ -78,6 +79,7 @@ class Plan:
         self.templates: dict[str, dict[str, Any]] = parts.templates
         self.journeys = parts.journeys
         self.all_journeys = {(one.name, one.version): one for one in (*parts.pinned, *parts.journeys.values())}
+        self.removed = {one.name: one for one in parts.pinned if one.name not in parts.journeys}
         every = self.all_journeys.values()
         self.leaves = LeafIndex(
             [*parts.segments.leaves, *(leaf for one in every for asked in conditions(one) for leaf in asked.leaves)]

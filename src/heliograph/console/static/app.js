@@ -41,7 +41,7 @@ const number = (value) => element("td", "n", value.toLocaleString());
 
 async function showJourneys() {
   const { journeys } = await api("journeys");
-  fill("journeys", journeys.map((j) => row([element("td", "", j.name), ...["active", "started", "held_out", "finished", "exited", "sent", "skipped", "goals"].map((k) => number(j[k]))])), "no-journeys");
+  fill("journeys", journeys.map((j) => row([element("td", "", j.removed ? `${j.name} (removed)` : j.name), ...["active", "started", "held_out", "finished", "exited", "sent", "skipped", "goals"].map((k) => number(j[k]))])), "no-journeys");
   const select = byId("journey"), chosen = select.value;
   select.replaceChildren(...journeys.map((j) => { const option = element("option", "", j.name); option.value = j.name; return option; }));
   if (chosen) select.value = chosen;
