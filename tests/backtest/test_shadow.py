@@ -105,3 +105,19 @@ def test_a_log_that_was_cut_before_it_was_read_ends_it(tmp_path: Path) -> None:
     world.store.expire(log_before=world.clock.now() + 1, history_before=0, dead_letters_before=0)
     assert watch.look().ended == "the log was cut before it was read"
     watch.close()
+
+
+def test_it_holds_what_is_about_the_journey_and_only_so_much_of_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world = World(tmp_path / "data", document(), 1)
+    watch = Watch(world, "cart", CART)
+    afternoon(world, 10)
+    watch.look()
+    held = [*watch.shadow._live_decided, *watch.shadow._draft.decided]
+    assert held and {one.data["journey"] for one in held} == {"cart"}
+    monkeypatch.setattr("heliograph.backtest.shadow.MAX_DECIDED", len(held) + 1)
+    for _ in range(8):
+        afternoon(world, 10)
+    assert "as many as it can hold" in watch.look().ended
+    watch.close()

@@ -81,13 +81,13 @@ def tell(past: Past, lane: Lane, since: int, until: int, log_from: int) -> Story
 
 
 class World:
-    """``decided`` collects; exchange it to begin a new page."""
+    """``decided`` collects, of this ``journey`` alone if one is named; exchange it to begin a new page."""
 
-    def __init__(self, plan: decide.Plan, past: Past, log_from: int) -> None:
+    def __init__(self, plan: decide.Plan, past: Past, log_from: int, journey: str | None = None) -> None:
         self.plan = plan
         self.states: dict[str, decide.State] = {}
         self.decided: list[Decided] = []
-        self._past, self._log_from = past, log_from
+        self._past, self._log_from, self._journey = past, log_from, journey
         self._hops: deque[Record] = deque()
         self._agenda: list[tuple[int, int, str, Record | None]] = []
         self._number = 0
@@ -172,7 +172,8 @@ class World:
     # -- what a decision asks for --
 
     def _fact(self, record: Record, effect: fx.Fact) -> None:
-        self.decided.append(Decided(record.key, effect.at, effect.kind, effect.data))
+        if self._journey is None or effect.data.get("journey") == self._journey:
+            self.decided.append(Decided(record.key, effect.at, effect.kind, effect.data))
         if effect.kind == "message_decided" and (mail := self._queued.pop(effect.data["message_id"], None)) is not None:
             self._send(record, mail, effect.at)
 

@@ -28,6 +28,8 @@ from heliograph.runtime.past import Past as StoredPast
 MAX_PEOPLE: Final = 50_000
 """Keys whose states are held, on each side: some hundred megabytes.  Whoever is heard of later is left out and
 counted."""
+MAX_DECIDED: Final = 500_000
+"""Decisions about the journey that are held, of both sides together: some hundred megabytes."""
 SETTLE_MS: Final = 2_000
 """A wake-up of the draft's own waits so long for records that were appended before its instant."""
 TELL_MS: Final = 1_000
@@ -60,8 +62,10 @@ class Shadowed(msgspec.Struct):
 class _Draft(World):
     """A world whose people come from the frozen view, and whose mail is answered for as it happens."""
 
-    def __init__(self, plan: decide.Plan, load: Callable[[str], decide.State | None], view: RocksView) -> None:
-        super().__init__(plan, Past(()), 0)
+    def __init__(
+        self, plan: decide.Plan, load: Callable[[str], decide.State | None], view: RocksView, journey: str
+    ) -> None:
+        super().__init__(plan, Past(()), 0, journey)
         self._load, self._past_of = load, StoredPast(view, plan)
         self._real: dict[str, int] = {}
 
@@ -111,7 +115,7 @@ class Shadow:
         self._live_plan, plan = plans
         self._live: dict[str, decide.State] = {}
         self._live_decided: list[Decided] = []
-        self._draft = _Draft(plan, self._load, frozen)
+        self._draft = _Draft(plan, self._load, frozen, journey)
         self._known, self._stirred_at, self._told_at = (0, 0), 0, 0
         began = frozen.last_received_at()
         self.found = Shadowed(journey, self._live_plan.version, began, until, began, frozen.last_position())
@@ -125,13 +129,16 @@ class Shadow:
     def follow(self, now: int) -> bool:
         """Decide what was appended since the last time; whether there is something new to tell."""
         self._follow(now)
-        decided = len(self._live_decided) + len(self._draft.decided)
+        decided = self._decided()
         if (self.found.records, decided) != self._known:
             self._known, self._stirred_at = (self.found.records, decided), now
         news = now <= self._stirred_at + 2 * SETTLE_MS and now >= self._told_at + TELL_MS
         if news:
             self._told_at = now
         return news or bool(self.found.ended)
+
+    def _decided(self) -> int:
+        return len(self._live_decided) + len(self._draft.decided)
 
     def _follow(self, now: int) -> None:
         found = self.found
@@ -153,6 +160,9 @@ class Shadow:
             if record.plan_version != self._live_plan.version:
                 found.ended = f"plan {record.plan_version} was published"
                 return
+            if self._decided() >= MAX_DECIDED:
+                found.ended = f"it has seen {MAX_DECIDED:,} decisions, as many as it can hold"
+                return
             found.position, found.records = position, found.records + 1
             self._record(record)
 
@@ -172,7 +182,8 @@ class Shadow:
         self._live[record.key] = state
         for effect in effects:
             if isinstance(effect, fx.Fact):
-                self._live_decided.append(Decided(record.key, effect.at, effect.kind, effect.data))
+                if effect.data.get("journey") == self.found.journey:
+                    self._live_decided.append(Decided(record.key, effect.at, effect.kind, effect.data))
                 if effect.kind == "message_decided":
                     self._draft.note_real(effect.data["message_id"], effect.at)
 
