@@ -1,6 +1,7 @@
 """Trials at a server's side: one of a kind at a time, and none that outlives who asked for it."""
 
 import asyncio
+import signal
 from pathlib import Path
 from typing import Any
 
@@ -53,6 +54,25 @@ async def test_who_stops_listening_ends_it(world: World) -> None:
     world.close()
 
 
+async def test_who_goes_away_before_the_first_word_ends_it(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    started: list[service.Child] = []
+    line = service.Child.line
+
+    async def noted(child: service.Child) -> bytes:
+        started.append(child)
+        return await line(child)
+
+    monkeypatch.setattr(service.Child, "line", noted)
+    asking = asyncio.create_task(serving(world).backtest(ASKED))
+    while not started:  # noqa: ASYNC110
+        await asyncio.sleep(0.01)
+    asking.cancel()
+    await asyncio.gather(asking, return_exceptions=True)
+    assert await asyncio.to_thread(started[0]._process.wait, 20) == -signal.SIGKILL
+    await started[0].end()
+    world.close()
+
+
 async def test_a_server_without_a_folder_says_so() -> None:
     with pytest.raises(TrialRefused, match="start it with --data"):
         await TrialService(None, SystemClock()).backtest(ASKED)
@@ -71,6 +91,13 @@ async def test_a_draft_with_mistakes_frees_the_place(world: World) -> None:
 
 async def test_a_listener_hears_that_it_goes_on(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(service, "HEARTBEAT_S", 0.001)
+    line = service.Child.line
+
+    async def slow(child: service.Child) -> bytes:
+        await asyncio.sleep(0.05)
+        return await line(child)
+
+    monkeypatch.setattr(service.Child, "line", slow)
     lines = [line async for line in await serving(world).backtest(ASKED)]
     assert b"\n" in lines
     assert msgspec.json.decode([line for line in lines if line.strip()][-1])["say"] == "report"

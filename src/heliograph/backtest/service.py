@@ -80,8 +80,12 @@ class Child:
             reading.cancel()
 
     async def first(self) -> bytes:
-        """The first word; :class:`TrialRefused` when it says that the job cannot be done."""
-        line = await self.line()
+        """The first word; :class:`TrialRefused` when it says that the job cannot be done.  Without one it has ended."""
+        try:
+            line = await self.line()
+        except BaseException:  # nobody asks any more: the server stops
+            self.kill()
+            raise
         word = msgspec.json.decode(line, type=Word) if line else Failed("the trial's process died; the log says why")
         if isinstance(word, Failed):
             await self.end()
