@@ -4,7 +4,7 @@ import pytest
 
 from heliograph.ports import Busy
 from heliograph.runtime.waiting import Waiting
-from heliograph.runtime.work import Work
+from heliograph.runtime.work import ROW_BYTES, Swept, Touches, Work
 
 
 class Piece(Work):
@@ -85,3 +85,10 @@ def test_patient_calls_take_turns() -> None:
     taken = list(iter(lambda: waiting.take(9, 9, always=False), None))
     assert taken == [batch[0], one, other[0], batch[1], other[1], batch[2]]
     assert (len(waiting), waiting.records, waiting.size) == (0, 0, 0)
+
+
+def test_what_a_sweep_brings_weighs_what_it_weighs() -> None:
+    """Or one commit would hold the pasts of two thousand busy people."""
+    bare, heavy = Swept("u:ann"), Swept("u:bob", {"leaf": [b"x" * 100_000]})
+    assert Touches([bare, bare], 2, 2).size == 2 * ROW_BYTES
+    assert Touches([bare, heavy], 2, 2).size >= 100_000

@@ -268,7 +268,8 @@ class Touches(Call[list[str]]):
     ) -> None:
         super().__init__()
         self.records = len(items)
-        self.size = ROW_BYTES * len(items)
+        folds = [item.folds for item in items if item.folds]
+        self.size = ROW_BYTES * len(items) + (len(msgspec.msgpack.encode(folds)) if folds else 0)
         self._items, self._plan, self._under, self._meta = items, plan, under, meta
         self._broken: set[str] = set()
         self._at = ""
