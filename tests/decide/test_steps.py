@@ -431,6 +431,13 @@ def test_what_goes_into_an_address_is_escaped():
     assert world.answer().url == "https://crm.test/..%2Fa%20b%3Fc%26d%3D%C3%A9"
 
 
+@pytest.mark.parametrize(("path", "safe"), [("..", False), (".", False), ("...", True), ("a..", True), ("?..", True)])
+def test_no_value_climbs_out_of_the_address(path: str, safe: bool):
+    world = walk({"webhook": {"url": "https://crm.test/people/{{ profile.path }}/erase?to=/../"}}, path=path)
+    assert bool(world.requests) == safe
+    assert [fact["reason"] for fact in steps_of(world, "failed")] == ([] if safe else ["unsafe_url"])
+
+
 def test_a_webhook_that_fails_takes_its_else():
     world = walk(HOOK, {"send": "mail"})
     world.answer(ok=False, reason="timeout")

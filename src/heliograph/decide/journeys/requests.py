@@ -39,6 +39,8 @@ def enter_webhook(turn: Turn, run: Run, _journey: Journey, step: Webhook) -> int
         step_fact(turn, run, "missing", paths=sorted(set(missing))[:MAX_TOLD])
     if url is MISSING or body is MISSING:
         return _fail(turn, run, step, f"missing: {missing[0]}")
+    if len(step.url.parts) > 1 and _climbs(url):
+        return _fail(turn, run, step, "unsafe_url")
     if len(body) > MAX_EVENT_BYTES:
         return _fail(turn, run, step, "too_large")
     run.awaits = make_id("request", run.run_id, step.id, count(run, step.id))
@@ -64,6 +66,13 @@ def enter_webhook(turn: Turn, run: Run, _journey: Journey, step: Webhook) -> int
 
 def _escape(text: str) -> str:
     return quote(text, safe="")
+
+
+def _climbs(url: str) -> bool:
+    """A part of the path is ``.`` or ``..``: everybody on the way removes it, with the part before it, and the request
+    goes to an address that nobody wrote.  Escaping does not help: ``%2E`` is the same character (RFC 3986, 6.2.2)."""
+    path = url.partition("?")[0].partition("#")[0]
+    return any(part in (".", "..") for part in path.split("/"))
 
 
 def _body(step: Webhook, scope: dict[str, Any], missing: list[str]) -> Any:
