@@ -2,6 +2,8 @@
 
 from typing import Any
 
+import pytest
+
 from heliograph.adapters.memory import MemoryCaller
 from heliograph.ports import Commit, HttpReply, HttpRequest
 from tests.console.test_api import caller
@@ -121,3 +123,14 @@ async def test_webhooks_that_wait_are_listed_without_their_secrets() -> None:
         assert (found[0]["tries"], found[0]["reason"]) == (1, "503 Service Unavailable")
         assert (await api.get("/api/webhooks?status=done")).status_code == 400
         engine.store.commit(Commit(requests={row.request_id: None for row in rows}))
+
+
+@pytest.mark.parametrize("depth", [300, 50_000])
+async def test_what_nests_without_end_is_the_callers_mistake(depth: int) -> None:
+    steps = '[{"branch":[{"if":{"everyone":true},"then":' * depth + '[{"exit":true}]' + "}]}]" * depth
+    journey = '{"name":"deep","entry":{"event":"X"},"steps":' + steps + "}"
+    body = '{"dry_run":true,"document":{"journeys":{"deep":' + journey + "}}}"
+    async with running(document=document()) as engine, caller(engine) as api:
+        answer = await api.post("/api/plan", content=body, headers={"content-type": "application/json"})
+        assert (answer.status_code, "nests deeper" in answer.text) == (400, True), answer.text[:500]
+        await enter(api, user_id="ann")

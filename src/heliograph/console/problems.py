@@ -46,6 +46,8 @@ def busy(_request: Request[Any, Any, Any], error: Busy) -> Response[dict[str, An
 
 
 def failed(request: Request[Any, Any, Any], error: Exception) -> Response[dict[str, Any]]:
+    if isinstance(error, RecursionError):
+        return problem(400, "this nests deeper than anything that we read")
     log.error("request failed", path=request.url.path, exc_info=error)
     return problem(500, "an error of ours, written to the log; try again later")
 
