@@ -187,6 +187,13 @@ def test_a_webhook_that_fails_for_now_is_asked_again_and_then_given_up(edited: E
     assert not bob.in_journey("renewal")
 
 
+def test_an_answer_that_a_server_would_not_read_is_none_here_either(edited: Edit) -> None:
+    project = Project(edited({"journeys/renewal.yaml": WEBHOOK}))
+    project.answers("https://crm.example/score", {"score": "x" * 70_000})
+    assert subscribed(project).mails == []
+    assert len(project.requests) == 1
+
+
 def test_a_webhook_that_nobody_answers_is_an_error_that_says_what_to_do(edited: Edit) -> None:
     project = Project(edited({"journeys/renewal.yaml": WEBHOOK}))
     with pytest.raises(LookupError, match=r'project\.answers\("https://crm\.example/score"'):

@@ -50,7 +50,12 @@ class Web:
         status = reply if isinstance(reply, int) else 200
         verdict = rules.judge(status, {}, now)
         ok = verdict.kind == "ok"
-        body = rules.read_json(json.dumps(reply).encode()) if ok and status is not reply else None
+        data = json.dumps(reply).encode() if ok and status is not reply else b""
+        if len(data) > rules.MAX_REPLY:
+            reason = f"{status} with a body of more than {rules.MAX_REPLY // 1024} KB"
+            self._crank.answer(row, Answer(row.request_id, False, reason=reason))
+            return
+        body = rules.read_json(data) if data else None
         answer = Answer(row.request_id, ok, status, body, verdict.reason)
         again = rules.next_try(row.request_id, tries, now, row.give_up_at) if verdict.kind == "again" else None
         if again is not None:
