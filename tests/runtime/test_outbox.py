@@ -1,5 +1,7 @@
 """The outbox holds the next messages at hand and never loses one that did not fit."""
 
+import pytest
+
 from heliograph.adapters.memory import MemoryStore
 from heliograph.ports import Commit, MessageRow
 from heliograph.runtime.outbox import Outbox
@@ -61,3 +63,13 @@ def test_a_claimed_message_is_not_offered_twice() -> None:
     assert drained(outbox) == []
     outbox.add(row(1))
     assert drained(outbox) == ["m001"]
+
+
+def test_what_is_put_off_does_not_hide_what_may_go(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Behind any number of deferred messages: as long as the outbox is behind, whoever offers goes on at once."""
+    monkeypatch.setattr("heliograph.runtime.outbox.PORTION", 2)
+    outbox = Outbox(stored(*(row(n, status="deferred") for n in range(9)), row(10), row(11, status="deferred")))
+    found = []
+    while outbox.behind:
+        found += drained(outbox)
+    assert found == ["m010"]

@@ -149,7 +149,7 @@ class Dispatcher:
             mailer.send(mailwire.Offer(jobs))
         if fates:
             self._put(End(fates))
-        return bool(jobs or fates)
+        return bool(jobs or fates or self.outbox.behind)
 
     def _jobs(self, mailer: Mailer, count: int) -> tuple[list[mailwire.Job], list[tuple[str, str, str]]]:
         now = self._clock.now()

@@ -44,9 +44,15 @@ class Outbox:
             self._rows[row.message_id] = row
             heapq.heappush(self._order, (max(row.not_before, row.next_at), row.created_at, row.message_id))
 
+    @property
+    def behind(self) -> bool:
+        """There is room for more of what the store has: the next :meth:`claim` reads a portion, in which there may be
+        nothing to send, because messages that are put off are among it."""
+        return (self.overflowed or self._reading is not None) and len(self._rows) < self._bound // 2
+
     def claim(self, now: int) -> MessageRow | None:
         """The next row that may go now; it is the caller's until :meth:`done` or :meth:`add`."""
-        if (self.overflowed or self._reading) and len(self._rows) < self._bound // 2:
+        if self.behind:
             self._fetch()
         if not self._order or self._order[0][0] > now:
             return None
