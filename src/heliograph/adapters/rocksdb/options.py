@@ -13,6 +13,9 @@ MEMTABLES = 96 * MB
 WAL_TOTAL = 192 * MB
 """Beyond it the family that pins the oldest write-ahead log is flushed: bounds the replay at a start."""
 
+RECYCLED = 0
+"""Log files that are written over instead of made anew: a secondary that meets one may read it for ever."""
+
 WRITE_BUFFERS = {
     "state": 32 * MB,
     "history": 32 * MB,
@@ -50,7 +53,7 @@ def database() -> Options:
     options.set_db_write_buffer_size(MEMTABLES)
     options.set_max_total_wal_size(WAL_TOTAL)
     options.set_bytes_per_sync(MB)
-    options.set_recycle_log_file_num(2)
+    options.set_recycle_log_file_num(RECYCLED)
     options.set_allow_concurrent_memtable_write(False)  # one writer: no need to pay for many
     options.set_enable_write_thread_adaptive_yield(False)
     options.set_keep_log_file_num(3)
