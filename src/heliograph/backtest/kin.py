@@ -10,7 +10,6 @@ from typing import Final
 import msgspec
 
 from heliograph.adapters.rocksdb import RocksView
-from heliograph.events.ids import bucket
 from heliograph.events.record import MAX_HOPS, Kind, Link, MergeInto
 
 _LINKS: Final = frozenset({Kind.LINK, Kind.MERGE_INTO})
@@ -38,7 +37,7 @@ class Kin:
         self.stubs = stubs
         self.of: dict[str, tuple[str, ...]] = {}
         for family in families:
-            keys = tuple(sorted(family, key=lambda key: (bucket(key), key)))
+            keys = tuple(sorted(family))  # by name: by bucket, the first half of the buckets would get nearly everybody
             self.of.update(dict.fromkeys(keys, keys))
 
     def first(self, key: str) -> str:
