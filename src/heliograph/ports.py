@@ -6,7 +6,7 @@ the log, increasing by one, never reused; *key* = a person's key (``u:``, ``a:``
 """
 
 from collections.abc import Awaitable, Iterator, Sequence
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 import msgspec
 
@@ -403,7 +403,7 @@ class Entered(msgspec.Struct, frozen=True):
     waiting (two profiles are being joined; it is decided right behind that).  ``key``: of whom it was decided.
     ``data``: that of the fact ``run_started`` or ``run_refused``; of a duplicate ``run_id``, if it had started one."""
 
-    status: str
+    status: Literal["started", "refused", "duplicate", "waiting"]
     key: str
     data: dict[str, Any] = {}
 

@@ -98,10 +98,19 @@ def entry_event(engine: Engine, data: EntryRequest) -> Event:
 def entry_of(journey: str, event: Event, entered: Entered) -> Entry:
     data = dict(entered.data)
     data.pop("journey", None)
-    known = {name: data.pop(name, None) for name in ("run_id", "version", "entry_key", "arm")}
     data.pop("cause", None)
-    reason = data.pop("reason", "")
-    return Entry(entered.status, journey, profile_id(entered.key), event.event_id, **known, reason=reason, detail=data)  # type: ignore[arg-type]
+    return Entry(
+        entered.status,
+        journey,
+        profile_id(entered.key),
+        event.event_id,
+        run_id=data.pop("run_id", None),
+        version=data.pop("version", None),
+        entry_key=data.pop("entry_key", None),
+        arm=data.pop("arm", None),
+        reason=data.pop("reason", ""),
+        detail=data,
+    )
 
 
 class Webhook(msgspec.Struct, frozen=True):

@@ -1,6 +1,6 @@
 """Entries by API, on their way through the one queue: asked, decided, answered."""
 
-from typing import Final
+from typing import Final, Literal
 
 from heliograph.decide.state import Ended, Run
 from heliograph.events.record import Enter
@@ -9,7 +9,7 @@ from heliograph.runtime.chunk import Chunk
 from heliograph.runtime.past import survivor
 from heliograph.runtime.work import Call
 
-STATUSES: Final = {"run_started": "started", "run_refused": "refused"}
+STATUSES: Final[dict[str, Literal["started", "refused"]]] = {"run_started": "started", "run_refused": "refused"}
 
 
 class Enters(Call[Entered]):
