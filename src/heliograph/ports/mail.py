@@ -1,0 +1,68 @@
+"""Mail on its way: parcels, who carries them and who answers for them."""
+
+from collections.abc import Sequence
+from typing import Protocol
+
+import msgspec
+
+
+class Verdict(msgspec.Struct, frozen=True, array_like=True):
+    """What a receiver said about one message.
+
+    ``kind``: sent (2yz after the dot), retry (4yz, or nothing was accepted and the connection broke before the dot),
+    bounced (5yz), unknown (the dot was written, its reply never read).  ``reply``: its last reply in one line.
+    ``stage``: what it answered: connect, mail, rcpt, data or dot.
+    """
+
+    kind: str
+    code: int
+    enhanced: str
+    reply: str
+    stage: str = ""
+
+
+class Parcel(msgspec.Struct, frozen=True, gc=False):
+    """A message ready to travel: envelope addresses, and CRLF bytes that are not yet dot-stuffed."""
+
+    message_id: str
+    sender: str
+    recipient: str
+    data: bytes
+
+
+class Courier(Protocol):
+    """Who gives parcels to a :class:`Transport` and answers for them.  Both calls come from the event loop, return at
+    once, and may call back into the transport."""
+
+    def ask(self, message_ids: Sequence[str]) -> None:
+        """Pass the commit point for these (at most 50), to be answered by :meth:`Transport.decided`.  The next ask
+        comes only after that answer: what arrives meanwhile is asked together."""
+        ...
+
+    def delivered(self, parcel: Parcel, verdict: Verdict) -> None:
+        """Exactly once for every parcel, except those stopped at their commit point or dropped by a close.  A
+        ``retry`` with stage ``connect`` may come for a parcel that was never asked for."""
+        ...
+
+
+class Transport(Protocol):
+    """Carries ready parcels to a receiver.  No byte of DATA is written for a parcel that is not decided to go, and per
+    connection at most two are past their commit point: one in flight, one pipelined behind it."""
+
+    @property
+    def waiting(self) -> int:
+        """Parcels posted and not yet asked for: when this is small, post more."""
+        ...
+
+    def post(self, parcel: Parcel) -> None:
+        """Take it; never refuses."""
+        ...
+
+    def decided(self, go: Sequence[str], stop: Sequence[str]) -> None:
+        """The answer to :meth:`Courier.ask`; ids that are in neither are forgotten."""
+        ...
+
+    async def close(self, grace_s: float) -> None:
+        """Ask for nothing more, finish what is past its commit point or being asked, for at most ``grace_s``; then
+        cut the rest off (each with its verdict) and drop what was never decided."""
+        ...
