@@ -57,6 +57,9 @@ def test_every_command_and_setting_is_documented() -> None:
     for section, kind in config.SECTIONS.items():
         for key in kind.__struct_fields__:
             assert f"`{section}.{key}`" in page
+    for section, kind in config.NAMED.items():
+        for key in kind.__struct_encode_fields__:
+            assert re.search(rf"`({section}\.NAME\.)?{key}`", page), (section, key)
 
 
 def written_commands() -> list[str]:

@@ -1,0 +1,190 @@
+"""What types cannot say of a value.  A rule answers with the rest of a sentence beginning with the key, or nothing."""
+
+import re
+from collections.abc import Callable
+from typing import Any, Final
+from urllib.parse import parse_qs, urlsplit
+
+import msgspec
+import re2
+
+from heliograph.config.settings import (
+    ApiSetting,
+    BreakerSetting,
+    CollectSetting,
+    DirectSetting,
+    ProjectSetting,
+    ReceiverSetting,
+    RelaySetting,
+    ReplySetting,
+    SenderSetting,
+    ServerSetting,
+    SmtpSetting,
+    TierSetting,
+    WarmupSetting,
+    WebhooksSetting,
+)
+from heliograph.decide.parsing import nearest
+from heliograph.decide.times import is_zone, ms, zone_names
+from heliograph.deliver.webhooks import read_secret
+
+DIRECT: Final = "mx:"
+"""In the place of a relay's url: straight to the receivers."""
+
+_FROM = re.compile(r"(?:[^<>\r\n\x00]*<)?[^<>@\s\x00]+@[^<>@\s\x00]+\.?[^<>@\s\x00]*>?")
+_RATE = re.compile(r"[1-9][0-9]*/(s|m|h|d)")
+_SHARE = re.compile(r"[0-9]+(\.[0-9]+)?%")
+_ADDRESS = re.compile(r"[^<>@\s\x00-\x20]+@[^<>@\s\x00-\x20]+")
+
+
+def _rule_timezone(value: str) -> str:
+    if is_zone(value):
+        return ""
+    hint = nearest(value, zone_names())
+    return f"must be a zone of the IANA database like {hint or 'Europe/London'}, not {value!r}"
+
+
+def _rule_base_url(value: str) -> str:
+    parts = urlsplit(value)
+    if parts.scheme not in ("http", "https") or not parts.netloc or parts.query or parts.fragment:
+        return f"must be like https://mail.example, not {value!r}"
+    if len(value) > MAX_BASE_URL:
+        return f"must have at most {MAX_BASE_URL} characters, not {len(value)}"
+    return ""
+
+
+MAX_BASE_URL = 200
+"""Links in headers and text begin with it, and a line of mail holds 998 octets (RFC 5322, 2.1.1)."""
+
+
+def _rule_smtp(value: str) -> str:
+    try:
+        parts = urlsplit(value)
+        parts.port  # noqa: B018  raises when it is no number
+    except ValueError as error:
+        return f"cannot be read: {error}"
+    if value == DIRECT:
+        return ""
+    if parts.scheme not in ("smtp", "smtps") or not parts.hostname:
+        return "must be like smtp://user:password@host:587?starttls=required (or smtps://), special characters as %xx"
+    query = parse_qs(parts.query, keep_blank_values=True)
+    for key in query:
+        if key != "starttls":
+            return f"knows only ?starttls=, not {key}"
+    mode = query.get("starttls", ["optional"])[-1]
+    return "" if mode in ("required", "optional", "off") else f"starttls must be required, optional or off, not {mode}"
+
+
+def _rule_secrets(values: list[str]) -> str:
+    try:
+        for value in values:
+            read_secret(value)
+    except ValueError as error:
+        return f"has one that is none: {error}"
+    return ""
+
+
+def _rule_from(value: str) -> str:
+    return "" if _FROM.fullmatch(value.strip()) else f"must be an address, or `Name <address>`, not {value!r}"
+
+
+def _rule_return_path(value: str) -> str:
+    if not value or (_ADDRESS.fullmatch(value) and "+" not in value):
+        return ""
+    return f"must be a bare address without a +, like bounce@mail.shop.example, not {value!r}"
+
+
+def _rule_relay(value: str) -> str:
+    return "is for a relay; straight to receivers is said by smtp.url" if value == DIRECT else _rule_smtp(value)
+
+
+def _rule_rate(value: str) -> str:
+    return "" if not value or _RATE.fullmatch(value) else f"must be like 100/s (or /m, /h, /d), not {value!r}"
+
+
+def _rule_limit(value: str) -> str:
+    return _rule_rate(value) if value else "must be like 2000/s (or /m, /h)"
+
+
+def _rule_share(value: str) -> str:
+    return "" if _SHARE.fullmatch(value) and float(value[:-1]) <= 100 else f"must be like 2%, not {value!r}"
+
+
+def _rule_duration(value: str) -> str:
+    try:
+        return "" if ms(value) > 0 else "must be longer than nothing"
+    except ValueError as error:
+        return f"is no length of time like PT15M: {error}"
+
+
+def _rule_match(value: str) -> str:
+    try:
+        re2.compile(value)
+    except re2.error as error:
+        return f"is no regular expression of RE2: {error}"
+    return ""
+
+
+def _between(low: int, high: int) -> Callable[[int], str]:
+    return lambda value: "" if low <= value <= high else f"must be between {low} and {high}, not {value}"
+
+
+def _one_of(*words: str) -> Callable[[str], str]:
+    said = ", ".join(words[:-1]) + " or " + words[-1]
+    return lambda value: "" if value in words else f"must be {said}, not {value!r}"
+
+
+def _filled(value: str) -> str:
+    return "" if value.strip() else "must not be empty"
+
+
+_MANY: Final = 1_000_000_000
+
+RULES: dict[tuple[type[msgspec.Struct], str], Callable[[Any], str]] = {
+    (ProjectSetting, "timezone"): _rule_timezone,
+    (ProjectSetting, "base_url"): _rule_base_url,
+    (ProjectSetting, "time_scale"): lambda v: "" if 0 < v < float("inf") else f"must be above 0, not {v}",
+    (ProjectSetting, "name"): _filled,
+    (ServerSetting, "port"): _between(0, 65535),
+    (CollectSetting, "write_key"): _filled,
+    (CollectSetting, "rate_limit"): lambda v: (
+        "" if _RATE.fullmatch(v) else f"must be like 2000/s (or /m, /h), not {v!r}"
+    ),
+    (ApiSetting, "token"): _filled,
+    (WebhooksSetting, "secrets"): _rule_secrets,
+    (SmtpSetting, "url"): _rule_smtp,
+    (SmtpSetting, "mailers"): _between(1, 64),
+    (SmtpSetting, "connections"): _between(1, 1000),
+    (SmtpSetting, "weight"): _between(0, 1000),
+    (SmtpSetting, "max_message_rate"): _rule_rate,
+    (SmtpSetting, "max_messages_per_day"): _between(0, _MANY),
+    (RelaySetting, "url"): _rule_relay,
+    (RelaySetting, "connections"): _between(1, 1000),
+    (RelaySetting, "weight"): _between(0, 1000),
+    (RelaySetting, "max_message_rate"): _rule_rate,
+    (RelaySetting, "max_messages_per_day"): _between(0, _MANY),
+    (DirectSetting, "port"): _between(1, 65535),
+    (DirectSetting, "connections"): _between(1, 10_000),
+    (DirectSetting, "starttls"): _one_of("optional", "required"),
+    (ReceiverSetting, "connection_limit"): _between(0, 10_000),
+    (ReceiverSetting, "max_connection_rate"): _rule_rate,
+    (ReceiverSetting, "max_deliveries_per_connection"): _between(0, 1_000_000),
+    (ReceiverSetting, "max_message_rate"): _rule_rate,
+    (ReplySetting, "match"): _rule_match,
+    (ReplySetting, "action"): _one_of("suspend", "slow"),
+    (ReplySetting, "for"): _rule_duration,
+    (ReplySetting, "rate"): _rule_rate,
+    (BreakerSetting, "window"): _rule_duration,
+    (BreakerSetting, "least"): _between(1, 1_000_000),
+    (BreakerSetting, "bounces"): _rule_share,
+    (BreakerSetting, "failures"): _rule_share,
+    (BreakerSetting, "complaints"): _rule_share,
+    (SenderSetting, "from"): _rule_from,
+    (SenderSetting, "return_path"): _rule_return_path,
+    (SenderSetting, "max_message_rate"): _rule_rate,
+    (SenderSetting, "max_messages_per_day"): _between(0, _MANY),
+    (TierSetting, "per_hour"): _between(0, _MANY),
+    (TierSetting, "per_day"): _between(0, _MANY),
+    (WarmupSetting, "bounces"): _rule_share,
+    (WarmupSetting, "complaints"): _rule_share,
+}
