@@ -13,6 +13,7 @@ import msgspec
 from bench import letters
 from bench.processes import cpu_s, end
 from heliograph.adapters.smtp import transport
+from heliograph.deliver.routes import single
 from heliograph.ports import Parcel, Transport, Verdict
 from heliograph.runtime import mailwire
 from heliograph.runtime.mailwire import AskCommit, DkimKey, Hello, Job, MailerSender, MailerSettings, Offer, Report
@@ -144,8 +145,8 @@ def settings(port: int, scheme: str) -> MailerSettings:
     keys = tuple(DkimKey("shop.example", kind, letters.pem(kind)) for kind in letters.kinds(scheme))
     sender = MailerSender(from_=letters.SENDER, postal_address=letters.POSTAL, dkim=keys)
     return MailerSettings(
-        smtp_url=f"smtp://127.0.0.1:{port}?starttls=off", senders={"default": sender}, base_url=letters.BASE_URL,
-        link_keys={"1": bytes(32)}, connections=CONNECTIONS,
+        routes=single(f"smtp://127.0.0.1:{port}?starttls=off", CONNECTIONS), senders={"default": sender},
+        base_url=letters.BASE_URL, link_keys={"1": bytes(32)},
     )  # fmt: skip
 
 

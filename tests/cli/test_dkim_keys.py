@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from heliograph.bootstrap import dkim_key
+from heliograph.bootstrap.mail import dkim_key
 from heliograph.config import ConfigError, DkimSetting
 
 

@@ -8,6 +8,7 @@ import pytest
 
 from heliograph.adapters.memory import MemoryTransport
 from heliograph.adapters.smtp import transport as smtp_transport
+from heliograph.deliver.routes import single
 from heliograph.ports import Courier, Parcel, Transport
 from tests.smtp_servers import Ledger, Receiver, listening
 
@@ -38,7 +39,7 @@ async def over_smtp(ledger: Ledger) -> AsyncIterator[World]:
     receiver = Receiver()
     async with listening(receiver):
         courier: Courier = ledger
-        transport = smtp_transport(receiver.url, courier, 3)
+        transport = smtp_transport(single(receiver.url, 3), courier)
         try:
             yield World(transport, ledger, lambda: [one for mail in receiver.accepted for one in mail.recipients])
         finally:

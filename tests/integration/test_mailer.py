@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from heliograph.deliver.routes import single
 from heliograph.render import compile_template
 from heliograph.runtime import mailwire
 from heliograph.runtime.mailwire import (
@@ -84,11 +85,10 @@ class Engine:
             Setup(
                 epoch=1,
                 settings=MailerSettings(
-                    smtp_url=url,
+                    routes=single(url, connections),
                     senders={"default": MailerSender(from_="Shop <shop@shop.example>", postal_address="1 Quay Street")},
                     base_url=base_url,
                     link_keys={"1": b"k" * 32},
-                    connections=connections,
                     drain_s=drain_s,
                 ),
                 templates=[TEMPLATE],

@@ -119,16 +119,23 @@ def _read_file(path: Path) -> tuple[str, dict[str, Any], list[Problem]]:
 
 
 def _resolve_keys(settings: Settings, project: Path) -> Settings:
+    """Every file by its full path."""
+
+    def absolute(file: str) -> str:
+        return str((project / file).resolve()) if file else ""
+
+    replace = msgspec.structs.replace
     senders = {
-        name: msgspec.structs.replace(
-            sender,
-            dkim=tuple(
-                msgspec.structs.replace(one, key_file=str((project / one.key_file).resolve())) for one in sender.dkim
-            ),
-        )
+        name: replace(sender, dkim=tuple(replace(one, key_file=absolute(one.key_file)) for one in sender.dkim))
         for name, sender in settings.sender.items()
     }
-    return msgspec.structs.replace(settings, sender=senders)
+    return replace(
+        settings,
+        sender=senders,
+        smtp=replace(settings.smtp, ca_file=absolute(settings.smtp.ca_file)),
+        direct=replace(settings.direct, ca_file=absolute(settings.direct.ca_file)),
+        relay={name: replace(one, ca_file=absolute(one.ca_file)) for name, one in settings.relay.items()},
+    )
 
 
 def _with_variable(problem: Problem, overridden: Mapping[str, str]) -> Problem:

@@ -22,12 +22,15 @@ class Verdict(msgspec.Struct, frozen=True, array_like=True):
 
 
 class Parcel(msgspec.Struct, frozen=True, gc=False):
-    """A message ready to travel: envelope addresses, and CRLF bytes that are not yet dot-stuffed."""
+    """A message ready to travel: envelope addresses, and CRLF bytes that are not yet dot-stuffed.  ``route`` and
+    ``receiver``: :mod:`heliograph.deliver.routes`."""
 
     message_id: str
     sender: str
     recipient: str
     data: bytes
+    route: str = "default"
+    receiver: str = ""
 
 
 class Courier(Protocol):

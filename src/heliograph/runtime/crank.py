@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, TypeVar
 
 from heliograph import decide
+from heliograph.deliver.routes import Routes
 from heliograph.events.event import Event
 from heliograph.events.record import Answer, Enter, LedgerRow, ListChange, Outcome
 from heliograph.ports import Arrival, Clock, Entered, MessageRow, PublishReport, RequestRow, Result, Store
@@ -62,7 +63,7 @@ class Crank:
             current=self._desk.message,
             render_context=self.render_context,
             templates=self._templates,
-            settings=mailwire.MailerSettings(smtp_url="", senders={}, base_url="", link_keys={}),
+            settings=mailwire.MailerSettings(routes=Routes(), senders={}, base_url="", link_keys={}),
         )
 
         self._sweeper = Sweeper(self._desk, self.meter, self.do, heard=lambda: 0, now=self.clock.now)

@@ -9,6 +9,7 @@ import msgspec
 import structlog
 
 from heliograph import decide
+from heliograph.deliver.routes import Routes
 from heliograph.events.decode import CALL_TYPES, decode_call
 from heliograph.events.event import EVENT_NAMES, Event
 from heliograph.events.identity import email_key, key_from_profile_id, normalise_address
@@ -55,7 +56,7 @@ from heliograph.runtime.wakeups import Wakeups
 from heliograph.runtime.webhooks import Nobody, Webhooks
 from heliograph.runtime.work import ChangeLists, ChangeWords, Collect, Feedback, Replay
 
-NO_MAIL = mailwire.MailerSettings(smtp_url="", senders={}, base_url="", link_keys={})
+NO_MAIL = mailwire.MailerSettings(routes=Routes(), senders={}, base_url="", link_keys={})
 CALL_OF_NAME = {name: call for call, name in EVENT_NAMES.items()}
 
 log = structlog.get_logger("heliograph.engine")

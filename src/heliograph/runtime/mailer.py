@@ -29,6 +29,7 @@ import structlog
 import uvloop
 
 from heliograph.deliver.replies import condemns_address, parse
+from heliograph.deliver.routes import Routes
 from heliograph.ports import Courier, Parcel, Transport, Verdict
 from heliograph.render import Skip
 from heliograph.runtime import mailwire
@@ -59,9 +60,9 @@ AHEAD: Final = 2
 CONNECT_S: Final = 10.0
 
 TRANSPORT: Final = "heliograph.adapters.smtp:transport"
-"""Named, not imported: the layers below know no adapter.  Called with (url, courier, connections)."""
+"""Named, not imported: the layers below know no adapter.  Called with (routes, courier)."""
 
-OpenTransport = Callable[[str, Courier, int], Transport]
+OpenTransport = Callable[[Routes, Courier], Transport]
 
 log = structlog.get_logger("heliograph.mailer")
 
@@ -129,7 +130,7 @@ class Mailer(asyncio.Protocol):
         self._epoch = setup.epoch
         try:
             self._press = Press(settings, setup.templates)
-            self._mail = self._open_transport(settings.smtp_url, self, settings.connections)
+            self._mail = self._open_transport(settings.routes, self)
         except ValueError as error:
             self._fail(f"cannot mail with these settings: {error}")
         gc.freeze()  # templates and settings stay: no collection need look at them again
@@ -154,7 +155,7 @@ class Mailer(asyncio.Protocol):
         self._rendering = False
         if self._mail is None or self._settings is None or self.ended.is_set():
             return
-        wanted = AHEAD * self._settings.connections - self._mail.waiting
+        wanted = AHEAD * self._settings.routes.connections - self._mail.waiting
         for _ in range(min(SLICE, wanted, len(self._jobs))):
             self._render_one(self._jobs.popleft(), self._mail)
         if wanted > SLICE:
@@ -183,7 +184,8 @@ class Mailer(asyncio.Protocol):
     def delivered(self, parcel: Parcel, verdict: Verdict) -> None:
         suppress = condemns_address(verdict.stage, verdict.code, verdict.enhanced, parse(verdict.reply).text)
         size = len(parcel.data)
-        self._finish(Done(parcel.message_id, verdict.kind, verdict.reply, self._now(), size, suppress))
+        code, stage = verdict.code, verdict.stage
+        self._finish(Done(parcel.message_id, verdict.kind, verdict.reply, self._now(), size, suppress, code, stage))
         self._notice(verdict)
         self._render_soon()
 

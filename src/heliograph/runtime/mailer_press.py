@@ -41,7 +41,7 @@ class Press:
             mail = render_message(load(template), job.context, self._envelope(job, template["sender"], sender, now))
         except BadAddress as error:
             raise Skip(f"bad_address: {error}") from error
-        return Parcel(job.message_id, mail.sender, mail.recipient, mail.data)
+        return Parcel(job.message_id, mail.sender, mail.recipient, mail.data, job.route, job.receiver)
 
     def _envelope(self, job: Job, name: str, sender: MailerSender, now: int) -> Envelope:
         return Envelope(

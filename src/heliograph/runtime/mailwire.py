@@ -21,6 +21,8 @@ from typing import Any, TypeAlias
 
 import msgspec
 
+from heliograph.deliver.routes import Routes
+
 
 class Job(msgspec.Struct, array_like=True, frozen=True):
     """A message to render and send.  ``context`` is what Liquid sees.  ``attempt`` counts from 1."""
@@ -36,6 +38,11 @@ class Job(msgspec.Struct, array_like=True, frozen=True):
     topic: str | None = None
     key: str = ""
     """The person's key, for the links in the mail."""
+    campaign: str = ""
+    """The journey or broadcast, for Feedback-ID."""
+    route: str = "default"
+    receiver: str = ""
+    """Which way it goes, and who takes it in the end (:mod:`heliograph.deliver.routes`)."""
 
 
 class DkimKey(msgspec.Struct, frozen=True):
@@ -47,12 +54,14 @@ class DkimKey(msgspec.Struct, frozen=True):
 
 
 class MailerSender(msgspec.Struct, frozen=True, rename={"from_": "from"}):
-    """A sender as ``[sender.NAME]`` has it, its keys read.  ``from_`` is header text: ``Shop <hello@shop.example>``."""
+    """A sender as ``[sender.NAME]`` has it, its keys read.  ``from_`` is header text: ``Shop <hello@shop.example>``;
+    ``return_path`` the bare address bounces go to, before its token is put in, "" for that of ``from_``."""
 
     from_: str
     reply_to: str | None = None
     postal_address: str = ""
     dkim: tuple[DkimKey, ...] = ()
+    return_path: str = ""
 
 
 class MailerSettings(msgspec.Struct, frozen=True):
@@ -60,16 +69,16 @@ class MailerSettings(msgspec.Struct, frozen=True):
 
     ``link_keys``: key id (a number as text) -> secret for links in mail; the greatest signs.  ``timezone``: the
     project's, for people without one.
-    ``connections``: the bound of this mailer's pool.  ``drain_s``: how long it finishes what is past its commit point.
+    ``drain_s``: how long it finishes what is past its commit point.  ``project``: its name, for Feedback-ID.
     """
 
-    smtp_url: str
+    routes: Routes
     senders: dict[str, MailerSender]
     base_url: str
     link_keys: dict[str, bytes]
-    connections: int = 10
     drain_s: float = 30.0
     timezone: str = "UTC"
+    project: str = ""
 
 
 class Hello(msgspec.Struct, array_like=True, frozen=True, tag="hello"):
@@ -116,6 +125,9 @@ class Done(msgspec.Struct, array_like=True, frozen=True):
     size: int = 0
     suppress: bool = False
     """The reply says that the address itself is dead: write ``!bounce`` for it."""
+    code: int = 0
+    stage: str = ""
+    """What the reply was, and to what (:class:`heliograph.ports.Verdict`)."""
 
 
 class Report(msgspec.Struct, array_like=True, frozen=True, tag="report"):

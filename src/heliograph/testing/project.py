@@ -11,6 +11,7 @@ from heliograph import config, render
 from heliograph.adapters.memory import MemoryStore
 from heliograph.adapters.schema import JsonSchema
 from heliograph.decide.times import iso, parse_duration
+from heliograph.deliver.routes import Routes
 from heliograph.events.decode import decode_call
 from heliograph.events.event import API_ENTRY, Event
 from heliograph.events.identity import normalise_address
@@ -267,7 +268,7 @@ def _mailer_settings(raw: dict[str, Any]) -> MailerSettings:
     }
     project = raw.get("project", {})
     return MailerSettings(
-        smtp_url="",
+        routes=Routes(),
         senders=senders,
         base_url=project.get("base_url", "http://127.0.0.1:8080"),
         link_keys={"1": LINK_KEY},

@@ -31,7 +31,8 @@ from heliograph.adapters.schema import JsonSchema
 from heliograph.adapters.smtp import parse_url, probe, sentence
 from heliograph.adapters.webhook import AiohttpCaller
 from heliograph.backtest.service import TrialService
-from heliograph.config import ConfigError, DkimSetting, Problem, SenderSetting, Settings
+from heliograph.bootstrap.mail import mail_settings
+from heliograph.config import Settings
 from heliograph.console.mail import SendTest
 from heliograph.deliver.webhooks import read_secret
 from heliograph.ports import Clock, Commit, Store
@@ -40,7 +41,7 @@ from heliograph.render.links import LinkKeys
 from heliograph.runtime.engine import EmbeddedEngine
 from heliograph.runtime.logs import configure_logs as configure_logs  # also for the demo
 from heliograph.runtime.mailer_press import Press
-from heliograph.runtime.mailwire import DkimKey, Job, MailerSender, MailerSettings
+from heliograph.runtime.mailwire import Job
 from heliograph.runtime.supervisor import Supervisor
 
 NOBODY: dict[str, Any] = {"profile": {}, "event": None, "trigger": None, "run": {}, "last": {}, "webhook": {}}
@@ -213,36 +214,6 @@ def link_keys(store: Store) -> dict[int, bytes]:
     keys = {1: secrets.token_bytes(32)}
     store.commit(Commit(meta={LINK_KEYS: msgspec.msgpack.encode(keys)}))
     return keys
-
-
-def mail_settings(settings: Settings, keys: dict[int, bytes]) -> MailerSettings:
-    """What a mailer process is told at its start; private keys travel over the local socket only."""
-    return MailerSettings(
-        smtp_url=settings.smtp.url,
-        connections=settings.smtp.connections,
-        senders={name: mailer_sender(name, sender) for name, sender in settings.sender.items()},
-        base_url=settings.project.base_url,
-        link_keys={str(number): secret for number, secret in keys.items()},
-        timezone=settings.project.timezone,
-    )
-
-
-def mailer_sender(name: str, sender: SenderSetting) -> MailerSender:
-    keys = tuple(dkim_key(name, one) for one in sender.dkim)
-    return MailerSender(from_=sender.from_, reply_to=sender.reply_to, postal_address=sender.postal_address, dkim=keys)
-
-
-def dkim_key(sender: str, setting: DkimSetting) -> DkimKey:
-    """The key of a file; ConfigError when it cannot sign, because a mailer that finds out is too late."""
-    try:
-        pem = Path(setting.key_file).read_text(encoding="ascii")
-        render.Signer(setting.domain, setting.selector, pem)
-    except (OSError, ValueError) as error:
-        said = error if isinstance(error, render.DkimKeyError) else "no readable PEM file"
-        raise ConfigError(
-            [Problem(f"sender.{sender}.dkim", f"{setting.key_file} of [sender.{sender}]: {said}")]
-        ) from None
-    return DkimKey(setting.domain, setting.selector, pem)
 
 
 def tune_interpreter() -> None:

@@ -1,0 +1,84 @@
+"""What mailer processes are told at their start, from the settings: senders with their keys, and the ways out."""
+
+from pathlib import Path
+
+from heliograph import render
+from heliograph.config import DIRECT as DIRECT_URL
+from heliograph.config import ConfigError, DkimSetting, Problem, RelaySetting, SenderSetting, Settings
+from heliograph.deliver.rates import per_second
+from heliograph.deliver.routes import DEFAULT, DirectRoute, Reach, RelayRoute, Routes
+from heliograph.runtime.mailwire import DkimKey, MailerSender, MailerSettings
+
+
+def mail_settings(settings: Settings, keys: dict[int, bytes]) -> MailerSettings:
+    """What a mailer process is told at its start; private keys travel over the local socket only."""
+    return MailerSettings(
+        routes=routes(settings),
+        senders={name: mailer_sender(name, sender) for name, sender in settings.sender.items()},
+        base_url=settings.project.base_url,
+        link_keys={str(number): secret for number, secret in keys.items()},
+        timezone=settings.project.timezone,
+        project=settings.project.name,
+    )
+
+
+def routes(settings: Settings) -> Routes:
+    """The ways out, each mailer's part of them."""
+    smtp, direct = settings.smtp, settings.direct
+    relays = {name: relay_route(name, relay) for name, relay in settings.relay.items()}
+    if smtp.url == DIRECT_URL:
+        way = DirectRoute(
+            direct.ehlo, direct.port, direct.source_addresses, direct.nameservers, direct.connections,
+            direct.starttls, direct.mta_sts, read_ca("direct", direct.ca_file),
+        )  # fmt: skip
+        return Routes(tuple(relays.values()), way, reaches(settings))
+    first = RelayRoute(DEFAULT, smtp.url, smtp.connections, read_ca("smtp", smtp.ca_file))
+    return Routes((first, *relays.values()), None, reaches(settings))
+
+
+def relay_route(name: str, relay: RelaySetting) -> RelayRoute:
+    return RelayRoute(name, relay.url, relay.connections, read_ca(f"relay.{name}", relay.ca_file))
+
+
+def read_ca(section: str, file: str) -> str:
+    """The certificates of a file; ConfigError when they cannot be read."""
+    try:
+        return Path(file).read_text(encoding="ascii") if file else ""
+    except (OSError, ValueError) as error:
+        raise ConfigError(
+            [Problem(f"{section}.ca_file", f"{section}.ca_file: {file} cannot be read: {error}")]
+        ) from None
+
+
+def reaches(settings: Settings) -> dict[str, Reach]:
+    """What one of the mailers may do towards each receiver: its even share, at least one connection."""
+    mailers = settings.smtp.mailers
+    return {
+        name: Reach(
+            connection_limit=-(-one.connection_limit // mailers),
+            connections_per_s=per_second(one.max_connection_rate) / mailers,
+            deliveries_per_connection=one.max_deliveries_per_connection,
+        )
+        for name, one in settings.receiver.items()
+    }
+
+
+def mailer_sender(name: str, sender: SenderSetting) -> MailerSender:
+    keys = tuple(dkim_key(name, one) for one in sender.dkim)
+    return MailerSender(
+        from_=sender.from_, reply_to=sender.reply_to, postal_address=sender.postal_address, dkim=keys,
+        return_path=sender.return_path,
+    )  # fmt: skip
+
+
+def dkim_key(sender: str, setting: DkimSetting) -> DkimKey:
+    """The key of a file; ConfigError when it cannot sign, because a mailer that finds out is too late."""
+    try:
+        pem = Path(setting.key_file).read_text(encoding="ascii")
+        render.Signer(setting.domain, setting.selector, pem)
+    except (OSError, ValueError) as error:
+        said = error if isinstance(error, render.DkimKeyError) else "no readable PEM file"
+        raise ConfigError(
+            [Problem(f"sender.{sender}.dkim", f"{setting.key_file} of [sender.{sender}]: {said}")]
+        ) from None
+    return DkimKey(setting.domain, setting.selector, pem)
