@@ -31,6 +31,7 @@ from heliograph.ports.mail import (
 )
 from heliograph.ports.store import (
     UNFINISHED,
+    BroadcastRow,
     Commit,
     DeadLetter,
     JournalRow,

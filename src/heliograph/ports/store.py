@@ -105,6 +105,30 @@ class RequestRow(msgspec.Struct, array_like=True, kw_only=True, frozen=True):
     created_at: int
 
 
+class BroadcastRow(msgspec.Struct, array_like=True, kw_only=True):
+    """A broadcast and how far it is.  Fields are only ever appended.
+
+    ``document``: as its author wrote it.  ``status``: draft, scheduled, running, paused, finished or cancelled;
+    ``reason``: why it is paused or cancelled.  ``starts_at``: when its first person is offered it.  ``after``: the
+    place in its audience that it has reached, None at the beginning; ``offered``: people so far, of about ``total``.
+    Times are ms, 0 when not yet.
+    """
+
+    broadcast_id: str
+    name: str
+    document: dict[str, Any]
+    status: str
+    created_at: int
+    reason: str = ""
+    changed_at: int = 0
+    starts_at: int = 0
+    started_at: int = 0
+    ended_at: int = 0
+    after: str | None = None
+    offered: int = 0
+    total: int = 0
+
+
 class PlanRow(msgspec.Struct, array_like=True):
     """A published plan: canonical JSON (``heliograph.decide.plan``)."""
 
