@@ -3,6 +3,7 @@
 import unicodedata
 from functools import lru_cache
 
+from heliograph.events.domains import a_label
 from heliograph.events.event import Event
 from heliograph.events.ids import make_id
 
@@ -16,17 +17,17 @@ def normalise_address(address: str) -> str | None:
     One shape check only: something, one last ``@``, something, no white space or control character.
     """
     text = address.strip()
-    text = (text if text.isascii() else unicodedata.normalize("NFC", text)).lower()
+    text = text.lower() if text.isascii() else unicodedata.normalize("NFC", text)
     local, at, domain = text.rpartition("@")
+    local = local.lower()
     if not at or not local or not domain or len(text) > 320:
         return None
     if _has_blanks(text) or not _FORBIDDEN.isdisjoint(text):
         return None
-    if not domain.isascii():
-        try:
-            domain = domain.encode("idna").decode("ascii")
-        except UnicodeError:
-            return None
+    try:
+        domain = a_label(domain)
+    except UnicodeError:
+        return None
     if domain.startswith(".") or domain.endswith(".") or ".." in domain:
         return None
     return f"{local}@{domain}"

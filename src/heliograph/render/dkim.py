@@ -16,6 +16,7 @@ from cryptography.hazmat.primitives.asymmetric.padding import PKCS1v15
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
+from heliograph.events.domains import a_label
 from heliograph.render.headers import clean
 
 Header = tuple[str, bytes]
@@ -128,7 +129,7 @@ def _label(name: str) -> str:
     """A domain or selector that may stand in a tag: cleaned, as A-label."""
     text = clean(name)
     try:
-        text = text if text.isascii() else text.encode("idna").decode()
+        text = text if text.isascii() else a_label(text)
     except UnicodeError as error:
         raise DkimKeyError(f"{name!r} is no domain name") from error
     if not re.fullmatch(r"[A-Za-z0-9._-]+", text):

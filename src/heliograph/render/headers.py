@@ -9,6 +9,8 @@ from binascii import b2a_base64
 from datetime import UTC, datetime
 from functools import lru_cache
 
+from heliograph.events.domains import a_label
+
 SOFT = 78
 """Characters a line should not exceed (RFC 5322, section 2.1.1)."""
 HARD = 998
@@ -85,7 +87,7 @@ def split_mailbox(text: str) -> tuple[str, str]:
     local, at, domain = address.rpartition("@")
     if not domain.isascii():
         try:
-            domain = domain.encode("idna").decode()
+            domain = a_label(domain)
         except UnicodeError as error:
             raise BadAddress(f"{text!r} has no valid domain") from error
     address = local + at + domain
