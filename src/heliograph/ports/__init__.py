@@ -54,6 +54,7 @@ from heliograph.ports.web import (
 __all__ = [
     "UNFINISHED",
     "Arrival",
+    "BroadcastRow",
     "Busy",
     "Clock",
     "Commit",
