@@ -1,7 +1,7 @@
 """Domain names beyond ASCII as A-labels: one function wherever an address is compared, signed or sent.
 
 The standard library's ``idna`` codec is IDNA 2003: it turns ``straße.de`` into ``strasse.de``, which today is another
-domain with another owner.  What is here follows UTS 46 without its transitional step (what browsers do): ``ß`` and ``ς``
+domain with another owner.  What is here follows UTS 46 without its transitional step, as browsers do: ``ß`` and ``ς``
 stay, everything else is folded and normalised by the library.  Refused is what the library would turn into yet another
 domain: joiners, which IDNA 2003 drops, and Cherokee, whose cases it folds the other way round.
 """
