@@ -284,6 +284,17 @@ class TestLedger:
         opened.store.commit(ledger(suppression("a@x.example", given=True, at=2)))
         assert opened.store.suppressions() == ([stopped[0], stopped[2]], None)
 
+    def test_suppressions_that_begin_alike(self, store: Store) -> None:
+        stopped = [suppression(address) for address in ("a@x", "ab@x", "ab@xy", "b@x", "ü@x")]
+        store.commit(ledger(*stopped))
+        assert store.suppressions(prefix="ab") == (stopped[1:3], None)
+        assert store.suppressions(prefix="ab@xy") == ([stopped[2]], None)
+        assert store.suppressions(prefix="ü") == ([stopped[4]], None)
+        page, cursor = store.suppressions(limit=1, prefix="ab")
+        assert (page, store.suppressions(cursor=cursor, prefix="ab")) == (stopped[1:2], (stopped[2:3], None))
+        assert store.suppressions(cursor=cursor, prefix="a@") == ([], None)
+        assert store.suppressions(cursor=cursor, prefix="b") == (stopped[3:4], None)
+
 
 class TestLookups:
     def test_an_address_is_held_by_many_keys(self, opened: Opened) -> None:

@@ -263,8 +263,11 @@ class Store(Protocol):
         """Every row of a normalised address, by topic."""
         ...
 
-    def suppressions(self, limit: int = 100, cursor: str | None = None) -> tuple[list[LedgerRow], str | None]:
-        """Addresses that are stopped (topic begins with ``!`` and ``given`` is False), by (address, topic)."""
+    def suppressions(
+        self, limit: int = 100, cursor: str | None = None, *, prefix: str = ""
+    ) -> tuple[list[LedgerRow], str | None]:
+        """Addresses that are stopped (topic begins with ``!`` and ``given`` is False) and begin with ``prefix``, by
+        (address, topic)."""
         ...
 
     # -- look-ups --

@@ -247,10 +247,13 @@ class MemoryStore:
         return [row for (owner, _), row in sorted(self._ledger.items(), key=_place) if owner == address]
 
     @_atomic
-    def suppressions(self, limit: int = 100, cursor: str | None = None) -> tuple[list[LedgerRow], str | None]:
+    def suppressions(
+        self, limit: int = 100, cursor: str | None = None, *, prefix: str = ""
+    ) -> tuple[list[LedgerRow], str | None]:
         after = ("", "") if cursor is None else decode_cursor(cursor, (str, str))
         rows = sorted(self._ledger.items(), key=_place)
-        stopped = [row for place, row in rows if place[1].startswith("!") and not row.given and place > after]
+        rows = [(place, row) for place, row in rows if place[0].startswith(prefix) and place > after]
+        stopped = [row for place, row in rows if place[1].startswith("!") and not row.given]
         return _page(stopped, limit, lambda row: (row.address, row.topic))
 
     # -- look-ups --

@@ -216,13 +216,15 @@ class RocksStore:
         owner = Tag.ROWS + spell.text(address)
         return [rows.ledger_row(row) for _, row in self._db.family("ledger").scan(owner, spell.after(owner))]
 
-    def suppressions(self, limit: int = 100, cursor: str | None = None) -> tuple[list[LedgerRow], str | None]:
-        start = Tag.STOPPED
+    def suppressions(
+        self, limit: int = 100, cursor: str | None = None, *, prefix: str = ""
+    ) -> tuple[list[LedgerRow], str | None]:
+        start = all_of_them = Tag.STOPPED + prefix.encode()
         if cursor is not None:
             address, topic = decode_cursor(cursor, (str, str))
-            start += spell.text(str(address)) + str(topic).encode() + b"\x00"
+            start = max(start, Tag.STOPPED + spell.text(str(address)) + str(topic).encode() + b"\x00")
         view = self._db.family("ledger").view()
-        stopped = view.scan(start, spell.after(Tag.STOPPED))
+        stopped = view.scan(start, spell.after(all_of_them))
         found = (rows.ledger_row(view.row(Tag.ROWS + key[len(Tag.STOPPED) :])) for key, _ in stopped)
         return _page(found, limit, lambda row: (row.address, row.topic))
 
