@@ -33,6 +33,8 @@ MAIL, RCPT, DATA, DOT, VOID, RSET = "mail", "rcpt", "data", "dot", "void", "rset
 
 SHUTTING_DOWN: Final = 421
 """May answer anything, or nothing (RFC 5321, 3.8)."""
+GO_AHEAD: Final = 354
+"""The only reply after which a message may be written (RFC 5321, 4.1.1.4)."""
 
 
 class Owner(Protocol):
@@ -246,7 +248,7 @@ class Carrier(asyncio.Protocol):
             self._transport.write(b"DATA\r\n")
 
     def _after_data(self, load: Load, reply: Reply) -> None:
-        if reply.code < 300:
+        if reply.code < 400 and reply.code != GO_AHEAD:  # our lines would be taken for commands
             self._lose(f"out of turn: {reply}")
         elif reply.code >= 400:
             load.refusal = load.refusal or _verdict(reply, DATA)
@@ -261,7 +263,7 @@ class Carrier(asyncio.Protocol):
             self._loop.call_soon(self._send_body, load)
 
     def _after_dot(self, load: Load, reply: Reply) -> None:
-        if 300 <= reply.code < 400:
+        if 300 <= reply.code < 400 or (reply.code < 300 and self._dot_held_back()):  # nobody has taken it yet
             self._lose(f"out of turn: {reply}")
             return
         self._served += 1
@@ -337,8 +339,9 @@ class Carrier(asyncio.Protocol):
             self._owner.delivered(load.parcel, Verdict("retry", code, enhanced, why, stage))
 
     def _dot_held_back(self) -> bool:
-        """The kernel never took the end of our last write, and that end was a final dot."""
-        return self._clogged and self._behind is None
+        """The kernel never took the end of our last write, and that end was a final dot.  Under TLS nobody tells us:
+        its layer says that it is clogged when all has left, and the message would be sent twice."""
+        return self._clogged and self._behind is None and not self._session.encrypted
 
     def _stage_of(self, load: Load) -> str:
         """What is waited for on behalf of this load."""
