@@ -34,11 +34,8 @@ from tests.hostile import (
     hostile,
     matrix,
 )
+from tests.impatient import QUICK
 
-QUICK = Limits(
-    connections=2, connect_s=2, greeting_s=0.3, command_s=0.3, data_s=0.3, dot_s=0.3, quit_s=0.1,
-    backoff_first_s=0.01, backoff_longest_s=0.02,
-)  # fmt: skip
 MESSAGES = 6
 MIXES = int(os.environ.get("HELIOGRAPH_TEST_MIXES", "60"))
 STRANGERS = frozenset({"p3@people.example"})
