@@ -69,3 +69,49 @@ class Transport(Protocol):
         """Ask for nothing more, finish what is past its commit point or being asked, for at most ``grace_s``; then
         cut the rest off (each with its verdict) and drop what was never decided."""
         ...
+
+
+# -- who takes mail for a domain --
+
+NO_DOMAIN, NO_RECORD, UNSURE = "no_domain", "no_record", "unsure"
+"""Why DNS gave nothing: the name does not exist (NXDOMAIN), it has no record of that kind, or nobody could say
+(SERVFAIL, no answer in time), which is never a reason to give a message up."""
+NULL_MX = "null_mx"
+"""The domain says that it takes no mail (RFC 7505)."""
+
+
+class MxAnswer(msgspec.Struct, frozen=True):
+    """``hosts``: (preference, name), the best first, names in lower case without a dot at the end.  A domain that has
+    no MX record is its own host (RFC 5321, 5.1: ``implicit``), whether or not it has an address.  Without hosts,
+    ``fault`` says why: :data:`NULL_MX`, :data:`NO_DOMAIN` or :data:`UNSURE`."""
+
+    hosts: tuple[tuple[int, str], ...] = ()
+    fault: str = ""
+    implicit: bool = False
+
+
+class Records(msgspec.Struct, frozen=True):
+    """``found``: addresses (IPv6 first) or texts.  None: ``fault`` says why."""
+
+    found: tuple[str, ...] = ()
+    fault: str = ""
+
+
+class MxLookup(Protocol):
+    """Who takes mail for a domain; all that a roll-up of receivers needs of DNS."""
+
+    async def mx(self, domain: str) -> MxAnswer:
+        """Never raises.  ``domain``: any spelling; one that is no domain is :data:`NO_DOMAIN`."""
+        ...
+
+
+class MailDns(MxLookup, Protocol):
+    """All that delivery needs of DNS.  No look-up waits for another, and none raises."""
+
+    async def addresses(self, host: str) -> Records:
+        """IPv6 and IPv4 addresses of a host."""
+        ...
+
+    async def texts(self, name: str) -> Records:
+        """TXT records, the strings of each joined (RFC 7208, 3.3)."""
+        ...
