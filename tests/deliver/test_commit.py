@@ -53,3 +53,19 @@ def test_it_goes_only_when_nothing_speaks_against_it(
     message: Message, rows: list[LedgerRow], stop: Stop | None
 ) -> None:
     assert decide(message, rows, TOPICS, NOW) == stop
+
+
+@pytest.mark.parametrize(
+    ("message", "rows", "stop"),
+    [
+        (Message(), [], Stop("queued", "held")),
+        (Message(transactional=True, topic=None), [], Stop("queued", "held")),
+        (Message(), [row("news", False)], Stop("cancelled", "no_consent: news")),
+        (Message(not_after=NOW), [], Stop("deferred", "missed")),
+        (Message(status="sent"), [], Stop("sent", "already sent")),
+    ],
+)
+def test_held_mail_keeps_its_status_unless_something_else_ends_it(
+    message: Message, rows: list[LedgerRow], stop: Stop
+) -> None:
+    assert decide(message, rows, TOPICS, NOW, held=True) == stop

@@ -12,6 +12,7 @@ import pytest
 
 from heliograph.adapters.memory import MemoryStore
 from heliograph.adapters.rocksdb import RocksStore
+from heliograph.deliver.routes import single
 from heliograph.events.record import LedgerRow, Outcome
 from heliograph.ports import MessageRow, Store
 from heliograph.render import compile_template
@@ -227,7 +228,7 @@ async def test_a_receiver_that_drops_after_the_dot_gets_so_many_copies_and_no_mo
     receiver = Receiver(rules={"dot": DROP})
     async with listening(receiver):
         senders = {"default": MailerSender(from_="Shop <shop@shop.example>", postal_address="1 Quay Street")}
-        settings = MailerSettings(receiver.url, senders, "http://127.0.0.1:8080", {"1": b"k" * 32})
+        settings = MailerSettings(single(receiver.url), senders, "http://127.0.0.1:8080", {"1": b"k" * 32})
         clock = ManualClock(wall_ms())  # the mailer has its own
         async with running(store, clock, document, socket=socket, mail_settings=settings) as engine:
             command = (sys.executable, "-m", "heliograph.runtime.mailer", "--socket", str(socket))

@@ -16,6 +16,8 @@ STOPS_ALL = ("!bounce", "!manual")
 STOPS_MARKETING = ("!complaint",)
 IMPLICIT_TOPIC = "marketing"
 """A message without a topic that is not transactional."""
+HELD = "held"
+"""The reason of a stop because the journey's mail is held."""
 
 
 class Candidate(Protocol):
@@ -40,16 +42,20 @@ class Stop(msgspec.Struct, frozen=True):
     reason: str
 
 
-def decide(message: Candidate, rows: Iterable[LedgerRow], topics: Mapping[str, str], now: int) -> Stop | None:
+def decide(
+    message: Candidate, rows: Iterable[LedgerRow], topics: Mapping[str, str], now: int, *, held: bool = False
+) -> Stop | None:
     """``None`` is go.  ``rows``: everything the ledger has on the message's address.  ``topics``: topic -> ``required``
-    or ``assumed`` (unlisted: assumed).  ``now``: ms; ``not_after`` 0 means never too late.
+    or ``assumed`` (unlisted: assumed).  ``now``: ms; ``not_after`` 0 means never too late.  ``held``: the mail of its
+    journey is held; it keeps its status and waits.
 
     What comes too late is ``deferred``: whether it is stale or waits for a better hour, its person decides.
     """
     if message.status not in CANCELLABLE:
         return Stop(message.status, message.reason or f"already {message.status}")
     words = {row.topic: row.given for row in rows}
-    return _suppressed(message, words) or _unwanted(message, words, topics) or _untimely(message, now)
+    stop = _suppressed(message, words) or _unwanted(message, words, topics) or _untimely(message, now)
+    return stop or (Stop(message.status, HELD) if held else None)
 
 
 def _suppressed(message: Candidate, words: Mapping[str, bool]) -> Stop | None:

@@ -120,6 +120,16 @@ class Outstanding(msgspec.Struct, frozen=True):
     reason: str
 
 
+class Hold(msgspec.Struct, frozen=True, array_like=True):
+    """The mail of this journey is held since ``at`` (ms); a broadcast is named ``broadcast:ID``.  ``by``: who did it
+    (``breaker``, or as the caller named itself), ``reason``: in their words.  Fields are only ever appended."""
+
+    journey: str
+    reason: str
+    by: str
+    at: int
+
+
 class Engine(Protocol):
     """The engine as its doors (HTTP, links, console) see it.  All awaits end when the change is on disk and decided."""
 
@@ -156,6 +166,19 @@ class Engine(Protocol):
 
     async def enter(self, key: str, journey: str, event: Event) -> Entered:
         """Ask this key into a journey; ``event`` is what it enters with, its id makes a repeated call harmless."""
+        ...
+
+    async def hold(self, journey: str, reason: str, by: str = "api") -> Hold:
+        """Hold this journey's mail: people enter and go on, what they are to be sent stays queued.  Raises LookupError
+        when there is no such journey.  Held already: since then, with this reason."""
+        ...
+
+    async def lift(self, journey: str) -> Hold | None:
+        """Let its mail go again; the hold that was, None when there was none."""
+        ...
+
+    def holds(self) -> dict[str, Hold]:
+        """What is held, by journey."""
         ...
 
     def outstanding(self, limit: int) -> list[Outstanding]:

@@ -282,7 +282,8 @@ class Chunk:
     def stopped(self, row: MessageRow) -> Stop | None:
         """The decision at the commit point, on the ledger as it is now; None is go."""
         words = self.desk.words(row.address).values() if row.address else ()
-        return commit_point(row, words, self.desk.plan.topics, self.now())
+        held = self.desk.held(row.journey)
+        return commit_point(row, words, self.desk.plan.topics, self.now(), held=held)
 
     # -- messages --
 

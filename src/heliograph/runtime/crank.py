@@ -12,12 +12,13 @@ from heliograph import decide
 from heliograph.deliver.routes import Routes
 from heliograph.events.event import Event
 from heliograph.events.record import Answer, Enter, LedgerRow, ListChange, Outcome
-from heliograph.ports import Arrival, Clock, Entered, MessageRow, PublishReport, RequestRow, Result, Store
+from heliograph.ports import Arrival, Clock, Entered, Hold, MessageRow, PublishReport, RequestRow, Result, Store
 from heliograph.runtime import mailwire
 from heliograph.runtime.chunk import Chunk, UndecidedError
 from heliograph.runtime.desk import CompileSchema, Desk
 from heliograph.runtime.dispatcher import Dispatcher, Mailer
 from heliograph.runtime.entering import Enters
+from heliograph.runtime.holding import HoldMail, LiftMail
 from heliograph.runtime.meter import Meter
 from heliograph.runtime.pace import finish
 from heliograph.runtime.past import survivor
@@ -64,6 +65,7 @@ class Crank:
             render_context=self.render_context,
             templates=self._templates,
             settings=mailwire.MailerSettings(routes=Routes(), senders={}, base_url="", link_keys={}),
+            held=self._desk.held,
         )
 
         self._sweeper = Sweeper(self._desk, self.meter, self.do, heard=lambda: 0, now=self.clock.now)
@@ -105,6 +107,14 @@ class Crank:
 
     def feedback(self, outcomes: Sequence[Outcome]) -> None:
         self.do(Feedback(outcomes))
+
+    def hold(self, journey: str, reason: str = "") -> Hold:
+        """Hold this journey's mail."""
+        return self.call(HoldMail(journey, reason, "crank"))
+
+    def lift(self, journey: str) -> None:
+        """Let it go again."""
+        self.do(LiftMail(journey, self.dispatcher.lifted))
 
     def change_lists(self, changes: Sequence[tuple[str, ListChange]]) -> None:
         self.do(ChangeLists(changes))

@@ -12,6 +12,7 @@ import msgspec
 from heliograph import decide
 from heliograph.events.record import LedgerRow
 from heliograph.ports import MessageRow, RequestRow, SchemaCheck, Store
+from heliograph.runtime.holds import Holds
 from heliograph.runtime.recent import Recent
 from heliograph.runtime.tally import Tally
 
@@ -74,6 +75,7 @@ class Desk:
         self.position = self.store.last_position()
         self.last_at = self.store.last_received_at()
         self.tally = Tally.load(self.store)
+        self.holds = Holds.load(self.store)
         self._reload_plan()
 
     @property
@@ -91,6 +93,10 @@ class Desk:
         """This plan is in force from the next record on."""
         self.published = published
         self.plan = published.plan
+
+    def held(self, journey: str) -> bool:
+        """Whether the mail of this journey is held."""
+        return self.holds.held(journey)
 
     # -- states --
 

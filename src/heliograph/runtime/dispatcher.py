@@ -48,7 +48,7 @@ class Mailer:
 
 class Dispatcher:
     """``settings``: what mailers need to know; ``templates``: name -> compiled template, of the plan in force;
-    ``current``: a message's row as it is now."""
+    ``current``: a message's row as it is now; ``held``: whether the mail of this journey is held."""
 
     def __init__(
         self,
@@ -61,10 +61,11 @@ class Dispatcher:
         render_context: RenderContext,
         templates: Callable[[], Mapping[str, Any]],
         settings: mailwire.MailerSettings,
+        held: Callable[[str], bool] = lambda _journey: False,
     ) -> None:
         self._clock, self._meter, self._put, self._current = clock, meter, put, current
         self._render_context, self._templates, self.settings = render_context, templates, settings
-        self._store = store
+        self._store, self._held = store, held
         self.outbox = Outbox(store)
         self.mailers: dict[int, Mailer] = {}
         self._epochs = 0
@@ -102,6 +103,10 @@ class Dispatcher:
         """A commit was undone: what was dropped from memory on its account is still in the store."""
         self.outbox.overflowed = True
         self._stirred.set()
+
+    def lifted(self, _journey: str) -> None:
+        """Its mail may go: what was dropped from memory meanwhile is still in the store."""
+        self.resync()
 
     def plan_changed(self) -> None:
         templates = list(self._templates().values())
@@ -161,6 +166,8 @@ class Dispatcher:
             elif fate := self._fate(row, now):
                 self.outbox.done(row.message_id)
                 fates.append((row.message_id, *fate))
+            elif self._held(row.journey):
+                self.outbox.done(row.message_id)  # it stays in the store until its journey is lifted
             elif (context := self._render_context(row)) is None:
                 self.outbox.done(row.message_id)
                 fates.append((row.message_id, "cancelled", "run_gone"))

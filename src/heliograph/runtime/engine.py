@@ -9,6 +9,7 @@ import msgspec
 import structlog
 
 from heliograph import decide
+from heliograph.decide.broadcasts import broadcast_of
 from heliograph.deliver.routes import Routes
 from heliograph.events.decode import CALL_TYPES, decode_call
 from heliograph.events.event import EVENT_NAMES, Event
@@ -20,6 +21,7 @@ from heliograph.ports import (
     Clock,
     DeadLetter,
     Entered,
+    Hold,
     HttpCaller,
     MessageRow,
     Outstanding,
@@ -36,6 +38,7 @@ from heliograph.runtime.clock import SystemClock
 from heliograph.runtime.desk import CompileSchema, Desk
 from heliograph.runtime.dispatcher import Dispatcher
 from heliograph.runtime.entering import Enters
+from heliograph.runtime.holding import HoldMail, LiftMail
 from heliograph.runtime.live import Feed, LiveHub
 from heliograph.runtime.meter import Meter
 from heliograph.runtime.past import survivor
@@ -116,6 +119,7 @@ class EmbeddedEngine:
             render_context=self.render_context,
             templates=self._templates,
             settings=mail_settings or NO_MAIL,
+            held=self._desk.held,
         )
         self.webhooks = Webhooks(
             store,
@@ -251,6 +255,30 @@ class EmbeddedEngine:
         self._processor.put(work)
         return await work.done
 
+    # -- mail that is held --
+
+    async def hold(self, journey: str, reason: str, by: str = "api") -> Hold:
+        self._accept()
+        if not broadcast_of(journey) and all(name != journey for name, _ in self.plan.all_journeys):
+            raise LookupError(f"no journey is called {journey!r}")
+        work = HoldMail(journey, reason, by)
+        self._processor.put(work)
+        hold = await work.done
+        log.warning("mail held", journey=journey, by=hold.by, reason=hold.reason)
+        return hold
+
+    async def lift(self, journey: str) -> Hold | None:
+        self._accept()
+        work = LiftMail(journey, self.dispatcher.lifted)
+        self._processor.put(work)
+        hold = await work.done
+        if hold is not None:
+            log.info("mail let go again", journey=journey, held_at=hold.at)
+        return hold
+
+    def holds(self) -> dict[str, Hold]:
+        return self._desk.holds.all()
+
     # -- plans --
 
     async def publish(self, document: dict[str, Any], *, dry_run: bool = False) -> PublishReport:
@@ -338,6 +366,7 @@ class EmbeddedEngine:
         self.meter.watch("webhooks_waiting", lambda: len(self.webhooks.calls))
         self.meter.watch("webhooks_under_way", lambda: self.webhooks.calls.under_way)
         self.meter.watch("mailers", lambda: len(self.dispatcher.mailers))
+        self.meter.watch("mail_held", lambda: len(self._desk.holds.all()))
         self.meter.watch("disk_full", lambda: int(self._processor.full))
         self.meter.watch("plan_version", lambda: self._desk.plan.version if self._desk.planned else 0)
         self.meter.watch("sweep_keys_left", self._sweeper.left)

@@ -1,0 +1,38 @@
+"""Holding and lifting, on their way through the one queue: every commit point comes before or after."""
+
+from collections.abc import Callable
+
+from heliograph.ports import Hold
+from heliograph.runtime.chunk import Chunk
+from heliograph.runtime.work import Call
+
+
+class HoldMail(Call[Hold]):
+    """Hold the mail of a journey or broadcast.  ``internal``: of the runtime itself, never refused."""
+
+    urgent = True
+
+    def __init__(self, journey: str, reason: str, by: str, *, internal: bool = False) -> None:
+        super().__init__()
+        self._journey, self._reason, self._by = journey, reason, by
+        self.internal = internal
+
+    def decide(self, chunk: Chunk) -> None:
+        self.result = chunk.desk.holds.put(chunk, self._journey, self._reason, self._by)
+
+
+class LiftMail(Call[Hold | None]):
+    """Let it go again; ``lifted`` is called when that is on disk."""
+
+    urgent = True
+
+    def __init__(self, journey: str, lifted: Callable[[str], None]) -> None:
+        super().__init__()
+        self._journey, self._lifted = journey, lifted
+
+    def decide(self, chunk: Chunk) -> None:
+        self.result = chunk.desk.holds.lift(chunk, self._journey)
+
+    def settled(self) -> None:
+        self._lifted(self._journey)
+        super().settled()
