@@ -108,7 +108,7 @@ def test_suppressions_are_normalised_and_known_the_second_time(run: Run, server:
     assert run(*words).out == "1 imported, 1 bad row, not imported\n"
     assert run(*words).out == "0 imported, 1 was there already, 1 bad row, not imported\n"
     [row] = [one for one in api(server, "/suppressions")["suppressions"] if one["address"] == "stop@example.com"]
-    assert (row["kind"], row["source"]) == ("manual", "asked by phone")
+    assert (row["kind"], row["source"], row["reason"]) == ("manual", "import", "asked by phone")
 
 
 def test_past_events_update_segments_and_start_nothing(run: Run, server: str, tmp_path: Path) -> None:
@@ -255,3 +255,44 @@ def track(server: str, user: str, event: str) -> None:
     request = urllib.request.Request(f"{server}/v1/track", body, {"Content-Type": "application/json"})
     with urllib.request.urlopen(request) as answer:
         assert answer.status == 200
+
+
+def test_an_address_is_stopped_listed_let_go_and_that_is_on_record(run: Run, server: str) -> None:
+    options = ("--url", server)
+    added = run("suppressions", "add", "Cy@stop.example", "--reason", "asked by phone", *options)
+    assert added == (0, "cy@stop.example gets no mail any more\n", "")
+    listed = run("suppressions", "--prefix", "cy@", *options).out
+    assert re.fullmatch(r"[\d: -]+Z  manual     cy@stop.example  \S+  \(asked by phone\)\n", listed), listed
+    run("suppressions", "add", "cy@stop.example", "--kind", "bounce", *options)
+    refused = run("suppressions", "remove", "cy@stop.example", *options)
+    assert (refused.code, "was stopped by a bounce and a manual: say why" in refused.err) == (1, True)
+    left = run("suppressions", "remove", "cy@stop.example", "--kind", "manual", *options).out
+    assert left == "cy@stop.example is still stopped\n"
+    assert run("suppressions", "remove", "cy@stop.example", "-r", "new mailbox", *options).code == 0
+    words = api(server, "/suppressions/cy@stop.example")["words"]
+    assert {(word["kind"], word["stopped"], word["reason"]) for word in words} == {
+        ("manual", False, ""), ("bounce", False, "new mailbox")
+    }  # fmt: skip
+    assert run("suppressions", "--prefix", "cy@", *options).out == "no address is stopped\n"
+    assert "is one of manual, bounce, complaint" in run("suppressions", "--kind", "spam", *options).err
+    assert "behind the word" in run("suppressions", "--url", server, "add", "a@x.example").err
+
+
+def test_an_export_taken_back_changes_nothing(run: Run, server: str, tmp_path: Path) -> None:
+    options = ("--url", server)
+    for number, kind in enumerate(("manual", "bounce", "complaint")):
+        reason = f'550 "no", said\nline {number}'
+        run("suppressions", "add", f"round{number}@stop.example", "--kind", kind, "--reason", reason, *options)
+    file, again = tmp_path / "stops.csv", tmp_path / "again.csv"
+    said = run("suppressions", "export", file, *options)
+    rows = len(file.read_text().splitlines()) - 1
+    assert (said.code, said.out) == (0, f"{rows} suppressions in {file}\n")
+    took = run("import", file, "--kind", "suppressions", *options)
+    assert took.out == f"0 imported, {rows} were there already\n"
+    run("suppressions", "export", again, *options)
+    assert again.read_text() == file.read_text()
+    assert (
+        run("suppressions", "export", "-", "--prefix", "round1", *options)
+        .out.splitlines()[1]
+        .startswith('round1@stop.example,bounce,"550 ""no"", said line 1",')
+    )

@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from heliograph import __version__
-from heliograph.cli import later, local, mail, people, publish, trials
+from heliograph.cli import later, local, mail, people, publish, suppressions, trials
 from heliograph.cli.client import ServerError
 from heliograph.cli.show import fail
 from heliograph.config import ConfigError
@@ -24,6 +24,8 @@ for group in (local, publish, trials, people, mail, later):
         name = command.__name__.removesuffix("_").replace("_", "-")
         settings = later.SETTINGS if group is later else None
         app.command(name, hidden=group is later, context_settings=settings)(command)
+
+app.add_typer(suppressions.app, name="suppressions")
 
 
 def _version(wanted: bool) -> None:

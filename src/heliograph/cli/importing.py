@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 
 import msgspec
 
+from heliograph.cli import stopping
 from heliograph.cli.client import Server, ServerError, segment
 from heliograph.cli.rows import BadRow, Row, unfold
 from heliograph.events.identity import normalise_address
@@ -35,6 +36,7 @@ class Options(NamedTuple):
     topic: str = ""
     consent_source: str = ""
     consent_at: str = ""
+    suppress_as: str = ""
 
 
 class Tally(NamedTuple):
@@ -67,7 +69,7 @@ def run(server: Server, options: Options, rows: list[Row], written_at: str) -> T
     if options.kind == "list":
         return _lists(server, options.list_name, rows)
     if options.kind == "suppressions":
-        return _suppressions(server, rows)
+        return Tally(*stopping.send(server, stopping.read(rows, options.suppress_as)))
     make = _people if options.kind == "people" else _events
     calls, bad = _made(make, options, rows, written_at)
     return _send(server, calls, bad)
@@ -236,7 +238,7 @@ def _batches(calls: list[Call]) -> Iterator[list[Call]]:
         yield batch
 
 
-# -- lists and suppressions --
+# -- lists --
 
 
 def _lists(server: Server, name: str, rows: list[Row]) -> Tally:
@@ -270,34 +272,3 @@ def _members(server: Server, name: str) -> int:
         if error.status == 404:
             return 0
         raise
-
-
-def _suppressions(server: Server, rows: list[Row]) -> Tally:
-    stopped = _suppressed(server)
-    new, known = 0, 0
-    bad: list[BadRow] = []
-    for row in rows:
-        written = row.values.get("email")
-        address = normalise_address(written) if isinstance(written, str) else None
-        if address is None:
-            bad.append(BadRow(row.line, f"{written!r} is not an email address" if written else "no email"))
-        elif address in stopped:
-            known += 1
-        else:
-            reason = row.values.get("reason")
-            server.put(f"/suppressions/{segment(address)}", {"reason": str(reason) if reason else "import"})
-            stopped.add(address)
-            new += 1
-    return Tally(new, known, bad)
-
-
-def _suppressed(server: Server) -> set[str]:
-    """Every address that is stopped for all mail already."""
-    stopped: set[str] = set()
-    cursor = None
-    while True:
-        page = server.get("/suppressions", limit=1000, cursor=cursor)
-        stopped |= {row["address"] for row in page["suppressions"] if row["kind"] == "manual"}
-        cursor = page["next"]
-        if not cursor:
-            return stopped

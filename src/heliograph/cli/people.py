@@ -5,6 +5,7 @@ from typing import Annotated, Any
 
 import typer
 
+from heliograph.cli import stopping
 from heliograph.cli.client import (
     ProjectOption,
     Server,
@@ -85,6 +86,9 @@ def import_(
     topic: Annotated[str | None, typer.Option(help="Everybody in the file said yes to this topic.")] = None,
     consent_source: Annotated[str | None, typer.Option(help="Where they said so, e.g. 'shop checkout 2024'.")] = None,
     consent_at: Annotated[str | None, typer.Option(help="When (RFC 3339), if no column consent_at says it.")] = None,
+    suppress_as: Annotated[
+        str | None, typer.Option("--as", help="Of every row of --kind suppressions: manual, bounce or complaint.")
+    ] = None,
     strict: Annotated[bool, typer.Option("--strict", help="Exit with 1 when any row is bad.")] = False,
     project: ProjectOption = Path(),
     url: UrlOption = None,
@@ -92,7 +96,7 @@ def import_(
     write_key: WriteKeyOption = None,
 ) -> None:
     """Bring in people with consent, lists, suppressions or past events; triggers no mail."""
-    options = _import_options(kind, list_name, topic, consent_source, consent_at)
+    options = _import_options(kind, list_name, topic, consent_source, consent_at, suppress_as)
     try:
         rows = read_rows(file, Columns.parse(mapping or []))
     except (OSError, MapError) as error:
@@ -118,11 +122,15 @@ def import_(
         raise typer.Exit(1)
 
 
-def _import_options(kind: str, list_name: str | None, topic: str | None, source: str | None, at: str | None) -> Options:
+def _import_options(
+    kind: str, list_name: str | None, topic: str | None, source: str | None, at: str | None, suppress_as: str | None
+) -> Options:
     if kind not in KINDS:
         fail(f"--kind is one of {', '.join(KINDS)}, not {kind}")
     if (kind == "list") != (list_name is not None):
         fail("--kind list needs --list NAME" if kind == "list" else "--list goes with --kind list")
+    if suppress_as and (kind != "suppressions" or suppress_as not in stopping.KINDS):
+        fail(f"--as goes with --kind suppressions and is one of {', '.join(stopping.KINDS)}")
     if topic and kind != "people":
         fail("--topic goes with --kind people")
     if topic and not source:
@@ -131,7 +139,7 @@ def _import_options(kind: str, list_name: str | None, topic: str | None, source:
         fail("--consent-source goes with --kind people")
     if at is not None and instant(at) is None:
         fail(f"--consent-at {at} is no RFC 3339 instant like 2024-05-01T12:00:00Z")
-    return Options(kind, list_name or "", topic or "", source or "", at or "")
+    return Options(kind, list_name or "", topic or "", source or "", at or "", suppress_as or "")
 
 
 def _refuse_unknown_topics(server: Server, asked: set[str]) -> None:

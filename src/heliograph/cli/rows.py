@@ -14,6 +14,8 @@ from typing import Any, NamedTuple, TypeAlias
 
 KNOWN = ("user_id", "anonymous_id", "email", "timestamp", "consent_at", "message_id", "event", "reason")
 """Columns with a meaning of their own; ``consent.TOPIC`` is another one."""
+ALIASES = {"emailaddress": "email"}
+"""Other tools' names for them, folded."""
 TEXTS = frozenset(KNOWN)
 """Never read as numbers."""
 DELIMITERS = ",;\t|"
@@ -70,6 +72,7 @@ class Columns(NamedTuple):
         if column in self.names:
             return self.names[column]
         folded = re.sub(r"[\s_\-]", "", column).lower()
+        folded = ALIASES.get(folded, folded)
         return next((known for known in KNOWN if known.replace("_", "") == folded), column)
 
 

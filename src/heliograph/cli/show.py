@@ -2,8 +2,9 @@
 
 import sys
 from datetime import UTC, datetime
-from typing import NoReturn
+from typing import Any, NoReturn
 
+import msgspec
 from rich.console import Console
 from rich.text import Text
 
@@ -16,6 +17,11 @@ err = Console(highlight=False, soft_wrap=True, stderr=True)
 def say(text: str, style: str = "") -> None:
     """One line for the user; never markup, because it may hold other people's words."""
     out.print(Text(text, style))
+
+
+def print_json(value: Any) -> None:
+    """For scripts: JSON on stdout, nothing else."""
+    sys.stdout.write(msgspec.json.format(msgspec.json.encode(value)).decode() + "\n")
 
 
 def complain(text: str) -> None:

@@ -1,7 +1,6 @@
 """backtest and shadow: what a journey would do, on what was recorded and on what happens now."""
 
 import subprocess
-import sys
 import time
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -15,7 +14,7 @@ from heliograph.backtest.job import Job, VerifyJob
 from heliograph.backtest.window import window
 from heliograph.cli import trial_tables as tables
 from heliograph.cli.client import ProjectOption, Server, ServerError, TokenOption, UrlOption, server_for
-from heliograph.cli.show import complain, err, fail, say
+from heliograph.cli.show import complain, err, fail, print_json, say
 from heliograph.project.yaml import Yaml, read_yaml
 
 POLL_S = 1.0
@@ -84,7 +83,7 @@ def backtest(
         words = _at_server(server_for(project, url, token), written, since, until)
     report = _report(words, written)
     if as_json:
-        sys.stdout.write(msgspec.json.format(msgspec.json.encode(report)).decode() + "\n")
+        print_json(report)
     else:
         tables.backtest(report)
 
@@ -138,7 +137,7 @@ def _verify(data: Path | None, as_json: bool) -> None:
         fail("--verify reads a data folder: name it with --data")
     found = _report(_locally(VerifyJob(str(data))), None)
     if as_json:
-        sys.stdout.write(msgspec.json.format(msgspec.json.encode(found)).decode() + "\n")
+        print_json(found)
     else:
         tables.verified(found)
     if found["parted"]:
@@ -168,7 +167,7 @@ def shadow(
         found = _begin(server, _read(file), lasts)
         found = found if detach else _watch(server, found)
     if as_json:
-        sys.stdout.write(msgspec.json.format(msgspec.json.encode(found)).decode() + "\n")
+        print_json(found)
     else:
         tables.shadow(found)
 

@@ -12,7 +12,7 @@ from litestar.types import ASGIApp, ControllerRouterHandler
 from prometheus_client import CollectorRegistry
 
 from heliograph import __version__
-from heliograph.console import calls, mail, operate, pages, people, trials
+from heliograph.console import calls, mail, operate, pages, people, suppressions, trials
 from heliograph.console.access import Access
 from heliograph.console.problems import as_problem, busy, failed, schema_router
 from heliograph.console.slashes import EscapedSlashes
@@ -38,7 +38,8 @@ def build(
         security=[{"token": []}],
         route_handlers=[
             mail.messages_router(engine),
-            mail.suppressions_router(engine),
+            suppressions.router(engine),
+            suppressions.import_router(engine),
             mail.templates_router(engine, send_test),
             people.router(engine),
             operate.plan_router(engine),

@@ -1,9 +1,9 @@
-"""Messages, suppressions and trial sends."""
+"""Messages and trial sends."""
 
 from collections.abc import Awaitable, Callable
 from typing import Annotated, Any
 
-from litestar import Router, delete, get, post, put
+from litestar import Router, get, post
 from litestar.exceptions import HTTPException, NotFoundException
 from litestar.params import Parameter
 
@@ -11,10 +11,9 @@ from heliograph import decide
 from heliograph.console import shapes
 from heliograph.console.people import find_or_404, near_word
 from heliograph.console.problems import cursors
-from heliograph.console.slashes import as_sent
+from heliograph.console.suppressions import address_or_400
 from heliograph.decide.context import event_view
-from heliograph.events.identity import normalise_address, profile_id
-from heliograph.events.record import LedgerRow
+from heliograph.events.identity import profile_id
 from heliograph.ports import Engine
 
 STATUSES = (
@@ -28,12 +27,6 @@ RECENT_EVENTS = 50
 """Latest events of a profile that a trial send shows to Liquid."""
 
 Limit = Annotated[int, Parameter(ge=1, le=1000)]
-
-
-def address_or_400(text: str) -> str:
-    if address := normalise_address(as_sent(text)):
-        return address
-    raise HTTPException(f"{as_sent(text)!r} is not an email address", status_code=400)
 
 
 def messages_router(engine: Engine) -> Router:
@@ -55,34 +48,6 @@ def messages_router(engine: Engine) -> Router:
         raise NotFoundException(f"no message has the id {message_id!r}")
 
     return Router("/messages", route_handlers=[messages, message], tags=["messages"])
-
-
-def suppressions_router(engine: Engine) -> Router:
-    async def suppress(address: str, stopped: bool, source: str) -> None:
-        row = LedgerRow(address_or_400(address), "!manual", not stopped, engine.clock.now(), source)
-        await engine.change_ledger([row])
-
-    @get("/", summary="Addresses that get no mail")
-    async def suppressions(limit: Limit = 100, cursor: str | None = None) -> shapes.Suppressions:
-        with cursors():
-            rows, following = engine.store.suppressions(limit, cursor)
-        return shapes.Suppressions([shapes.suppression_of(row) for row in rows], following)
-
-    @put("/{address:str}", summary="Stop all mail to this address", status_code=200)
-    async def add(address: str, data: shapes.SuppressRequest | None = None) -> shapes.Suppression:
-        reason = data.reason if data else "manual"
-        await suppress(address, True, reason)
-        return shapes.Suppression(address_or_400(address), "manual", engine.clock.now(), reason)
-
-    @delete("/{address:str}", summary="Let mail to this address go again (a hard bounce is forgotten, too)")
-    async def remove(address: str) -> None:
-        now, normal = engine.clock.now(), address_or_400(address)
-        stopped = [row for row in engine.store.ledger(normal) if row.topic.startswith("!") and not row.given]
-        if not stopped:
-            raise NotFoundException(f"{normal} is not suppressed")
-        await engine.change_ledger([LedgerRow(normal, row.topic, True, now, "api") for row in stopped])
-
-    return Router("/suppressions", route_handlers=[suppressions, add, remove], tags=["suppressions"])
 
 
 def templates_router(engine: Engine, send_test: SendTest | None) -> Router:

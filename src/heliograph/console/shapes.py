@@ -6,7 +6,6 @@ import msgspec
 
 from heliograph.events.event import Event
 from heliograph.events.identity import profile_id
-from heliograph.events.record import LedgerRow
 from heliograph.ports import DeadLetter, MessageRow, PlanTouches
 
 
@@ -178,24 +177,6 @@ class Published(msgspec.Struct, frozen=True):
     touches: PlanTouches | None = None
 
 
-class Suppression(msgspec.Struct, frozen=True):
-    """``kind``: bounce, manual or complaint."""
-
-    address: str
-    kind: str
-    at: int
-    source: str
-
-
-class Suppressions(msgspec.Struct, frozen=True):
-    suppressions: list[Suppression]
-    next: str | None
-
-
-class SuppressRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    reason: str = "manual"
-
-
 class ListRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """``people``: user ids, ``anon:`` ids or addresses.  ``remove``: take them off instead."""
 
@@ -244,10 +225,6 @@ def message_of(row: MessageRow) -> Message:
 def dead_letter_of(row: DeadLetter) -> DeadLetterItem:
     payload = row.payload.decode("utf-8", "replace")
     return DeadLetterItem(row.id, row.at, row.reason, row.event_name, payload, row.replayed_at or None)
-
-
-def suppression_of(row: LedgerRow) -> Suppression:
-    return Suppression(row.address, row.topic.removeprefix("!"), row.at, row.source)
 
 
 def event_of(event: Event) -> dict[str, Any]:
