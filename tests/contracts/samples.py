@@ -4,7 +4,7 @@ from typing import Any
 
 from heliograph.events.event import Event
 from heliograph.events.record import EventBody, LedgerRow, Record, Wake
-from heliograph.ports import Commit, DeadLetter, JournalRow, MessageRow, RequestRow
+from heliograph.ports import BroadcastRow, Commit, DeadLetter, JournalRow, MessageRow, RequestRow
 
 
 def event(event_id: str, at: int, **properties: Any) -> Event:
@@ -38,6 +38,17 @@ def request(request_id: str, **fields: Any) -> RequestRow:
 
 def requests(*rows: RequestRow) -> Commit:
     return Commit(requests={row.request_id: row for row in rows})
+
+
+def broadcast(broadcast_id: str, created_at: int = 1, status: str = "running", **fields: Any) -> BroadcastRow:
+    document = {"name": broadcast_id, "template": "news", "audience": {"everyone": True}}
+    return BroadcastRow(
+        broadcast_id=broadcast_id, name=broadcast_id, document=document, status=status, created_at=created_at, **fields
+    )
+
+
+def broadcasts(*rows: BroadcastRow) -> Commit:
+    return Commit(broadcasts={row.broadcast_id: row for row in rows})
 
 
 def suppression(address: str, topic: str = "!manual", given: bool = False, at: int = 1) -> LedgerRow:

@@ -6,11 +6,14 @@ from itertools import pairwise
 import pytest
 
 from heliograph.events.event import Event
+from heliograph.events.ids import bucket
 from heliograph.events.record import EventBody, LedgerRow, Link, Record
 from heliograph.ports import Commit, PlanRow, Store, StoreFull
 from tests.contracts.conftest import Opened
 from tests.contracts.samples import (
     arrival,
+    broadcast,
+    broadcasts,
     dead_letter,
     event,
     fact,
@@ -236,6 +239,10 @@ class TestMessages:
             store.messages(cursor=broken)
 
 
+def _place(key: str) -> tuple[int, str]:
+    return bucket(key), key
+
+
 def _ids(store: Store, *, key: str | None = None, status: str | None = None) -> list[str]:
     rows, cursor = store.messages(key=key, status=status)
     assert cursor is None
@@ -268,6 +275,35 @@ class TestRequests:
         assert list(store.requests()) == []
 
 
+class TestBroadcasts:
+    def test_the_row_is_as_it_was_last_written_also_across_a_restart(self, opened: Opened) -> None:
+        first, second = broadcast("b1", 1), broadcast("b2", 2, "draft")
+        opened.store.commit(broadcasts(first, second))
+        counts = {"people": {"entered": 7}, "refused": {"no_address": 1}, "messages": {"sent": 7}}
+        counted = broadcast("b1", 1, "paused", reason="too hot", after="u:7", offered=8, again=["a:1"], **counts)
+        opened.store.commit(broadcasts(counted))
+        again = opened.again()
+        assert again.broadcast("b1") == counted
+        assert again.broadcasts() == ([second, counted], None)
+        assert again.broadcast("never") is None
+
+    def test_they_are_listed_newest_first_page_by_page(self, store: Store) -> None:
+        rows = [broadcast(f"b{n}", n // 2) for n in range(7)]
+        store.commit(broadcasts(*rows))
+        found, cursor = store.broadcasts(limit=3)
+        while cursor is not None:
+            page, cursor = store.broadcasts(limit=3, cursor=cursor)
+            found += page
+        assert found == sorted(rows, key=lambda row: (-row.created_at, row.broadcast_id))
+        with pytest.raises(ValueError, match="cursor"):
+            store.broadcasts(cursor="x")
+
+    def test_a_forgotten_one_is_gone(self, opened: Opened) -> None:
+        opened.store.commit(broadcasts(broadcast("b1"), broadcast("b2")))
+        opened.store.commit(Commit(broadcasts={"b1": None, "never": None}))
+        assert [row.broadcast_id for row in opened.again().broadcasts()[0]] == ["b2"]
+
+
 class TestLedger:
     def test_rows_of_one_address_by_topic(self, opened: Opened) -> None:
         rows = [LedgerRow("a@x.example", "offers", True, 5), LedgerRow("a@x.example", "news", False, 6)]
@@ -297,6 +333,16 @@ class TestLedger:
 
 
 class TestLookups:
+    def test_members_behind_a_key_that_need_not_be_one(self, store: Store) -> None:
+        store.commit(Commit(members={("vip", f"u:{n}"): n for n in range(20)}))
+        everyone = store.members("vip", limit=100)[0]
+        for place in [*(f"u:{n}" for n in range(25)), "a:never"]:
+            store.commit(Commit(members={("vip", place): None}))
+            rest = [one for one in everyone if one[0] != place]
+            store.commit(Commit(states={}, members={("vip", key): since for key, since in everyone}))
+            behind = [key for key, _ in store.members("vip", 100, after=place)[0]]
+            assert behind == [key for key, _ in rest if _place(key) > _place(place)]
+
     def test_an_address_is_held_by_many_keys(self, opened: Opened) -> None:
         opened.store.commit(Commit(emails={("a@x", "u:2"): True, ("a@x", "u:1"): True, ("a@x.org", "u:3"): True}))
         assert opened.again().keys_of_email("a@x") == ["u:1", "u:2"]

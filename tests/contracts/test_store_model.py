@@ -14,7 +14,7 @@ from heliograph.adapters.memory import MemoryStore
 from heliograph.adapters.rocksdb import RocksStore
 from heliograph.events.record import EventBody, LedgerRow, Link, Record
 from heliograph.ports import Commit, PlanRow, Store
-from tests.contracts.samples import dead_letter, event, fact, message, request, suppression
+from tests.contracts.samples import broadcast, dead_letter, event, fact, message, request, suppression
 
 KEYS = st.sampled_from(["u:1", "u:2", "u:\x00", "u:1\x00", "u:日本", "a:x", "e:y", ""])
 NAMES = st.sampled_from(["buyers", "buyers\x00", "", "ü"])
@@ -39,6 +39,7 @@ class Twins(RuleBasedStateMachine):
         self.positions = count(1)
         self.pending: dict[str, int] = {}
         self.owners: dict[str, tuple[int, str]] = {}
+        self.begun: dict[str, int] = {}
 
     def teardown(self) -> None:
         if hasattr(self, "rocks"):
@@ -95,6 +96,14 @@ class Twins(RuleBasedStateMachine):
     def ask_for_and_answer(self, changes: dict[str, bool], at: int) -> None:
         self.commit(Commit(requests={id: request(id, give_up_at=at) if on else None for id, on in changes.items()}))
 
+    @rule(changes=st.dictionaries(IDS, st.none() | st.integers(0, 9), max_size=3), at=TIMES)
+    def broadcast(self, changes: dict[str, int | None], at: int) -> None:
+        rows = {}
+        for id, offered in changes.items():
+            created_at = self.begun.setdefault(id, at)
+            rows[id] = None if offered is None else broadcast(id, created_at, offered=offered, people={"entered": 1})
+        self.commit(Commit(broadcasts=rows))
+
     @rule(log_before=BEFORE, history_before=BEFORE, dead_letters_before=BEFORE)
     def expire(self, **before: int) -> None:
         assert self.twin.expire(**before) == self.rocks.expire(**before)
@@ -127,6 +136,8 @@ def _answers(store: Store, key: str, name: str, status: str, at: int, other: int
         "ledger": (store.ledger(name), _pages(lambda cursor: store.suppressions(limit, cursor))),
         "emails": store.keys_of_email(name),
         "members": (store.member_count(name), _pages(lambda cursor: store.members(name, limit, cursor))),
+        "members_behind": store.members(name, limit, after=key)[0],
+        "broadcasts": (_pages(lambda cursor: store.broadcasts(limit, cursor)), store.broadcast("e1")),
         "journal": (store.journal(key), store.journal(key, limit, at)),
         "dead_letters": (_pages(lambda cursor: store.dead_letters(limit, cursor)), store.dead_letter("e1")),
         "requests": (list(store.requests()), list(store.requests("e1")), store.request("e2")),

@@ -112,6 +112,11 @@ class BroadcastRow(msgspec.Struct, array_like=True, kw_only=True):
     ``reason``: why it is paused or cancelled.  ``starts_at``: when its first person is offered it.  ``after``: the
     place in its audience that it has reached, None at the beginning; ``offered``: people so far, of about ``total``.
     Times are ms, 0 when not yet.
+
+    Written in the commits of what it counts, so every number is exact at any instant.  ``through``: its whole audience
+    was offered it.  ``again``: keys before ``after`` that have to be looked at once more (at most 1,000).  ``people``:
+    entered, held_out, active (runs under way).  ``refused``: people who did not enter, by reason.  ``messages``: its
+    rows by status.  ``skipped``: people who entered and get no mail, by reason.
     """
 
     broadcast_id: str
@@ -127,6 +132,12 @@ class BroadcastRow(msgspec.Struct, array_like=True, kw_only=True):
     after: str | None = None
     offered: int = 0
     total: int = 0
+    through: bool = False
+    again: list[str] = []
+    people: dict[str, int] = {}
+    refused: dict[str, int] = {}
+    messages: dict[str, int] = {}
+    skipped: dict[str, int] = {}
 
 
 class PlanRow(msgspec.Struct, array_like=True):
@@ -148,7 +159,8 @@ class Commit(msgspec.Struct):
     ``wakeups``: key -> (old deadline or None, new deadline or None); the old one is removed, the new one set.
     ``members``: (name, key) -> since, or None for leaving.  ``messages``: the row as it is now; ``created_at`` and
     ``key`` of a message never change.  ``requests``: the row, or None when it is over.  ``journal``: (key, row),
-    appended.  ``emails``: (address, key) -> held or not.
+    appended.  ``emails``: (address, key) -> held or not.  ``broadcasts``: the row as it is now, or None to forget it;
+    ``created_at`` never changes.
     """
 
     log: list[tuple[int, Record]] = []
@@ -163,6 +175,7 @@ class Commit(msgspec.Struct):
     plan: PlanRow | None = None
     meta: dict[str, bytes] = {}
     requests: dict[str, RequestRow | None] = {}
+    broadcasts: dict[str, BroadcastRow | None] = {}
 
     @property
     def empty(self) -> bool:
@@ -258,6 +271,13 @@ class Store(Protocol):
         """All that wait for an answer, by id, beginning behind ``after``."""
         ...
 
+    # -- broadcasts --
+    def broadcast(self, broadcast_id: str) -> BroadcastRow | None: ...
+
+    def broadcasts(self, limit: int = 100, cursor: str | None = None) -> tuple[list[BroadcastRow], str | None]:
+        """Newest first (``created_at`` descending, then by id), and the cursor of the next page or None."""
+        ...
+
     # -- consent and suppression --
     def ledger(self, address: str) -> list[LedgerRow]:
         """Every row of a normalised address, by topic."""
@@ -280,9 +300,10 @@ class Store(Protocol):
         ...
 
     def members(
-        self, name: str, limit: int = 100, cursor: str | None = None
+        self, name: str, limit: int = 100, cursor: str | None = None, *, after: str | None = None
     ) -> tuple[list[tuple[str, int]], str | None]:
-        """(key, since) of a segment or list, in storage order."""
+        """(key, since) of a segment or list, in storage order; ``after``: beginning behind this key, which need not be
+        a member any more (a cursor goes before it)."""
         ...
 
     def member_count(self, name: str) -> int:

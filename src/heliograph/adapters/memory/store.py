@@ -16,7 +16,17 @@ from heliograph.adapters.cursor import decode_cursor, encode_cursor
 from heliograph.events.event import Event
 from heliograph.events.ids import bucket
 from heliograph.events.record import EventBody, LedgerRow, Record, decode_record, encode_record
-from heliograph.ports import UNFINISHED, Commit, DeadLetter, JournalRow, MessageRow, PlanRow, RequestRow, StoreFull
+from heliograph.ports import (
+    UNFINISHED,
+    BroadcastRow,
+    Commit,
+    DeadLetter,
+    JournalRow,
+    MessageRow,
+    PlanRow,
+    RequestRow,
+    StoreFull,
+)
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -27,6 +37,7 @@ _event = msgspec.msgpack.Decoder(Event).decode
 _message = msgspec.msgpack.Decoder(MessageRow).decode
 _journal_row = msgspec.msgpack.Decoder(JournalRow).decode
 _dead_letter = msgspec.msgpack.Decoder(DeadLetter).decode
+_broadcast = msgspec.msgpack.Decoder(BroadcastRow).decode
 
 
 class _Kept(msgspec.Struct):
@@ -78,6 +89,7 @@ class MemoryStore:
         self._plans: dict[int, PlanRow] = {}
         self._meta: dict[str, bytes] = {}
         self._requests: dict[str, RequestRow] = {}
+        self._broadcasts: dict[str, bytes] = {}
 
     @_atomic
     def commit(self, commit: Commit, *, sync: bool = True) -> None:
@@ -87,6 +99,7 @@ class MemoryStore:
         messages = {id: _encode(row) for id, row in commit.messages.items()}
         journal = [(key, _encode(row)) for key, row in commit.journal]
         dead_letters = {id: _encode(letter) for id, letter in commit.dead_letters.items()}
+        broadcasts = {id: None if row is None else _encode(row) for id, row in commit.broadcasts.items()}
         # Nothing below can fail: all or nothing.
         for position, record, data in log:
             self._log.append((position, record.received_at, data))
@@ -111,6 +124,8 @@ class MemoryStore:
         self._meta.update(commit.meta)
         for id, row in commit.requests.items():
             self._set_request(id, row)
+        for id, written in broadcasts.items():
+            self._set_broadcast(id, written)
 
     def _checked_log(self, commit: Commit) -> list[tuple[int, Record, bytes]]:
         last, rows = self.last_position(), []
@@ -146,6 +161,12 @@ class MemoryStore:
             members.pop(key, None)
         else:
             members[key] = since
+
+    def _set_broadcast(self, id: str, written: bytes | None) -> None:
+        if written is None:
+            self._broadcasts.pop(id, None)
+        else:
+            self._broadcasts[id] = written
 
     def _set_request(self, id: str, row: RequestRow | None) -> None:
         if row is None:
@@ -241,6 +262,20 @@ class MemoryStore:
     def requests(self, after: str = "") -> Iterator[RequestRow]:
         return iter([row for id, row in sorted(self._requests.items()) if id > after])
 
+    # -- broadcasts --
+    @_atomic
+    def broadcast(self, broadcast_id: str) -> BroadcastRow | None:
+        data = self._broadcasts.get(broadcast_id)
+        return None if data is None else _broadcast(data)
+
+    @_atomic
+    def broadcasts(self, limit: int = 100, cursor: str | None = None) -> tuple[list[BroadcastRow], str | None]:
+        rows = sorted(map(_broadcast, self._broadcasts.values()), key=_newest_broadcast)
+        if cursor is not None:
+            after = _newest(cursor)
+            rows = [row for row in rows if _newest_broadcast(row) > after]
+        return _page(rows, limit, lambda row: (row.created_at, row.broadcast_id))
+
     # -- consent and suppression --
     @_atomic
     def ledger(self, address: str) -> list[LedgerRow]:
@@ -267,12 +302,13 @@ class MemoryStore:
 
     @_atomic
     def members(
-        self, name: str, limit: int = 100, cursor: str | None = None
+        self, name: str, limit: int = 100, cursor: str | None = None, *, after: str | None = None
     ) -> tuple[list[tuple[str, int]], str | None]:
         rows = sorted(self._members.get(name, {}).items(), key=lambda row: _storage_order(row[0]))
         if cursor is not None:
-            (after,) = decode_cursor(cursor, (str,))
-            rows = [row for row in rows if _storage_order(row[0]) > _storage_order(str(after))]
+            after = str(decode_cursor(cursor, (str,))[0])
+        if after is not None:
+            rows = [row for row in rows if _storage_order(row[0]) > _storage_order(after)]
         return _page(rows, limit, lambda row: (row[0],))
 
     @_atomic
@@ -363,6 +399,10 @@ def _newest(cursor: str) -> tuple[int, str]:
 
 def _newest_message(row: MessageRow) -> tuple[int, str]:
     return -row.created_at, row.message_id
+
+
+def _newest_broadcast(row: BroadcastRow) -> tuple[int, str]:
+    return -row.created_at, row.broadcast_id
 
 
 def _newest_letter(row: DeadLetter) -> tuple[int, str]:

@@ -29,6 +29,7 @@ WRITE_BUFFERS = {
     "dead_letters": 4 * MB,
     "meta": 4 * MB,
     "requests": 4 * MB,
+    "broadcasts": 4 * MB,
 }
 """Column families, and how much of each is gathered in memory before it is written out."""
 

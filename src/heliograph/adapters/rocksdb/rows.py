@@ -15,7 +15,7 @@ from msgspec.structs import replace
 
 from heliograph.events.event import Event
 from heliograph.events.record import EventBody, Head, LedgerRow, Record, decode_record, encode_record, record_head
-from heliograph.ports import DeadLetter, JournalRow, MessageRow, PlanRow, RequestRow
+from heliograph.ports import BroadcastRow, DeadLetter, JournalRow, MessageRow, PlanRow, RequestRow
 
 INLINE = b"\x00"
 POINTER = b"\x01"
@@ -42,6 +42,7 @@ ledger_row = msgspec.msgpack.Decoder(LedgerRow).decode
 dead_letter = msgspec.msgpack.Decoder(DeadLetter).decode
 plan = msgspec.msgpack.Decoder(PlanRow).decode
 request = msgspec.msgpack.Decoder(RequestRow).decode
+broadcast = msgspec.msgpack.Decoder(BroadcastRow).decode
 
 
 def log_inline(record: Record) -> bytes:

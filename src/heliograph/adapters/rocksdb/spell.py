@@ -30,6 +30,8 @@ meta            NAMED, name                                                    t
                 PLANS, version u32                                             plan
                 PLAN_TIMES, version u32                                        published_at i64
 requests        request_id                                                     request, until it is answered
+broadcasts      ROWS, broadcast_id                                             broadcast
+                BY_TIME, created_at newest first, broadcast_id                 (empty)
 ==============  =============================================================  =========================================
 """
 

@@ -21,7 +21,17 @@ from heliograph.adapters.rocksdb.spell import Tag
 from heliograph.adapters.rocksdb.writer import JOURNAL_ROWS, Tally, Writer
 from heliograph.events.event import Event
 from heliograph.events.record import LedgerRow, Record
-from heliograph.ports import UNFINISHED, Commit, DeadLetter, JournalRow, MessageRow, PlanRow, RequestRow, StoreTooNew
+from heliograph.ports import (
+    UNFINISHED,
+    BroadcastRow,
+    Commit,
+    DeadLetter,
+    JournalRow,
+    MessageRow,
+    PlanRow,
+    RequestRow,
+    StoreTooNew,
+)
 
 T = TypeVar("T")
 
@@ -211,6 +221,16 @@ class RocksStore:
         stored = self._db.family("requests").scan(spell.SPACE + after.encode() + b"\x00" * bool(after), spell.SPACE_END)
         return (rows.request(row) for _, row in stored)
 
+    # -- broadcasts --
+    def broadcast(self, broadcast_id: str) -> BroadcastRow | None:
+        found = self._db.family("broadcasts").get(Tag.ROWS + broadcast_id.encode())
+        return None if found is None else rows.broadcast(found)
+
+    def broadcasts(self, limit: int = 100, cursor: str | None = None) -> tuple[list[BroadcastRow], str | None]:
+        view = self._db.family("broadcasts").view()
+        found = map(rows.broadcast, _named_by(Tag.BY_TIME, view, cursor))
+        return _page(found, limit, lambda row: (row.created_at, row.broadcast_id))
+
     # -- consent and suppression --
     def ledger(self, address: str) -> list[LedgerRow]:
         owner = Tag.ROWS + spell.text(address)
@@ -240,13 +260,14 @@ class RocksStore:
         return list(islice((address for address, _ in groupby(held)), limit))
 
     def members(
-        self, name: str, limit: int = 100, cursor: str | None = None
+        self, name: str, limit: int = 100, cursor: str | None = None, *, after: str | None = None
     ) -> tuple[list[tuple[str, int]], str | None]:
         owner = Tag.ROWS + spell.text(name)
         start = owner
         if cursor is not None:
-            (after,) = decode_cursor(cursor, (str,))
-            start += spell.in_bucket(str(after)) + b"\x00"
+            after = str(decode_cursor(cursor, (str,))[0])
+        if after is not None:
+            start += spell.in_bucket(after) + b"\x00"
         stored = self._db.family("members").scan(start, spell.after(owner))
         found = ((key[len(owner) + 2 :].decode(), spell.from_i64(since)) for key, since in stored)
         return _page(found, limit, lambda row: (row[0],))

@@ -15,7 +15,7 @@ from heliograph.adapters.rocksdb import rows, spell
 from heliograph.adapters.rocksdb.database import Batch, Database, Family
 from heliograph.adapters.rocksdb.spell import Tag
 from heliograph.events.record import EventBody, LedgerRow, Record
-from heliograph.ports import Commit, DeadLetter, JournalRow, MessageRow, PlanRow, RequestRow
+from heliograph.ports import BroadcastRow, Commit, DeadLetter, JournalRow, MessageRow, PlanRow, RequestRow
 
 JOURNAL_ROWS = Tag.OWN + b"journal_rows"
 """Meta row: how many journal rows were ever written; the next one's running number."""
@@ -62,6 +62,8 @@ class Writer:
         if commit.plan is not None:
             self._plan(meta, commit.plan)
         self._requests(commit.requests)
+        for id, row in commit.broadcasts.items():
+            self._broadcast(id, row)
 
     # -- log and history --
     def _log(self, log: list[tuple[int, Record]]) -> None:
@@ -191,6 +193,17 @@ class Writer:
             else:
                 self.batch.put(family, spell.SPACE + id.encode(), rows.encode(row))
 
+    def _broadcast(self, id: str, row: BroadcastRow | None) -> None:
+        family = self._db.family("broadcasts")
+        place = Tag.ROWS + id.encode()
+        old = family.get(place)
+        before = set() if old is None else {broadcast_index(rows.broadcast(old))}
+        if row is None:
+            self.batch.delete(family, place)
+        else:
+            self.batch.put(family, place, rows.encode(row))
+        self._move(family, before, set() if row is None else {broadcast_index(row)})
+
     def _plan(self, meta: Family, plan: PlanRow) -> None:
         version = spell.u32(plan.version)
         self.batch.put(meta, Tag.PLANS + version, rows.encode(plan))
@@ -211,6 +224,10 @@ def message_indexes(row: MessageRow) -> set[bytes]:
         spell.message_of(row.key) + place,
         Tag.BY_STATUS + spell.text(row.status) + place,
     }
+
+
+def broadcast_index(row: BroadcastRow) -> bytes:
+    return Tag.BY_TIME + spell.newest(row.created_at) + row.broadcast_id.encode()
 
 
 def letter_index(letter: DeadLetter) -> bytes:
