@@ -17,6 +17,9 @@ POSTAL = "1 Quay Street, Bristol BS1 4DJ, UK"
 BASE_URL = "http://127.0.0.1:8080"
 DATE = 1_790_000_000_000
 
+ABROAD = "Wörter für José"
+"""A value that makes a letter quoted-printable."""
+
 _LINE = '<p style="margin:0 0 8px">A line of the letter, number {n}, is written for {field} alone.</p>\n'
 _SCHEMES = ("none", "rsa", "ed25519", "both")
 SCHEMES: Sequence[str] = _SCHEMES
@@ -34,8 +37,8 @@ def _static() -> str:
     return "<p>" + "\n".join(["Terms and conditions as they stand in every such letter."] * 5) + "</p>\n"
 
 
-def context(n: int) -> dict[str, Any]:
-    profile = {f"field{k}": f"person {n} & value {k}" for k in range(FIELDS)}
+def context(n: int, value: str = "value") -> dict[str, Any]:
+    profile = {f"field{k}": f"person {n} & {value} {k}" for k in range(FIELDS)}
     profile |= {"id": f"user-{n}", "email": f"user-{n}@bench.example", "firstName": "Ada"}
     return {"profile": profile, "event": None, "trigger": None, "last": {}, "run": {"key": "", "journey": "bench"}}
 

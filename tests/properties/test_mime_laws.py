@@ -3,14 +3,32 @@
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from heliograph.render.dkim import canonical_body
 from heliograph.render.headers import clean, mailbox, unstructured
-from heliograph.render.mime import alternative, encode_body, normalise
+from heliograph.render.mime import assemble, encode_body, normalise
 from tests.render.kit import assert_lawful, parsed
 
 anything = st.text(st.characters(), max_size=300)
 lines = st.lists(
     st.sampled_from(
-        ["From me", ".", "..", "a ", "\t", "", "é" * 400, "x" * 1200, "--=_b", "=20", "plain", "שלום", "🎉"]
+        [
+            "From me",
+            ".",
+            "..",
+            "a ",
+            "\t",
+            "",
+            "é" * 400,
+            "x" * 1200,
+            "--=_b",
+            "--=_amessage",
+            "--=_amessage--",
+            "blank\t",
+            "=20",
+            "plain",
+            "שלום",
+            "🎉",
+        ]
     )
     | st.text(max_size=40),
     max_size=12,
@@ -27,9 +45,10 @@ def _without_controls(text: str) -> str:
 @given(lines | anything, lines | anything)
 @settings(deadline=None, max_examples=200)
 def test_both_parts_come_back_as_they_were_said(text: str, html: str) -> None:
-    content_type, body = alternative(text, html, "message")
+    content_type, body = assemble(text, html, "message")
     data = b"MIME-Version: 1.0\r\nContent-Type: " + content_type + b"\r\n\r\n" + body
     assert_lawful(data)
+    assert canonical_body(body, trimmed=True) == canonical_body(body)
     plain, rich = parsed(data).iter_parts()
     for found, said in ((plain, text), (rich, html)):
         assert not found.defects
@@ -45,6 +64,7 @@ def test_encoded_lines_fit_their_encoding(text: str) -> None:
     assert max(map(len, data.split(b"\r\n"))) <= limit
     assert not any(line.startswith(b"From ") for line in data.split(b"\r\n"))
     assert data.isascii()
+    assert b"=_" not in data or encoding == b"7bit"
 
 
 @given(anything | st.text(st.sampled_from("ab =?\r\n\t,"), max_size=300))

@@ -21,7 +21,7 @@ from tests.render.kit import (
 
 HEAD = [
     "From", "To", "Subject", "Date", "Message-ID", "Reply-To", "List-Unsubscribe", "List-Unsubscribe-Post",
-    "MIME-Version", "Content-Type",
+    "List-Id", "Feedback-ID", "MIME-Version", "Content-Type",
 ]  # fmt: skip
 
 

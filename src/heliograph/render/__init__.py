@@ -6,13 +6,14 @@ At publish :func:`compile_template` turns a template's files into what the plan 
 
 from heliograph.render.compile import compile_template, refuse_locales
 from heliograph.render.dkim import DkimKeyError, Signer
-from heliograph.render.errors import Problem, Skip, TemplateError
-from heliograph.render.headers import BadAddress, split_mailbox
+from heliograph.render.errors import BadAddress, Problem, Skip, TemplateError
+from heliograph.render.headers import split_mailbox
 from heliograph.render.links import Claims, LinkKeys, MessageLinks, sign, verify
 from heliograph.render.message import Envelope, Rendered, Template, load, render_message
+from heliograph.render.verp import ReturnPath, read_verp
 
 __all__ = [
-    "BadAddress", "Claims", "DkimKeyError", "Envelope", "LinkKeys", "MessageLinks", "Problem", "Rendered", "Signer",
-    "Skip", "Template", "TemplateError", "compile_template", "load", "refuse_locales", "render_message", "sign",
-    "split_mailbox", "verify",
+    "BadAddress", "Claims", "DkimKeyError", "Envelope", "LinkKeys", "MessageLinks", "Problem", "Rendered",
+    "ReturnPath", "Signer", "Skip", "Template", "TemplateError", "compile_template", "load", "read_verp",
+    "refuse_locales", "render_message", "sign", "split_mailbox", "verify",
 ]  # fmt: skip

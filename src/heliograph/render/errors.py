@@ -1,4 +1,4 @@
-"""The two ways of saying no: to a template when it is published, to a message when it is rendered."""
+"""The ways of saying no: to a template when it is published, to a message when it is rendered, to an address."""
 
 import difflib
 from collections.abc import Iterable
@@ -33,6 +33,10 @@ class Skip(Exception):
     def __init__(self, reason: str) -> None:
         super().__init__(reason)
         self.reason = reason
+
+
+class BadAddress(ValueError):
+    """This text is no mailbox that can stand in a header or an envelope."""
 
 
 def nearest(word: str, words: Iterable[str]) -> str:

@@ -10,11 +10,14 @@ from datetime import UTC, datetime
 from functools import lru_cache
 
 from heliograph.events.domains import a_label
+from heliograph.render.errors import BadAddress
 
 SOFT = 78
 """Characters a line should not exceed (RFC 5322, section 2.1.1)."""
 HARD = 998
 """Characters a line must not exceed."""
+MAX_ADDRESS = 320
+"""Octets: 64 of a local part, 255 of a domain (RFC 5321, section 4.5.3.1), the @."""
 _WORD_BYTES = 42
 """UTF-8 bytes per encoded word: 56 characters of base64 and 12 of dressing, 77 behind ``Subject: ``."""
 
@@ -30,14 +33,20 @@ _MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct",
 
 def clean(text: str) -> str:
     """One line of text: what could end a line or is no character becomes a space, runs of spaces become one."""
-    if _UNFIT.search(text):
+    if not (text.isascii() and text.isprintable()):
         text = _UNFIT.sub(" ", text)
-    return _SPACES.sub(" ", text).strip(" ")
+    if "  " in text:
+        text = _SPACES.sub(" ", text)
+    return text.strip(" ")
 
 
 def unstructured(name: str, text: str) -> bytes:
     """``name: text`` with its CRLF, folded, as encoded words where it must be."""
-    value = clean(text)
+    return unstructured_clean(name, clean(text))
+
+
+def unstructured_clean(name: str, value: str) -> bytes:
+    """The same for a value that :func:`clean` made."""
     if value.isascii() and "=?" not in value and (folded := _fold(name, value)) is not None:
         return folded
     return f"{name}: ".encode() + b"\r\n ".join(_encoded_words(value)) + b"\r\n"
@@ -45,6 +54,9 @@ def unstructured(name: str, text: str) -> bytes:
 
 def _fold(name: str, value: str) -> bytes | None:
     """Folded at spaces; None when a word is too long for a line."""
+    line = f"{name}: {value}"
+    if len(line) <= SOFT:
+        return line.encode() + b"\r\n"
     line = f"{name}:"
     lines: list[str] = []
     for word in value.split(" "):
@@ -72,10 +84,6 @@ def _encoded_words(value: str) -> list[bytes]:
     return [b"=?utf-8?b?" + b2a_base64(word, newline=False) + b"?=" for word in words]
 
 
-class BadAddress(ValueError):
-    """This text is no mailbox that can stand in a header."""
-
-
 @lru_cache(4096)
 def split_mailbox(text: str) -> tuple[str, str]:
     """``Name <local@domain>`` or ``local@domain`` as (name, address); the domain as A-label.  Raises
@@ -91,9 +99,19 @@ def split_mailbox(text: str) -> tuple[str, str]:
         except UnicodeError as error:
             raise BadAddress(f"{text!r} has no valid domain") from error
     address = local + at + domain
-    if not _ADDRESS.fullmatch(address) or len(address) > 320 or _UNFIT.search(address):
+    if not _ADDRESS.fullmatch(address) or len(address) > MAX_ADDRESS or _UNFIT.search(address):
         raise BadAddress(f"{text!r} is no email address")
     return clean(name), address
+
+
+def bare(text: str) -> str:
+    """An address alone, as the envelope has it; raises :class:`BadAddress`.  Kept by nobody: each is mailed once."""
+    if _ADDRESS.fullmatch(text) and text.isascii() and len(text) <= MAX_ADDRESS:
+        return text
+    name, address = split_mailbox(text)
+    if name:
+        raise BadAddress(f"{text!r} is more than an email address")
+    return address
 
 
 def _phrase(name: str) -> bytes:
@@ -122,7 +140,7 @@ def unbroken(name: str, value: str) -> bytes:
     """A field whose value holds addresses of the web: on one line, never encoded, never folded (RFC 8058 readers
     take the URL as it stands)."""
     line = f"{name}: {value}"
-    if not line.isascii() or len(line) > HARD or _UNFIT.search(line):
+    if len(line) > HARD or not (line.isascii() and line.isprintable()):
         raise ValueError(f"{name} does not fit on one line of {HARD} ASCII characters")
     return line.encode() + b"\r\n"
 

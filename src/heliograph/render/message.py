@@ -1,7 +1,7 @@
 """One message: a loaded template, a person's context and an envelope in, finished bytes out.
 
-Everything that does not change from message to message (parsed Liquid, addresses, keys) is made once; what is left is
-Liquid, encoding, one body hash and a signature per signer.
+Everything that does not change from message to message (parsed Liquid, most header fields, keys) is made once; what is
+left is Liquid, links, encoding, one body hash and a signature per signer.
 """
 
 from collections.abc import Mapping
@@ -13,12 +13,13 @@ import msgspec
 from liquid.template import BoundTemplate
 
 from heliograph.decide.times import iso, zone_or_utc
-from heliograph.render import mime
-from heliograph.render.dkim import Header, Signer, sign_all
-from heliograph.render.errors import Skip
-from heliograph.render.headers import BadAddress, clean, date, mailbox, split_mailbox, unbroken, unstructured
+from heliograph.render.dkim import Signer, body_hash, sign_hashed
+from heliograph.render.errors import BadAddress, Skip
+from heliograph.render.headers import bare, clean
+from heliograph.render.letterhead import Letterhead, letterhead
 from heliograph.render.links import Claims, LinkKeys, MessageLinks
 from heliograph.render.liquid import environment, render
+from heliograph.render.mime import assemble
 from heliograph.render.text import RULE, tidy
 
 MAX_LOADED = 1_000
@@ -31,7 +32,7 @@ _HTML = environment(html=True)
 _TEXT = environment(html=False)
 
 
-class Template(msgspec.Struct, frozen=True, kw_only=True):
+class Template(msgspec.Struct, frozen=True, kw_only=True, eq=False):
     """A compiled template with its Liquid parsed.  ``uses``: the names under ``urls`` that it reads."""
 
     name: str
@@ -51,7 +52,9 @@ class Envelope(msgspec.Struct, frozen=True, kw_only=True):
     ``from_`` and ``reply_to`` are header text (``Shop <hello@shop.example>``), ``to`` a bare address; ``key`` and
     ``topic`` go into the links (topic None: transactional).  ``domain`` is the right side of Message-ID, by default
     that of ``from_``.  ``timezone`` is the project's, for people without one.  ``track`` puts in the open pixel and
-    counts clicks.  ``date_ms`` is now.
+    counts clicks.  ``date_ms`` is now.  ``return_path`` is where bounces go, before the message's token is put in
+    (:mod:`heliograph.render.verp`), "" for the address of ``from_``.  ``campaign`` (a journey or broadcast) and
+    ``project`` are names for Feedback-ID.
     """
 
     message_id: str
@@ -68,6 +71,9 @@ class Envelope(msgspec.Struct, frozen=True, kw_only=True):
     signers: tuple[Signer, ...] = ()
     timezone: str = "UTC"
     track: bool = True
+    return_path: str = ""
+    campaign: str = ""
+    project: str = ""
 
 
 class Rendered(msgspec.Struct, frozen=True, kw_only=True):
@@ -113,85 +119,93 @@ def _parse(compiled: Mapping[str, Any]) -> Template:
 class _Mail:
     """The message as the tags of :mod:`heliograph.render.liquid` see it."""
 
-    __slots__ = ("envelope", "links", "template")
+    __slots__ = ("head", "links", "track")
 
-    def __init__(self, template: Template, envelope: Envelope) -> None:
-        claims = Claims(envelope.message_id, envelope.key, envelope.to, envelope.topic)
-        self.template = template
-        self.envelope = envelope
-        self.links = MessageLinks(envelope.base_url, claims, envelope.link_keys)
+    def __init__(self, head: Letterhead, links: MessageLinks, track: bool) -> None:
+        self.head = head
+        self.links = links
+        self.track = track
 
     def tracked(self, url: str) -> str:
-        return self.links.click(url) if self.envelope.track else url
+        return self.links.click(url) if self.track else url
 
     def closing(self) -> str:
-        pixel = self.links.open() if self.envelope.track else ""
-        image = f'<img src="{pixel}" width="1" height="1" alt="" style="display:block;border:0">' if pixel else ""
-        lines = [escape(line) for line in self._postal(self.template.html_source)]
-        if self._needs_opt_out(self.template.html_source):
+        lines = [escape(self.head.postal[0])] if self.head.postal[0] else []
+        if self.head.opt_out[0]:
             unsubscribe, preferences = self.links.unsubscribe(), self.links.preferences()
             lines.append(f'<a href="{unsubscribe}">Unsubscribe</a> &middot; <a href="{preferences}">Preferences</a>')
         footer = f'<div style="{FOOTER_STYLE}">{"<br>".join(lines)}</div>' if lines else ""
-        return footer + image
+        if not self.track:
+            return footer
+        return f'{footer}<img src="{self.links.open()}" width="1" height="1" alt="" style="display:block;border:0">'
 
     def closing_text(self) -> str:
-        lines = self._postal(self.template.text_source)
-        if self._needs_opt_out(self.template.text_source):
+        lines = [self.head.postal[1]] if self.head.postal[1] else []
+        if self.head.opt_out[1]:
             lines.append(f"Unsubscribe: {self.links.unsubscribe()}")
         return f"\n{RULE}\n" + "\n".join(lines) + "\n" if lines else ""
-
-    def _postal(self, source: str) -> list[str]:
-        """The postal address, when this is marketing and the author did not write it (CAN-SPAM wants it once)."""
-        address = clean(self.envelope.postal_address)
-        if not address or not self.template.marketing or address in source or escape(address) in source:
-            return []
-        return [address]
-
-    def _needs_opt_out(self, source: str) -> bool:
-        return self.template.marketing and "urls.unsubscribe" not in source and "urls.preferences" not in source
 
 
 def render_message(template: Template, context: Mapping[str, Any], envelope: Envelope) -> Rendered:
     """The bytes to send.  ``context`` is what ``decide.render_context`` made (times in ms).  The same arguments give
     the same bytes.  Raises :class:`Skip` when this message must not go out."""
-    sender, recipient = _addresses(envelope)
-    mail = _Mail(template, envelope)
-    names = _names(template, context, mail)
+    recipient = _recipient(envelope.to)
+    head = _letterhead(template, envelope)
+    claims = Claims(envelope.message_id, envelope.key, envelope.to, envelope.topic)
+    mail = _Mail(head, MessageLinks(envelope.base_url, claims, envelope.link_keys), envelope.track)
+    names = _names(template, context, mail, envelope.date_ms)
     zone = _zone(context, envelope.timezone)
     subject = clean(render(template.subject, names, zone=zone))
     if not subject:
         raise Skip("missing: subject")
     html = render(template.html, names, mail=mail, zone=zone)
     text = tidy(render(template.text, names, zone=zone)) + mail.closing_text()
-    content_type, body = mime.alternative(text, html, envelope.message_id)
-    head, headers = _head(template, envelope, subject, content_type, mail)
-    data = b"".join((sign_all(envelope.signers, headers, body, envelope.date_ms), head, b"\r\n", body))
+    content_type, body = assemble(text, html, envelope.message_id)
+    unsubscribe = mail.links.unsubscribe() if template.marketing else ""
+    fields = head.fields(recipient, subject, envelope.date_ms, envelope.message_id, unsubscribe, content_type)
+    section = head.head(fields)
+    signatures = b""
+    if envelope.signers:
+        hashed = body_hash(body, trimmed=True)
+        signatures = sign_hashed(envelope.signers, head.signed(fields), hashed, envelope.date_ms)
+    sender = head.return_path.to(envelope.message_id, envelope.link_keys) if head.return_path else head.sender
     return Rendered(
-        data=data,
+        data=b"".join((signatures, section, b"\r\n", body)),
         subject=subject,
         html=html,
         text=text,
         sender=sender,
         recipient=recipient,
-        smtputf8=not (recipient.isascii() and sender.isascii() and head.isascii()),
+        smtputf8=not (recipient.isascii() and sender.isascii() and section.isascii()),
     )
 
 
-def _addresses(envelope: Envelope) -> tuple[str, str]:
-    if not envelope.to:
+def _letterhead(template: Template, envelope: Envelope) -> Letterhead:
+    return letterhead(
+        template,
+        envelope.from_,
+        envelope.reply_to,
+        postal_address=envelope.postal_address,
+        domain=envelope.domain,
+        return_path=envelope.return_path,
+        topic=envelope.topic,
+        campaign=envelope.campaign,
+        project=envelope.project,
+    )
+
+
+def _recipient(to: str) -> str:
+    if not to:
         raise Skip("no_address")
     try:
-        name, recipient = split_mailbox(envelope.to)
+        return bare(to)
     except BadAddress:
         raise Skip("bad_address") from None
-    if name:
-        raise Skip("bad_address")
-    return split_mailbox(envelope.from_)[1], recipient
 
 
-def _names(template: Template, context: Mapping[str, Any], mail: _Mail) -> dict[str, Any]:
+def _names(template: Template, context: Mapping[str, Any], mail: _Mail, now: int) -> dict[str, Any]:
     names = dict(context)
-    names["now"] = iso(mail.envelope.date_ms)
+    names["now"] = iso(now)
     for name, field in INSTANTS:
         holder = names.get(name)
         if isinstance(holder, dict) and isinstance(at := holder.get(field), int):
@@ -209,25 +223,3 @@ def _zone(context: Mapping[str, Any], otherwise: str) -> tzinfo:
     if isinstance(event, dict) and isinstance(name := (event.get("context") or {}).get("timezone"), str):
         return zone_or_utc(name)
     return zone_or_utc(otherwise)
-
-
-def _head(
-    template: Template, envelope: Envelope, subject: str, content_type: bytes, mail: _Mail
-) -> tuple[bytes, list[Header]]:
-    """The header section, and its fields as DKIM wants them."""
-    domain = envelope.domain or split_mailbox(envelope.from_)[1].rpartition("@")[2]
-    fields = [
-        mailbox("From", envelope.from_),
-        mailbox("To", envelope.to),
-        unstructured("Subject", subject),
-        date(envelope.date_ms),
-        unbroken("Message-ID", f"<{clean(envelope.message_id)}@{domain}>"),
-    ]
-    if envelope.reply_to:
-        fields.append(mailbox("Reply-To", envelope.reply_to))
-    if template.marketing:
-        fields.append(unbroken("List-Unsubscribe", f"<{mail.links.unsubscribe()}>"))
-        fields.append(b"List-Unsubscribe-Post: List-Unsubscribe=One-Click\r\n")
-    fields += [b"MIME-Version: 1.0\r\n", b"Content-Type: " + content_type + b"\r\n"]
-    headers = [(name.decode(), value[:-2]) for name, _, value in (field.partition(b":") for field in fields)]
-    return b"".join(fields), headers

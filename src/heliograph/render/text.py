@@ -19,14 +19,14 @@ _SILENT = frozenset(("head", "style", "script", "title", "noscript", "svg"))
 _HIDDEN = re.compile(r"display\s*:\s*none|mso-hide\s*:\s*all", re.IGNORECASE)
 _SPACE = re.compile(r"[ \t\r\n\f\u200c\u00ad]+")
 _GAPS = re.compile(r"\n{3,}")
+_UNTIDY = re.compile(r"\n(?:\n\n|(?<=[ \t]\n))")
 RULE = "-" * 20
 
 
 def tidy(text: str) -> str:
     """Lines without trailing blanks, at most one empty line in a row, none at the ends."""
-    if " \n" in text or "\t\n" in text:
+    if _UNTIDY.search(text):
         text = "\n".join([line.rstrip(" \t") for line in text.split("\n")])
-    if "\n\n\n" in text:
         text = _GAPS.sub("\n\n", text)
     return text.strip("\n ") + "\n"
 

@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from heliograph.ports import Parcel
-from heliograph.render import BadAddress, Envelope, LinkKeys, Signer, Skip, load, render_message
+from heliograph.render import BadAddress, Envelope, LinkKeys, ReturnPath, Signer, Skip, load, render_message
 from heliograph.runtime.mailwire import Job, MailerSender, MailerSettings
 
 KEPT_TEMPLATES = 1000
@@ -15,8 +15,11 @@ class Press:
     """Renders and signs with what :class:`MailerSettings` holds."""
 
     def __init__(self, settings: MailerSettings, templates: Iterable[dict[str, Any]]) -> None:
-        """Raises ``DkimKeyError`` or ``ValueError`` where the settings cannot be used."""
+        """Raises ``DkimKeyError``, ``BadAddress`` or ``ValueError`` where the settings cannot be used."""
         self._settings = settings
+        for sender in settings.senders.values():
+            if sender.return_path:
+                ReturnPath(sender.return_path)
         self._link_keys = LinkKeys({int(number): secret for number, secret in settings.link_keys.items()})
         self._signers = {name: _signers(sender) for name, sender in settings.senders.items()}
         self._templates: dict[tuple[str, str], dict[str, Any]] = {}
@@ -57,6 +60,9 @@ class Press:
             postal_address=sender.postal_address,
             signers=self._signers[name],
             timezone=self._settings.timezone,
+            return_path=sender.return_path,
+            campaign=job.campaign,
+            project=self._settings.project,
         )
 
 
