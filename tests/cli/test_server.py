@@ -296,3 +296,14 @@ def test_an_export_taken_back_changes_nothing(run: Run, server: str, tmp_path: P
         .out.splitlines()[1]
         .startswith('round1@stop.example,bounce,"550 ""no"", said line 1",')
     )
+
+
+def test_a_journey_is_paused_listed_and_resumed(run: Run, server: str) -> None:
+    options = ("--url", server)
+    assert run("pause", *options).out == "no journey is paused\n"
+    assert run("pause", "welcome", "--reason", "wrong picture", *options).code == 0
+    listed = run("pause", *options).out
+    assert re.fullmatch(r"welcome  paused since [\d: -]+Z by \S+: wrong picture\n", listed), listed
+    assert "welcome goes on; it was paused since" in run("resume", "welcome", *options).out
+    assert run("resume", "welcome", *options).out == "welcome was not paused\n"
+    assert run("pause", "welcom", *options).err.endswith("did you mean welcome?\n")

@@ -1,5 +1,6 @@
 """Printing: results on stdout, what went wrong on stderr.  Colours only on a terminal."""
 
+import getpass
 import sys
 from datetime import UTC, datetime
 from typing import Any, NoReturn
@@ -50,3 +51,11 @@ def count(number: int, noun: str) -> str:
     """``1 error``, ``2 errors``, ``3 people``."""
     plural = {"person": "people", "address": "addresses"}.get(noun, noun + "s")
     return f"{number:,} {noun if number == 1 else plural}"
+
+
+def whoami() -> str:
+    """Who types this, for the record."""
+    try:
+        return getpass.getuser()
+    except (OSError, KeyError):  # no name in a bare container
+        return "command"

@@ -1,7 +1,6 @@
 """suppressions: addresses that get no mail; list them, stop one, let one go, take the list elsewhere."""
 
 import csv
-import getpass
 import itertools
 import sys
 from pathlib import Path
@@ -12,7 +11,7 @@ import typer
 
 from heliograph.cli import stopping
 from heliograph.cli.client import ProjectOption, TokenOption, UrlOption, segment, server_for
-from heliograph.cli.show import count, fail, print_json, say, when
+from heliograph.cli.show import count, fail, print_json, say, when, whoami
 from heliograph.cli.words import listing
 
 app = typer.Typer(help="Addresses that get no mail: list, add, remove, export.")
@@ -20,14 +19,6 @@ app = typer.Typer(help="Addresses that get no mail: list, add, remove, export.")
 KindOption = Annotated[str | None, typer.Option("--kind", "-k", help="manual, bounce or complaint.")]
 PrefixOption = Annotated[str, typer.Option("--prefix", help="Addresses that begin so.")]
 ReasonOption = Annotated[str, typer.Option("--reason", "-r", help="Why; it is kept, with your name.")]
-
-
-def whoami() -> str:
-    """Who types this, for the record."""
-    try:
-        return getpass.getuser()
-    except (OSError, KeyError):  # no name in a bare container
-        return "command"
 
 
 def _kind(kind: str | None) -> str | None:

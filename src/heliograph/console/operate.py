@@ -11,6 +11,7 @@ from heliograph.console import shapes
 from heliograph.console.people import near_word
 from heliograph.console.problems import cursors
 from heliograph.decide import as_written
+from heliograph.decide.broadcasts import broadcast_of
 from heliograph.events.identity import email_key, normalise_address, profile_id
 from heliograph.events.record import ListChange
 from heliograph.ports import Engine, PlanRefused, PublishReport
@@ -86,16 +87,18 @@ def segments_router(engine: Engine) -> Router:
 def journeys_router(engine: Engine) -> Router:
     @get("/", summary="Journeys and what their runs came to")
     async def journeys() -> shapes.Journeys:
-        counts = engine.journey_counts()
+        counts, holds = engine.journey_counts(), engine.holds()
         return shapes.Journeys(
             [
                 shapes.JourneyOverview(
                     name=name,
                     version=journey.version,
                     removed=name in engine.plan.removed,
+                    paused=shapes.pause_of(holds.get(name)),
                     **{field: counts.get(name, {}).get(field, 0) for field in COUNTED},
                 )
                 for name, journey in sorted((engine.plan.removed | engine.plan.journeys).items())
+                if not broadcast_of(name)
             ]
         )
 

@@ -6,7 +6,7 @@ import msgspec
 
 from heliograph.events.event import Event
 from heliograph.events.identity import profile_id
-from heliograph.ports import DeadLetter, MessageRow, PlanTouches
+from heliograph.ports import DeadLetter, Hold, MessageRow, PlanTouches
 
 
 class Outcome(msgspec.Struct, frozen=True):
@@ -69,7 +69,17 @@ class Segments(msgspec.Struct, frozen=True):
     segments: list[SegmentOverview]
 
 
+class Pause(msgspec.Struct, frozen=True):
+    """``by``: ``breaker`` when the circuit breaker did it."""
+
+    reason: str
+    by: str
+    at: int
+
+
 class JourneyOverview(msgspec.Struct, frozen=True):
+    """``paused``: its mail is held, since when, by whom and why."""
+
     name: str
     version: str
     active: int
@@ -81,6 +91,7 @@ class JourneyOverview(msgspec.Struct, frozen=True):
     skipped: int
     goals: int
     removed: bool = False
+    paused: Pause | None = None
 
 
 class Journeys(msgspec.Struct, frozen=True):
@@ -200,6 +211,10 @@ class SendTestResult(msgspec.Struct, frozen=True):
 
     ok: bool
     verdict: str
+
+
+def pause_of(hold: Hold | None) -> Pause | None:
+    return None if hold is None else Pause(hold.reason, hold.by, hold.at)
 
 
 def message_of(row: MessageRow) -> Message:
