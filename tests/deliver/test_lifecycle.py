@@ -2,7 +2,22 @@
 
 import pytest
 
-from heliograph.deliver.lifecycle import CANCELLABLE, SIGNALS, STATUSES, TRANSITIONS, UNFINISHED, advance, shown
+from heliograph.deliver.lifecycle import (
+    ARRIVED,
+    CANCELLABLE,
+    FEEDBACK,
+    SETTLEMENTS,
+    SIGNALS,
+    STATUSES,
+    TRANSITIONS,
+    UNFINISHED,
+    advance,
+    proven,
+    resends,
+    settled,
+    shown,
+    unknown_since,
+)
 
 FINAL = {"bounced", "cancelled", "expired", "skipped"}
 
@@ -17,11 +32,13 @@ def test_only_final_statuses_lead_nowhere() -> None:
 
 
 def test_data_is_written_only_behind_the_commit_point() -> None:
-    """Nothing becomes sent or unknown except through sending, and nothing is cancelled behind it."""
+    """Nothing becomes sent or unknown except through sending (what waits is proven sent by a copy that was tried), and
+    nothing is cancelled behind it."""
     into = {to: {status for status, moves in TRANSITIONS.items() if to in moves.values()} for to in STATUSES}
     assert into["sending"] == {"claimed"}
-    assert into["sent"] == {"sending", "unknown"}
-    assert into["unknown"] == {"sending"}
+    assert into["sent"] == {"sending", "unknown", "queued", "deferred"}
+    assert {signal for status in ("queued", "deferred") for signal in TRANSITIONS[status]} & {"sent"} == set()
+    assert into["unknown"] == {"sending", "unknown"}
     assert set(CANCELLABLE) == {"queued", "deferred", "claimed"}
 
 
@@ -50,3 +67,41 @@ def test_a_signal_that_means_nothing_is_no_move(status: str) -> None:
 
 def test_a_restart_picks_up_what_is_not_final() -> None:
     assert not UNFINISHED & (FINAL | {"sent", "delivered", "unknown"})
+
+
+def test_whatever_feedback_shows_ends_the_uncertainty() -> None:
+    """And nothing that came back ever makes a message unknown or queued again."""
+    assert {advance("unknown", signal) for signal in FEEDBACK.values()} == {"sent", "delivered", "bounced"}
+    for status, moves in TRANSITIONS.items():
+        assert {moves.get(signal) for signal in ARRIVED} <= {None, "sent", "delivered"}, status
+
+
+def test_only_an_unknown_message_can_be_settled() -> None:
+    for action, settlement in SETTLEMENTS.items():
+        takers = {status for status in TRANSITIONS if advance(status, settlement.signal) is not None}
+        assert takers == ({"unknown", "sending"} if action == "sent" else {"unknown"})
+    assert advance("unknown", "drop") == "unknown", "given up is not sent"
+
+
+@pytest.mark.parametrize(
+    ("kinds", "action", "again"),
+    [
+        ("", "", 0),
+        ("unknown", "", 0),
+        ("unknown resent", "resend", 1),
+        ("unknown resent unknown", "", 1),
+        ("unknown resent unknown dropped", "drop", 1),
+        ("unknown dropped resent", "resend", 1),
+        ("unknown released sent opened", "sent", 0),
+        ("unknown dropped unknown", "", 0),
+    ],
+)
+def test_the_last_settlement_counts_until_it_is_unknown_again(kinds: str, action: str, again: int) -> None:
+    outcomes = [(kind, at, False) for at, kind in enumerate(kinds.split())]
+    assert (settled(outcomes), resends(outcomes)) == (action, again)
+    assert unknown_since(outcomes) == max((at for kind, at, _ in outcomes if kind == "unknown"), default=0)
+
+
+def test_only_people_and_receivers_prove_anything() -> None:
+    assert proven([("opened", 1, False)]) and proven([("delivered", 1, False)]) and proven([("complained", 1, False)])
+    assert not proven([("opened", 1, True), ("clicked", 1, True), ("bounced", 1, False), ("missed", 1, False)])

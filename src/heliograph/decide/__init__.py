@@ -20,16 +20,18 @@ from heliograph.decide.journeys.outcomes import OUTCOME_EVENTS
 from heliograph.decide.members import product_id
 from heliograph.decide.parsing import Problem
 from heliograph.decide.plan import Plan, PlanErrors, as_written, compile_plan, templates_of
+from heliograph.decide.pressure import next_quiet
 from heliograph.decide.state import State, StateTooNew, deadline, decode_state, encode_state, is_blank, new_state
 from heliograph.decide.step import step
+from heliograph.decide.turn import Person
 
 __all__ = [  # noqa: RUF022 - a table of contents
     # deciding
     "step", "deadline", "Folding", "OUTCOME_EVENTS", "product_id",
     # states
-    "State", "StateTooNew", "new_state", "encode_state", "decode_state", "is_blank", "is_idle", "IDLE_MS",
+    "Person", "State", "StateTooNew", "new_state", "encode_state", "decode_state", "is_blank", "is_idle", "IDLE_MS",
     # plans
     "Plan", "PlanErrors", "Problem", "compile_plan", "as_written", "marks_after", "journey_version", "templates_of",
     # reading
-    "render_context", "profile_view", "explain_journey", "explain_template",
+    "render_context", "profile_view", "next_quiet", "explain_journey", "explain_template",
 ]  # fmt: skip

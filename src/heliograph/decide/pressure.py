@@ -27,7 +27,7 @@ from heliograph.decide import bounds
 from heliograph.decide.policies import Cap, Policies
 from heliograph.decide.state import Run, Slot, State, set_timer
 from heliograph.decide.times import inside, next_inside, zone_or_utc
-from heliograph.decide.turn import Turn
+from heliograph.decide.turn import Person, Turn
 
 MAX_SLOTS: Final = 512
 """Of one person; 16 caps of 32 messages each.  Beyond it a message is skipped ``state_full``: caps are never passed."""
@@ -122,26 +122,31 @@ def loud_from(turn: Turn, at: int) -> int:
     if hours is None:
         return at
     try:
-        if not inside(at, hours.start, hours.end, None, _zone(turn, hours.zone)):
+        if not inside(at, hours.start, hours.end, None, _zone(turn.person, hours.zone)):
             return at
-        return next_inside(at, hours.end, hours.start, None, _zone(turn, hours.zone))
+        return next_inside(at, hours.end, hours.start, None, _zone(turn.person, hours.zone))
     except OverflowError:  # no calendar has this instant
         return at
 
 
 def quiet_from(turn: Turn, at: int) -> int:
     """When the next quiet period after ``at`` begins, 0 when there is none."""
-    hours = turn.plan.policies.quiet_hours
+    return next_quiet(turn.person, at)
+
+
+def next_quiet(person: Person, at: int) -> int:
+    """The first instant from ``at`` on that lies in this person's quiet hours, 0 when there are none."""
+    hours = person.plan.policies.quiet_hours
     if hours is None:
         return 0
     try:
-        return next_inside(at, hours.start, hours.end, None, _zone(turn, hours.zone))
+        return next_inside(at, hours.start, hours.end, None, _zone(person, hours.zone))
     except OverflowError:
         return 0
 
 
-def _zone(turn: Turn, name: str) -> tzinfo:
-    names = {"person": turn.person.timezone, "project": turn.plan.timezone}
+def _zone(person: Person, name: str) -> tzinfo:
+    names = {"person": person.timezone, "project": person.plan.timezone}
     return zone_or_utc(names.get(name, name))
 
 

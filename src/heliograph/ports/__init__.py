@@ -21,6 +21,7 @@ from heliograph.ports.engine import (
     Result,
     SchemaCheck,
     SegmentTouched,
+    Settled,
     StepChange,
     Unmapped,
 )
@@ -90,6 +91,7 @@ __all__ = [
     "Result",
     "SchemaCheck",
     "SegmentTouched",
+    "Settled",
     "StepChange",
     "Store",
     "StoreFailed",

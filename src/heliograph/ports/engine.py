@@ -130,6 +130,15 @@ class Hold(msgspec.Struct, frozen=True, array_like=True):
     at: int
 
 
+class Settled(msgspec.Struct, frozen=True):
+    """What became of an unknown message that somebody settles.  ``result``: released, resent or dropped; already (the
+    same was done before), not_unknown, not_found, or refused (it must not be sent again).  ``reason``: in words."""
+
+    message_id: str
+    result: str
+    reason: str = ""
+
+
 class Engine(Protocol):
     """The engine as its doors (HTTP, links, console) see it.  All awaits end when the change is on disk and decided."""
 
@@ -158,6 +167,12 @@ class Engine(Protocol):
 
     async def feedback(self, outcomes: Sequence[Outcome]) -> None:
         """Delivered, opened, clicked, complained, unsubscribed: from links, bounces or hooks."""
+        ...
+
+    async def settle_unknown(self, message_ids: Sequence[str], action: str, reason: str, by: str) -> list[Settled]:
+        """Settle messages that are ``unknown``, at most 1,000, one result for each in order.  ``action``: ``sent`` (the
+        relay's log says that it took them), ``resend`` (again, under the same Message-ID) or ``drop`` (give up: they
+        stay ``unknown``, settled).  Raises ValueError for another action, too many, or without a reason."""
         ...
 
     async def change_lists(self, changes: Sequence[tuple[str, ListChange]]) -> None:

@@ -298,9 +298,8 @@ class Chunk:
     def end_message(self, row: MessageRow, status: str, reason: str, at: int, *, flags: int = 0) -> None:
         """The message came to this end; its person hears of it.  ``flags``: of the record that ended it."""
         sent_at = at if status == "sent" else row.sent_at
-        self.write_message(
-            replace(row, status=status, reason=reason, sent_at=sent_at, outcomes=[*row.outcomes, (status, at, False)])
-        )
+        outcomes = [*row.outcomes, (status, at, False)][-MAX_OUTCOMES:]
+        self.write_message(replace(row, status=status, reason=reason, sent_at=sent_at, outcomes=outcomes))
         self._hop_of(row.key, Outcome(row.message_id, status, at, reason), flags)
 
     def miss_message(self, row: MessageRow, at: int, reason: str) -> MessageRow | None:

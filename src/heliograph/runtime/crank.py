@@ -12,7 +12,18 @@ from heliograph import decide
 from heliograph.deliver.routes import Routes
 from heliograph.events.event import Event
 from heliograph.events.record import Answer, Enter, LedgerRow, ListChange, Outcome
-from heliograph.ports import Arrival, Clock, Entered, Hold, MessageRow, PublishReport, RequestRow, Result, Store
+from heliograph.ports import (
+    Arrival,
+    Clock,
+    Entered,
+    Hold,
+    MessageRow,
+    PublishReport,
+    RequestRow,
+    Result,
+    Settled,
+    Store,
+)
 from heliograph.runtime import mailwire
 from heliograph.runtime.chunk import Chunk, UndecidedError
 from heliograph.runtime.desk import CompileSchema, Desk
@@ -23,6 +34,7 @@ from heliograph.runtime.meter import Meter
 from heliograph.runtime.pace import finish
 from heliograph.runtime.past import survivor
 from heliograph.runtime.publishing import LoadTemplate, prepare
+from heliograph.runtime.settling import SettleUnknown
 from heliograph.runtime.sweeper import PORTION, Sweeper, fold_keys, read_progress, swept_for, switch_plan
 from heliograph.runtime.webhooks import Answered
 from heliograph.runtime.work import Call, ChangeLists, ChangeWords, Collect, Feedback, Wakes, Work
@@ -115,6 +127,9 @@ class Crank:
     def lift(self, journey: str) -> None:
         """Let it go again."""
         self.do(LiftMail(journey, self.dispatcher.lifted))
+
+    def settle_unknown(self, message_ids: Sequence[str], action: str, reason: str) -> list[Settled]:
+        return self.call(SettleUnknown(message_ids, action, reason, "crank"))
 
     def change_lists(self, changes: Sequence[tuple[str, ListChange]]) -> None:
         self.do(ChangeLists(changes))

@@ -29,6 +29,7 @@ from heliograph.ports import (
     PlanTouches,
     PublishReport,
     Result,
+    Settled,
     Store,
     StoreFull,
 )
@@ -53,6 +54,7 @@ from heliograph.runtime.publishing import (
     same_document,
 )
 from heliograph.runtime.retention import Forgetter, keep_expiring
+from heliograph.runtime.settling import SettleUnknown
 from heliograph.runtime.sweeper import Sweeper, swept_for, switch_plan
 from heliograph.runtime.waiting import Waiting
 from heliograph.runtime.wakeups import Wakeups
@@ -234,6 +236,12 @@ class EmbeddedEngine:
         work = Feedback(outcomes)
         self._processor.put(work)
         await work.done
+
+    async def settle_unknown(self, message_ids: Sequence[str], action: str, reason: str, by: str) -> list[Settled]:
+        self._accept()
+        work = SettleUnknown(message_ids, action, reason, by)
+        self._processor.put(work)
+        return await work.done
 
     async def change_lists(self, changes: Sequence[tuple[str, ListChange]]) -> None:
         self._accept()

@@ -4,37 +4,50 @@ from typing import Final
 
 from msgspec.structs import replace
 
-from heliograph.deliver.lifecycle import SIGNALS, advance
+from heliograph.deliver.lifecycle import ARRIVED, FEEDBACK, RESENT, SENT, SIGNALS, UNFINISHED, advance, proven
 from heliograph.deliver.retry import next_attempt, spent
 from heliograph.events.record import LedgerRow, Outcome
 from heliograph.ports import MessageRow
 from heliograph.runtime.chunk import MAX_OUTCOMES, Chunk
 from heliograph.runtime.mailwire import Done
 
-STATUS_SIGNALS: Final = {"delivered": "deliver", "bounced": "bounce", "sent": "sent"}
-"""Kinds of feedback that move the status; the others are outcomes only."""
-
 STOPPING: Final = {"complained": "!complaint", "bounced": "!bounce"}
 """Kinds of feedback that write a suppression."""
+REPEATABLE: Final = frozenset({"opened", "clicked"})
+"""Each of these is an event of its own; any other kind a second time changes nothing."""
 
 
-def take_feedback(chunk: Chunk, outcome: Outcome) -> None:
+def take_feedback(chunk: Chunk, outcome: Outcome, *, suppresses: bool = True) -> None:
     """Record what came back about a message after it was sent, and tell its person.
 
-    The same kind a second time changes nothing, except for opens and clicks, which are events of their own.
+    It may be the first that is heard of a message that is ``unknown``, or that waits to be tried again: what arrived is
+    ``sent``, and its person hears that first.  ``suppresses``: whether a bounce or complaint stops the address.
     """
     row = chunk.desk.message(outcome.message_id)
-    if row is None:
+    if row is None or (outcome.kind not in REPEATABLE and any(kind == outcome.kind for kind, _, _ in row.outcomes)):
         return
-    repeated = any(kind == outcome.kind for kind, _, _ in row.outcomes)
-    if repeated and outcome.kind not in ("opened", "clicked"):
-        return
-    status = advance(row.status, STATUS_SIGNALS.get(outcome.kind, ""))
+    signal = "" if outcome.machine else FEEDBACK.get(outcome.kind, "")
+    if (status := _following(row, signal)) is not None and signal in ARRIVED and row.status not in SENT:
+        row = _arrived(chunk, row, outcome)
     outcomes = [*row.outcomes, (outcome.kind, outcome.at, outcome.machine)][-MAX_OUTCOMES:]
     chunk.write_message(replace(row, status=status or row.status, outcomes=outcomes))
-    if topic := STOPPING.get(outcome.kind):
+    if suppresses and (topic := STOPPING.get(outcome.kind)):
         suppress(chunk, row, topic, outcome.at, outcome.reason)
     chunk.append(row.key, outcome)
+
+
+def _following(row: MessageRow, signal: str) -> str | None:
+    """The status that this feedback leads to, None when it leads nowhere.  Nothing comes back about what never left."""
+    waits = row.status in UNFINISHED and row.status != "sending"
+    return None if waits and not row.attempt else advance(row.status, signal)
+
+
+def _arrived(chunk: Chunk, row: MessageRow, outcome: Outcome) -> MessageRow:
+    """It was sent after all: told as if its receiver had said so."""
+    at = min(row.sending_at or outcome.at, outcome.at)
+    chunk.end_message(row, "sent", f"shown by what came back: {outcome.kind}", at)
+    chunk.drain()
+    return chunk.desk.message(row.message_id) or row
 
 
 def take_report(chunk: Chunk, done: Done) -> MessageRow | None:
@@ -47,6 +60,8 @@ def take_report(chunk: Chunk, done: Done) -> MessageRow | None:
     if status is None:
         return None
     done = replace(done, at=max(done.at, row.sending_at, row.created_at))  # its clock may have been set back
+    if status in _UNSURE and row.status == "sending" and proven(row.outcomes):
+        status = "sent"
     if status == "queued":
         return _again(chunk, row, done)
     if status == "deferred":
@@ -58,6 +73,10 @@ def take_report(chunk: Chunk, done: Done) -> MessageRow | None:
     chunk.end_message(row, status, done.reason, done.at)
     chunk.drain()
     return None
+
+
+_UNSURE: Final = frozenset({"queued", "deferred", "unknown"})
+"""What a report would make of a message, unless something came back meanwhile that shows it arrived."""
 
 
 def suppress(chunk: Chunk, row: MessageRow, topic: str, at: int, proof: str) -> None:
@@ -98,6 +117,10 @@ def lose(chunk: Chunk, message_id: str, reason: str) -> MessageRow | None:
     if row is None or row.status != "sending":
         return None
     at = chunk.now()
+    if proven(row.outcomes):
+        chunk.end_message(row, "sent", "shown by what came back", row.sending_at)
+        chunk.drain()
+        return None
     if (again := _resend(chunk, row, at, reason, at_once=True)) is not None:
         return again
     chunk.end_message(row, "unknown", reason, at)
@@ -120,7 +143,7 @@ def _resend(chunk: Chunk, row: MessageRow, at: int, reason: str, *, at_once: boo
         attempt=row.attempt + 1,
         next_at=next_at,
         sending_at=0,
-        outcomes=[*row.outcomes, ("unknown", at, False)],
+        outcomes=[*row.outcomes, ("unknown", at, False), (RESENT, at, False)][-MAX_OUTCOMES:],
     )
     chunk.write_message(waiting)
     return waiting
