@@ -4,11 +4,13 @@ import threading
 from itertools import pairwise
 
 import pytest
+from msgspec.structs import replace
 
+from heliograph.decide.broadcasts import journey_of
 from heliograph.events.event import Event
 from heliograph.events.ids import bucket
 from heliograph.events.record import EventBody, LedgerRow, Link, Record
-from heliograph.ports import Commit, PlanRow, Store, StoreFull
+from heliograph.ports import Commit, MessageRow, PlanRow, Store, StoreFull
 from tests.contracts.conftest import Opened
 from tests.contracts.samples import (
     arrival,
@@ -201,6 +203,21 @@ class TestMessages:
         assert _ids(store, key="u:1", status="queued") == ["m1"]
         assert _ids(store, key="u:3") == []
 
+    def test_of_a_broadcast_and_of_its_messages_with_a_status(self, opened: Opened) -> None:
+        def of(name: str, id: str, at: int, status: str = "queued") -> MessageRow:
+            return replace(message(id, at, status=status), journey=journey_of(name))
+
+        rows = [of("b", "m1", 1), of("b", "m2", 2, "sent"), of("b\x00", "m3", 3), of("bb", "m4", 4), of("b", "m5", 2)]
+        opened.store.commit(messages(*rows, message("m6", 6)))
+        assert _ids(opened.store, broadcast="b") == ["m2", "m5", "m1"]
+        assert _ids(opened.store, broadcast="b", status="sent") == ["m2"]
+        opened.again().commit(messages(of("b", "m5", 2, "sent")))
+        assert _ids(opened.store, broadcast="b", status="sent") == ["m2", "m5"]
+        assert _ids(opened.store, broadcast="b", key="u:2") == []
+        page, cursor = opened.store.messages(broadcast="b", limit=2)
+        assert [row.message_id for row in page] == ["m2", "m5"]
+        assert [row.message_id for row in opened.store.messages(broadcast="b", cursor=cursor)[0]] == ["m1"]
+
     def test_a_changed_status_moves_the_message_from_one_list_to_the_other(self, opened: Opened) -> None:
         opened.store.commit(messages(message("m1", 1), message("m2", 2, status="deferred")))
         opened.again().commit(messages(message("m1", 1, status="sending", outcomes=[("opened", 9, True)])))
@@ -243,8 +260,8 @@ def _place(key: str) -> tuple[int, str]:
     return bucket(key), key
 
 
-def _ids(store: Store, *, key: str | None = None, status: str | None = None) -> list[str]:
-    rows, cursor = store.messages(key=key, status=status)
+def _ids(store: Store, *, key: str | None = None, status: str | None = None, broadcast: str | None = None) -> list[str]:
+    rows, cursor = store.messages(key=key, status=status, broadcast=broadcast)
     assert cursor is None
     return [row.message_id for row in rows]
 

@@ -9,9 +9,11 @@ from typing import Any
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
+from msgspec.structs import replace
 
 from heliograph.adapters.memory import MemoryStore
 from heliograph.adapters.rocksdb import RocksStore
+from heliograph.decide.broadcasts import journey_of
 from heliograph.events.record import EventBody, LedgerRow, Link, Record
 from heliograph.ports import Commit, PlanRow, Store
 from tests.contracts.samples import broadcast, dead_letter, event, fact, message, request, suppression
@@ -75,7 +77,8 @@ class Twins(RuleBasedStateMachine):
         rows = {}
         for id, (at, key, status) in changes.items():
             at, key = self.owners.setdefault(id, (at, key))
-            rows[id] = message(id, at, key, status)
+            journey = journey_of("b") if len(id) % 2 else "cart"
+            rows[id] = replace(message(id, at, key, status), journey=journey)
         self.commit(Commit(messages=rows))
 
     @rule(facts=st.lists(st.tuples(KEYS, st.builds(fact, TIMES, n=st.integers(0, 9))), max_size=4))
@@ -130,7 +133,9 @@ def _answers(store: Store, key: str, name: str, status: str, at: int, other: int
         "due": (store.due(at), store.due(1 << 50, limit), store.next_due()),
         "messages": [
             _pages(lambda cursor, wanted=wanted: store.messages(limit=limit, cursor=cursor, **wanted))
-            for wanted in ({}, {"key": key}, {"status": status}, {"key": key, "status": status})
+            for wanted in (
+                asked | more for asked in ({}, {"key": key}, {"broadcast": "b"}) for more in ({}, {"status": status})
+            )
         ],
         "unfinished": sorted(row.message_id for row in store.unfinished_messages()),
         "ledger": (store.ledger(name), _pages(lambda cursor: store.suppressions(limit, cursor))),

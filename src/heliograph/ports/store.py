@@ -252,10 +252,12 @@ class Store(Protocol):
         *,
         key: str | None = None,
         status: str | None = None,
+        broadcast: str | None = None,
         limit: int = 50,
         cursor: str | None = None,
     ) -> tuple[list[MessageRow], str | None]:
-        """Newest first (``created_at`` descending, then by id), and the cursor of the next page or None."""
+        """Those of a person (``key``), with a status, of a broadcast (its id).  Newest first (``created_at``
+        descending, then by id), and the cursor of the next page or None."""
         ...
 
     def unfinished_messages(self) -> Iterator[MessageRow]:

@@ -13,6 +13,7 @@ from typing import Any, Concatenate, ParamSpec, TypeVar
 import msgspec
 
 from heliograph.adapters.cursor import decode_cursor, encode_cursor
+from heliograph.decide.broadcasts import journey_of
 from heliograph.events.event import Event
 from heliograph.events.ids import bucket
 from heliograph.events.record import EventBody, LedgerRow, Record, decode_record, encode_record
@@ -239,14 +240,17 @@ class MemoryStore:
         *,
         key: str | None = None,
         status: str | None = None,
+        broadcast: str | None = None,
         limit: int = 50,
         cursor: str | None = None,
     ) -> tuple[list[MessageRow], str | None]:
+        journey = None if broadcast is None else journey_of(broadcast)
         rows = sorted(map(_message, self._messages.values()), key=_newest_message)
         if cursor is not None:
             after = _newest(cursor)
             rows = [row for row in rows if _newest_message(row) > after]
-        chosen = (row for row in rows if key in (None, row.key) and status in (None, row.status))
+        rows = [row for row in rows if key in (None, row.key) and journey in (None, row.journey)]
+        chosen = (row for row in rows if status in (None, row.status))
         return _page(chosen, limit, lambda row: (row.created_at, row.message_id))
 
     @_atomic

@@ -17,6 +17,8 @@ messages        ROWS, message_id                                               m
                 BY_TIME, created_at newest first, message_id                   (empty)
                 BY_PERSON, bucket, key, created_at newest first, message_id    (empty)
                 BY_STATUS, status, created_at newest first, message_id         (empty)
+                BY_BROADCAST, broadcast_id, status, created_at newest first,   (empty): those of broadcasts
+                message_id
 ledger          ROWS, address, topic                                           ledger row
                 STOPPED, address, topic                                        (empty): suppressions in force
 members         ROWS, name, bucket, key                                        since i64
@@ -62,6 +64,7 @@ class Tag:
     BY_TIME = SPACE + b"\x01"
     BY_PERSON = SPACE + b"\x02"
     BY_STATUS = SPACE + b"\x03"
+    BY_BROADCAST = SPACE + b"\x04"
 
     COUNTS = STOPPED = BY_TIME
 
@@ -149,6 +152,11 @@ def read_wakeup(stored: bytes) -> tuple[int, str]:
 def message_of(key: str) -> bytes:
     """The beginning of a person's messages in their index."""
     return Tag.BY_PERSON + _bucket(key) + text(key)
+
+
+def message_in(broadcast_id: str, status: str) -> bytes:
+    """The beginning of a broadcast's messages with this status in their index."""
+    return Tag.BY_BROADCAST + text(broadcast_id) + text(status)
 
 
 def after(prefix: bytes) -> bytes:

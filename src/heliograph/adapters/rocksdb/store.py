@@ -9,6 +9,7 @@ and :mod:`.options`.
 
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from heapq import merge
 from itertools import groupby, islice
 from pathlib import Path
 from typing import TypeVar
@@ -19,6 +20,8 @@ from heliograph.adapters.rocksdb.database import Batch, Database, View
 from heliograph.adapters.rocksdb.retention import Retention
 from heliograph.adapters.rocksdb.spell import Tag
 from heliograph.adapters.rocksdb.writer import JOURNAL_ROWS, Tally, Writer
+from heliograph.decide.broadcasts import journey_of
+from heliograph.deliver.lifecycle import STATUSES
 from heliograph.events.event import Event
 from heliograph.events.record import LedgerRow, Record
 from heliograph.ports import (
@@ -193,18 +196,21 @@ class RocksStore:
         *,
         key: str | None = None,
         status: str | None = None,
+        broadcast: str | None = None,
         limit: int = 50,
         cursor: str | None = None,
     ) -> tuple[list[MessageRow], str | None]:
         if key is not None:
-            index = spell.message_of(key)
-        elif status is not None:
-            index = Tag.BY_STATUS + spell.text(status)
+            indexes = [spell.message_of(key)]
+        elif broadcast is not None:
+            statuses = sorted(STATUSES) if status is None else [status]
+            indexes = [spell.message_in(broadcast, one) for one in statuses]
         else:
-            index = Tag.BY_TIME
+            indexes = [Tag.BY_TIME if status is None else Tag.BY_STATUS + spell.text(status)]
         view = self._db.family("messages").view()
-        found = map(rows.message, _named_by(index, view, cursor))
-        chosen = (row for row in found if status in (None, row.status))
+        found = merge(*(map(rows.message, _named_by(index, view, cursor)) for index in indexes), key=_newest)
+        journey = None if broadcast is None else journey_of(broadcast)
+        chosen = (row for row in found if status in (None, row.status) and journey in (None, row.journey))
         return _page(chosen, limit, lambda row: (row.created_at, row.message_id))
 
     def unfinished_messages(self) -> Iterator[MessageRow]:
@@ -311,7 +317,8 @@ class RocksStore:
         return {
             "profiles": self._db.family("state").estimate("estimate-num-keys"),
             "log": self._db.family("log").estimate("estimate-num-keys"),
-            "messages": self._db.family("messages").estimate("estimate-num-keys") // 4,  # one row, three indexes
+            "messages": self._db.family("messages").estimate("estimate-num-keys")
+            // 4,  # one row, three indexes; four of a broadcast
             "wakeups": self._db.family("wakeups").estimate("estimate-num-keys"),
             "bytes": self._db.size(),
         }
@@ -324,6 +331,10 @@ class RocksStore:
 def _follow(record: Record, row: bytes | None) -> Record | None:
     """None when the row of the log went with age between the two reads: then so did what it pointed at."""
     return None if row is None else rows.with_event(record, rows.history_event(row))
+
+
+def _newest(row: MessageRow) -> tuple[int, bytes]:
+    return -row.created_at, row.message_id.encode()
 
 
 def _named_by(index: bytes, view: View, cursor: str | None = None) -> Iterator[bytes]:

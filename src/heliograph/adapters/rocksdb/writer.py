@@ -14,6 +14,7 @@ from msgspec.structs import replace
 from heliograph.adapters.rocksdb import rows, spell
 from heliograph.adapters.rocksdb.database import Batch, Database, Family
 from heliograph.adapters.rocksdb.spell import Tag
+from heliograph.decide.broadcasts import broadcast_of
 from heliograph.events.record import EventBody, LedgerRow, Record
 from heliograph.ports import BroadcastRow, Commit, DeadLetter, JournalRow, MessageRow, PlanRow, RequestRow
 
@@ -219,11 +220,14 @@ def _place(record: Record) -> bytes | None:
 def message_indexes(row: MessageRow) -> set[bytes]:
     """Every index row of a message."""
     place = spell.newest(row.created_at) + row.message_id.encode()
-    return {
+    indexes = {
         Tag.BY_TIME + place,
         spell.message_of(row.key) + place,
         Tag.BY_STATUS + spell.text(row.status) + place,
     }
+    if broadcast_id := broadcast_of(row.journey):
+        indexes.add(spell.message_in(broadcast_id, row.status) + place)
+    return indexes
 
 
 def broadcast_index(row: BroadcastRow) -> bytes:
