@@ -13,7 +13,8 @@ words = st.text(st.characters(), max_size=80) | st.sampled_from(
 )
 
 
-def _signatures(data: bytes) -> int:
+def signatures(data: bytes) -> int:
+    """How many there are; dkimpy verified each."""
     _, dns = keys()
     message = dkim.DKIM(data)
     count = data.count(b"DKIM-Signature:")
@@ -26,7 +27,7 @@ def _signatures(data: bytes) -> int:
 def test_both_signatures_verify_whatever_the_message_says(subject: str, html: str, text: str) -> None:
     context = {"profile": {"s": subject, "h": html, "t": text}}
     template = compiled("<p>{{ profile.h | raw }}</p>", subject="Hi {{ profile.s }}", text="{{ profile.t }}")
-    assert _signatures(rendered(template, context, signers=keys()[0]).data) == 2
+    assert signatures(rendered(template, context, signers=keys()[0]).data) == 2
 
 
 @pytest.mark.parametrize(
@@ -43,7 +44,7 @@ def test_both_signatures_verify_whatever_the_message_says(subject: str, html: st
 )
 def test_a_changed_message_does_not_verify(change) -> None:
     data = rendered(signers=keys()[0]).data
-    assert _signatures(data) == 2
+    assert signatures(data) == 2
     changed = change(data)
     assert changed != data
     message = dkim.DKIM(changed)

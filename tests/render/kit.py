@@ -18,9 +18,14 @@ PERSON: dict[str, Any] = {"id": "u1", "email": "ana@example.com", "firstName": "
 
 
 def compiled(
-    body: str = "<p>Hello {{ profile.firstName }}</p>", kind: str = "html", text: str | None = None, **message: Any
+    body: str = "<p>Hello {{ profile.firstName }}</p>",
+    kind: str = "html",
+    text: str | None = None,
+    files: dict[str, bytes] | None = None,
+    **message: Any,
 ):
-    return compile_template("greeting", {"subject": "Hello {{ profile.firstName }}", **message}, body, kind, text)
+    fields = {"subject": "Hello {{ profile.firstName }}", **message}
+    return compile_template("greeting", fields, body, kind, text, files)
 
 
 def envelope(**changes: Any) -> Envelope:

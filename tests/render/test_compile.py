@@ -108,7 +108,8 @@ def test_a_hand_made_text_part_is_kept() -> None:
 def test_lists_rules_links_and_images_become_text() -> None:
     body = """<h1>Title</h1><ul><li>one</li><li>two <ol><li>deep</li></ol></li></ul><hr>
     <p>See <a href="https://a.example">https://a.example</a>, <a href="mailto:x@y.example">x@y.example</a>,
-    <a href="#top">top</a> <a href="https://b.example"><img src="x" alt="logo"></a></p><script>no()</script>
+    <a href="#top">top</a> <a href="https://b.example"><img src="https://b.example/x" alt="logo"></a></p>
+    <script>no()</script>
     <div style="display: none">hidden {{ profile.firstName }}</div><pre>  pre</pre>line<br>break"""
     text = compiled(body)["text"]
     assert text.startswith("Title\n\n- one\n- two\n")

@@ -14,12 +14,15 @@ from heliograph.decide.parsing import nearest
 from heliograph.decide.times import TZDATA_VERSION
 from heliograph.project import paths, writes
 from heliograph.project.finding import Finding, ProjectError, in_order
-from heliograph.project.folder import Folder, TemplateSource, read_folder
+from heliograph.project.folder import Folder, TemplateSource, read_folder, report_unused
 from heliograph.project.slips import slips
 from heliograph.project.yaml import NodePath
 
 FORMAT = 1
 """Of the plan document."""
+MAX_ENCLOSED_BYTES = 10_000_000
+"""Base64 of the files of all templates.  A publish sends the plan to each mailer in one frame of at most 64 MB, with
+older versions of templates while messages wait for them."""
 WAYS_OUT = frozenset({"urls.unsubscribe", "urls.preferences"})
 
 
@@ -151,7 +154,27 @@ def _templates(folder: Folder, senders: set[str]) -> dict[str, Any]:
             compiled[name] = made
             _judge_sender(folder, name, made["sender"], senders)
             _judge_way_out(folder, source, made)
+            directory = folder.locate(("templates", name))[0].rpartition("/")[0]
+            report_unused(folder, directory, source.files.keys() - {one["file"] for one in _enclosed(made)})
+    _judge_weight(folder, compiled)
     return compiled
+
+
+def _judge_weight(folder: Folder, compiled: dict[str, dict[str, Any]]) -> None:
+    """Files of all templates together; the template that goes beyond is told."""
+    total = 0
+    for name, made in compiled.items():
+        total += sum(len(one["data"]) for one in _enclosed(made))
+        if total > MAX_ENCLOSED_BYTES:
+            said = (
+                f"up to here the files of all templates have more than {MAX_ENCLOSED_BYTES // 1_000_000} MB in base64"
+            )
+            folder.report(*folder.locate(("templates", name)), f"{said}: link to the largest instead")
+            return
+
+
+def _enclosed(made: dict[str, Any]) -> list[dict[str, str]]:
+    return [*made.get("attachments", ()), *made.get("images", ())]
 
 
 def _judge_way_out(folder: Folder, source: TemplateSource, made: dict[str, Any]) -> None:
@@ -176,7 +199,7 @@ def _stand_in(name: str) -> dict[str, Any]:
 
 def _compile_template(folder: Folder, source: TemplateSource) -> dict[str, Any] | None:
     try:
-        return render.compile_template(source.name, source.message, source.body, source.kind, source.text)
+        return render.compile_template(*source)
     except render.TemplateError as error:
         folder.broken.add(("templates", source.name))
         directory = folder.locate(("templates", source.name))[0].rpartition("/")[0]
@@ -190,6 +213,8 @@ def _compile_template(folder: Folder, source: TemplateSource) -> dict[str, Any] 
 def _message_line(folder: Folder, source: TemplateSource, problem: render.Problem) -> int | None:
     """The line of the key that a problem of ``message.yaml`` is about: it names the key first, and Liquid's own line
     counts from the beginning of the subject or preheader."""
+    if item := re.match(r"attachments\[(\d+)\]", problem.sentence):
+        return folder.locate(("templates", source.name, "attachments", int(item[1])))[1]
     named = re.match(r"(?:unknown key )?'?([\w-]+)", problem.sentence)
     key = named[1] if named and named[1] in source.message else ""
     if problem.line is not None:

@@ -5,6 +5,7 @@ so that a problem with a path like ``("journeys", "cart", "steps", 2)`` can be s
 """
 
 import json
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 from urllib.parse import unquote
@@ -12,6 +13,7 @@ from urllib.parse import unquote
 from heliograph.decide.parsing import nearest
 from heliograph.project.finding import Finding
 from heliograph.project.yaml import NodePath, Yaml, read_yaml
+from heliograph.render import MAX_FILES_BYTES
 
 PLACEHOLDERS: dict[str, dict[str, Any]] = {
     "segments": {"if": {"everyone": True}},
@@ -29,16 +31,19 @@ FOLDERS = ("journeys", "segments", "templates", "schemas", *LATER)
 BODIES = ("body.mjml", "body.html")
 TEMPLATE_FILES = ("message.yaml", *BODIES, "body.txt")
 MAX_BODY_BYTES = 1024 * 1024
+MAX_ENCLOSED = 100
+"""Files beside a template's own, used or not: what is read while it is checked."""
 
 
 class TemplateSource(NamedTuple):
-    """The files of one template.  ``kind``: mjml or html."""
+    """The files of one template.  ``kind``: mjml or html; ``files``: attachments and images, by their path there."""
 
     name: str
     message: dict[str, Any]
     body: bytes
     kind: str
     text: str | None
+    files: dict[str, bytes]
 
 
 class Folder:
@@ -206,9 +211,7 @@ def _read_template(folder: Folder, directory: Path) -> None:
     shown = f"templates/{directory.name}"
     folder.template_names.add(name)
     present = {path.name for path in _entries(directory)}
-    for extra in sorted(present - set(TEMPLATE_FILES)):
-        what = "translations are not in this version" if extra == "locales" else "no file of a template has this name"
-        folder.report(f"{shown}/{extra}", None, what, "" if extra == "locales" else nearest(extra, TEMPLATE_FILES))
+    files = _enclosed(folder, directory)
     bodies = [body for body in BODIES if body in present]
     if len(bodies) != 1:
         folder.report(
@@ -216,17 +219,59 @@ def _read_template(folder: Folder, directory: Path) -> None:
         )
     if "message.yaml" not in present:
         folder.report(shown, None, "has no message.yaml")
+        report_unused(folder, shown, files)
         return
     message = folder.yaml(directory / "message.yaml", "templates", name)
     if message is not None and not isinstance(message, dict):
         folder.report(f"{shown}/message.yaml", 1, "must be a mapping of keys, like `subject: ...`")
         message = None
     if message is None or len(bodies) != 1:
+        report_unused(folder, shown, files)
         folder.broken.add(("templates", name))
         return
     body = _body(folder, directory / bodies[0])
     text = _body(folder, directory / "body.txt").decode() if "body.txt" in present else None
-    folder.templates[name] = TemplateSource(name, message, body, bodies[0].rpartition(".")[2], text)
+    folder.templates[name] = TemplateSource(name, message, body, bodies[0].rpartition(".")[2], text, files)
+
+
+def report_unused(folder: Folder, shown: str, names: Iterable[str]) -> None:
+    """Files in a template's folder that are nothing of it: a slip of the pen, or meant to travel with the mail."""
+    for name in sorted(names):
+        if hint := nearest(name, TEMPLATE_FILES):
+            folder.report(f"{shown}/{name}", None, "no file of a template has this name", hint)
+        else:
+            said = "does not travel with the mail: neither `attachments:` nor an <img src> of the body names it"
+            folder.report(f"{shown}/{name}", None, said, warning=True)
+
+
+def _enclosed(folder: Folder, directory: Path) -> dict[str, bytes]:
+    """What may travel with the mail: every file but those that make it.  What is too long is read to where that shows
+    (:data:`heliograph.render.MAX_FILES_BYTES`); a link would bring in what is not in the project."""
+    files: dict[str, bytes] = {}
+    for path in _walk(directory):
+        name = path.relative_to(directory).as_posix()
+        shown = f"templates/{directory.name}/{name}"
+        if name in TEMPLATE_FILES:
+            continue
+        if name.startswith("locales/"):
+            folder.report(f"templates/{directory.name}/locales", None, "translations are not in this version")
+        elif path.is_symlink():
+            folder.report(shown, None, "is a link: put the file itself here")
+        elif len(files) == MAX_ENCLOSED:
+            folder.report(shown, None, f"a template's folder has at most {MAX_ENCLOSED} files beside its own")
+            break
+        else:
+            with path.open("rb") as file:
+                files[name] = file.read(MAX_FILES_BYTES + 1)
+    return files
+
+
+def _walk(directory: Path) -> Iterator[Path]:
+    for path in _entries(directory):
+        if path.is_dir() and not path.is_symlink():
+            yield from _walk(path)
+        else:
+            yield path
 
 
 def _body(folder: Folder, file: Path) -> bytes:

@@ -5,7 +5,7 @@ reads is listed.  Everything that could go wrong for every message is found here
 """
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any, NoReturn
 
 import css_inline
@@ -17,6 +17,7 @@ from liquid.template import BoundTemplate
 
 from heliograph.decide.times import ms
 from heliograph.events.ids import make_id
+from heliograph.render.enclosures import Enclosures
 from heliograph.render.errors import Problem, TemplateError, nearest
 from heliograph.render.liquid import environment, line_of, sentence
 from heliograph.render.protect import DROPPED, Protected, protect
@@ -33,7 +34,7 @@ URLS = ("preferences", "unsubscribe")
 LATER_URLS = ("confirm", "view")
 CHOICES = {"class": ("marketing", "transactional"), "on_unknown": ("hold", "resend")}
 DEFAULTS = {"class": "marketing", "on_unknown": "hold", "sender": "default"}
-KEYS = ("class", "freshness", "on_unknown", "preheader", "sender", "subject")
+KEYS = ("attachments", "class", "freshness", "on_unknown", "preheader", "sender", "subject")
 MAX_SOURCE = 500_000
 """Characters of one file of a template."""
 HIDDEN = "display:none;font-size:1px;line-height:1px;max-height:0;max-width:0;opacity:0;overflow:hidden;mso-hide:all"
@@ -49,14 +50,20 @@ _INLINER = css_inline.CSSInliner(keep_at_rules=True, keep_link_tags=True, load_r
 
 
 def compile_template(
-    name: str, message: dict[str, Any], body: bytes | str, kind: str, text: str | None = None
+    name: str,
+    message: dict[str, Any],
+    body: bytes | str,
+    kind: str,
+    text: str | None = None,
+    files: Mapping[str, bytes] | None = None,
 ) -> dict[str, Any]:
     """The compiled template of a plan document (JSON-able).
 
     ``message``: ``message.yaml`` as read; ``body``: ``body.mjml`` or ``body.html``, which ``kind`` (``mjml``,
-    ``html``) tells; ``text``: ``body.txt``, or None to derive it.  Raises :class:`TemplateError` with every problem.
+    ``html``) tells; ``text``: ``body.txt``, or None to derive it; ``files``: what else lies in the template's folder,
+    by its path there.  Raises :class:`TemplateError` with every problem.
     """
-    return _Compilation(name, message, body, kind, text).run()
+    return _Compilation(name, message, body, kind, text, files or {}).run()
 
 
 def refuse_locales(paths: Iterable[str]) -> None:
@@ -66,12 +73,21 @@ def refuse_locales(paths: Iterable[str]) -> None:
 
 
 class _Compilation:
-    def __init__(self, name: str, message: dict[str, Any], body: bytes | str, kind: str, text: str | None) -> None:
+    def __init__(
+        self,
+        name: str,
+        message: dict[str, Any],
+        body: bytes | str,
+        kind: str,
+        text: str | None,
+        files: Mapping[str, bytes],
+    ) -> None:
         self.name = name
         self.message = message
         self.kind = kind
         self.body_file = f"body.{kind}"
         self.problems: list[Problem] = []
+        self.enclosures = Enclosures(files, self.problems)
         self.body = self._decoded(body)
         self.text = text
         self.paths: dict[str, None] = {}
@@ -88,6 +104,7 @@ class _Compilation:
         markup = self._markup(protected)
         self.problems += protected.lost(markup, self.body_file)
         self._stop()
+        markup = self.enclosures.show(markup, protected, self.body, self.body_file)
         html, links = _finish(markup, protected, fields["preheader"])
         plain = derive(markup, protected) if self.text is None else self.text
         self._parse(self.body_file, html, _HTML, compiled=True)
@@ -102,6 +119,7 @@ class _Compilation:
             "links": links,
             "last": sorted(self.last),
             "paths": sorted(self.paths),
+            **self.enclosures.made(),
         }
 
     # -- problems --
@@ -135,6 +153,8 @@ class _Compilation:
         for key, allowed in CHOICES.items():
             if values[key] not in allowed:
                 self._problem(MESSAGE, None, f"{key}: {values[key]!r} is none of {', '.join(allowed)}")
+        if (attachments := self.message.get("attachments")) is not None:
+            self.enclosures.attach(attachments, MESSAGE)
         return {**values, "freshness_ms": self._freshness()}
 
     def _string(self, key: str) -> str:
@@ -248,7 +268,9 @@ class _Compilation:
 
     def _version(self) -> str:
         message = msgspec.json.encode(self.message, order="deterministic")
-        return make_id("template", COMPILER, self.name, message, self.kind, self.body, self.text)[:8]
+        parts = ("template", COMPILER, self.name, message, self.kind, self.body, self.text)
+        enclosed = self.enclosures.digest()
+        return make_id(*parts, *([enclosed] if enclosed else []))[:8]
 
 
 def _finish(markup: str, protected: Protected, preheader: str) -> tuple[str, list[str]]:

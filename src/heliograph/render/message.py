@@ -14,6 +14,7 @@ from liquid.template import BoundTemplate
 
 from heliograph.decide.times import iso, zone_or_utc
 from heliograph.render.dkim import Signer, body_hash, sign_hashed
+from heliograph.render.enclosures import part
 from heliograph.render.errors import BadAddress, Skip
 from heliograph.render.headers import bare, clean
 from heliograph.render.letterhead import Letterhead, letterhead
@@ -33,7 +34,8 @@ _TEXT = environment(html=False)
 
 
 class Template(msgspec.Struct, frozen=True, kw_only=True, eq=False):
-    """A compiled template with its Liquid parsed.  ``uses``: the names under ``urls`` that it reads."""
+    """A compiled template with its Liquid parsed.  ``uses``: the names under ``urls`` that it reads.  ``images`` and
+    ``attachments``: whole parts (:mod:`heliograph.render.enclosures`)."""
 
     name: str
     version: str
@@ -44,6 +46,8 @@ class Template(msgspec.Struct, frozen=True, kw_only=True, eq=False):
     html_source: str
     text_source: str
     uses: frozenset[str]
+    images: tuple[bytes, ...] = ()
+    attachments: tuple[bytes, ...] = ()
 
 
 class Envelope(msgspec.Struct, frozen=True, kw_only=True):
@@ -113,6 +117,8 @@ def _parse(compiled: Mapping[str, Any]) -> Template:
         html_source=compiled["html"],
         text_source=compiled["text"],
         uses=frozenset(path[5:] for path in compiled["paths"] if path.startswith("urls.")),
+        images=tuple(map(part, compiled.get("images", ()))),
+        attachments=tuple(map(part, compiled.get("attachments", ()))),
     )
 
 
@@ -160,7 +166,7 @@ def render_message(template: Template, context: Mapping[str, Any], envelope: Env
         raise Skip("missing: subject")
     html = render(template.html, names, mail=mail, zone=zone)
     text = tidy(render(template.text, names, zone=zone)) + mail.closing_text()
-    content_type, body = assemble(text, html, envelope.message_id)
+    content_type, body = assemble(text, html, envelope.message_id, template.images, template.attachments)
     unsubscribe = mail.links.unsubscribe() if template.marketing else ""
     fields = head.fields(recipient, subject, envelope.date_ms, envelope.message_id, unsubscribe, content_type)
     section = head.head(fields)
