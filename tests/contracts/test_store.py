@@ -203,6 +203,16 @@ class TestMessages:
         assert _ids(store, key="u:1", status="queued") == ["m1"]
         assert _ids(store, key="u:3") == []
 
+    def test_queued_ones_oldest_first_behind_any_place(self, opened: Opened) -> None:
+        rows = [message(f"m{n}", n // 3) for n in range(9)] + [message("x", 1, status="sent"), message("y", -5)]
+        opened.store.commit(messages(*rows))
+        store = opened.again()
+        everything = [row.message_id for row in store.queued_messages((-(1 << 62), ""), 100)]
+        assert everything == ["y", "m2", "m1", "m0", "m5", "m4", "m3", "m8", "m7", "m6"]
+        assert [row.message_id for row in store.queued_messages((1, "m5"), 3)] == ["m4", "m3", "m8"]
+        assert [row.message_id for row in store.queued_messages((0, ""), 2)] == ["m5", "m4"]
+        assert store.queued_messages((2, "m6"), 5) == []
+
     def test_of_a_broadcast_and_of_its_messages_with_a_status(self, opened: Opened) -> None:
         def of(name: str, id: str, at: int, status: str = "queued") -> MessageRow:
             return replace(message(id, at, status=status), journey=journey_of(name))

@@ -264,6 +264,10 @@ class Store(Protocol):
         """Rows whose status is queued, deferred or sending: what a restart has to pick up."""
         ...
 
+    def queued_messages(self, after: tuple[int, str], limit: int) -> list[MessageRow]:
+        """Queued ones, the oldest first (``created_at``, of one instant by id backwards), behind this place."""
+        ...
+
     # -- requests --
     def request(self, request_id: str) -> RequestRow | None:
         """The row while it waits for its answer."""

@@ -257,6 +257,14 @@ class MemoryStore:
     def unfinished_messages(self) -> Iterator[MessageRow]:
         return iter([row for row in map(_message, self._messages.values()) if row.status in UNFINISHED])
 
+    @_atomic
+    def queued_messages(self, after: tuple[int, str], limit: int) -> list[MessageRow]:
+        at, id = after
+        rows = [row for row in map(_message, self._messages.values()) if row.status == "queued"]
+        behind = [row for row in rows if row.created_at > at or (row.created_at == at and row.message_id < id)]
+        behind.sort(key=lambda row: row.message_id, reverse=True)
+        return sorted(behind, key=lambda row: row.created_at)[:limit]
+
     # -- requests --
     @_atomic
     def request(self, request_id: str) -> RequestRow | None:

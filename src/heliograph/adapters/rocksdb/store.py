@@ -218,6 +218,13 @@ class RocksStore:
         indexes = (Tag.BY_STATUS + spell.text(status) for status in sorted(UNFINISHED))
         return (rows.message(row) for index in indexes for row in _named_by(index, view))
 
+    def queued_messages(self, after: tuple[int, str], limit: int) -> list[MessageRow]:
+        index = Tag.BY_STATUS + spell.text("queued")
+        view = self._db.family("messages").view()
+        stored = view.scan(index, index + spell.newest(after[0]) + after[1].encode(), backwards=True)
+        ids = (key[len(index) + spell.INSTANT :] for key, _ in islice(stored, limit))
+        return [rows.message(view.row(Tag.ROWS + id)) for id in ids]
+
     # -- requests --
     def request(self, request_id: str) -> RequestRow | None:
         found = self._db.family("requests").get(spell.SPACE + request_id.encode())
