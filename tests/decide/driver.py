@@ -256,6 +256,9 @@ class World:
                 self._hops.append(record)
             case Fact(kind, at, data):
                 self.journal.setdefault(key, []).append((at, kind, data))
+            case DecideMessage() if self._is_anothers(key, effect.message_id):
+                if effect.status in ("queued", "deferred"):
+                    self.append(key, Outcome(effect.message_id, "skipped", self.now, "same_address"))
             case DecideMessage():
                 assert self.status.get(effect.message_id, "deferred") == "deferred", "decided twice"
                 self.messages[effect.message_id] = effect
@@ -282,6 +285,11 @@ class World:
                     self._say(row)
             case Duplicate():
                 pass
+
+    def _is_anothers(self, key: str, message_id: str) -> bool:
+        """A broadcast to this address was decided for somebody else."""
+        owner = self.owner.get(message_id)
+        return owner is not None and self.state(owner).key != key
 
     def _say(self, row: LedgerRow) -> None:
         old = self.ledger.get((row.address, row.topic))

@@ -26,10 +26,11 @@ if TYPE_CHECKING:
 class Marks(msgspec.Struct, frozen=True):
     """The key ``fresh`` of a plan document.  ``leaves``: condition id -> the plan that began to ask it, as long as not
     everybody was swept since.  ``segments``: name -> the plan in which its truth may last have changed for a state
-    that did not."""
+    that did not.  ``written``: the plan that the project published last, 0 where nobody said."""
 
     leaves: dict[str, int] = {}
     segments: dict[str, int] = {}
+    written: int = 0
 
 
 class Fresh:
@@ -66,8 +67,9 @@ def _building(leaves: Mapping[str, int], segments: Segments) -> dict[str, int]:
     return found
 
 
-def marks_after(new: "Plan", old: "Plan", swept: int) -> Marks:
+def marks_after(new: "Plan", old: "Plan", swept: int, *, written: int = 0) -> Marks:
     """The marks of ``new``, published after ``old`` when sweeps up to that of plan ``swept`` have come by everybody.
+    ``written``: the plan that the project published last, without a word this one.
 
     A leaf keeps a state if events change it; one that the old plan did not ask is fresh, also when some states still
     hold what they observed of it before: what came in between is missing there.
@@ -75,7 +77,7 @@ def marks_after(new: "Plan", old: "Plan", swept: int) -> Marks:
     asked = new.leaves.leaves
     carried = {leaf: since for leaf, since in old.fresh.leaves.items() if leaf in asked and since > swept}
     begun = {leaf.id: new.version for leaf in asked.values() if leaf.observes and leaf.id not in old.leaves.leaves}
-    return Marks({**carried, **begun}, _changed(new, old))
+    return Marks({**carried, **begun}, _changed(new, old), written or new.version)
 
 
 def _changed(new: "Plan", old: "Plan") -> dict[str, int]:

@@ -1,15 +1,17 @@
 """Memberships: which segments this person is in, kept current by leaf, trait, topic and timer, never by scanning."""
 
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, Final
 
 from heliograph.decide import bounds
+from heliograph.decide.broadcasts import PREFIX
 from heliograph.decide.effects import SetMembership
 from heliograph.decide.journeys import schedules
 from heliograph.decide.state import MAX_LAST, MAX_LAST_BYTES, MAX_LISTS, ORPHAN_MS, clear_timer, set_timer
 from heliograph.decide.turn import Mode, Signal, Turn
 from heliograph.events.event import Event
 from heliograph.events.ids import digest, make_id
-from heliograph.events.record import ListChange, Touch
+from heliograph.events.record import ListChange
 
 
 def observe(turn: Turn, event: Event, mark: int) -> None:
@@ -127,9 +129,10 @@ def product_id(name: str, key: str, at: int, *parts: str | int) -> str:
 
 
 def change_list(turn: Turn, change: ListChange) -> None:
-    """Static lists: the later change wins, leaving wins ties.  A name that a segment has is left alone."""
+    """Static lists: the later change wins, leaving wins ties.  A name that a segment or broadcast has is left alone."""
     old = turn.state.lists.get(change.name)
-    if change.name in turn.plan.segments.by_name or (old and (old[0], not old[1]) >= (change.at, not change.on)):
+    taken = change.name in turn.plan.segments.by_name or change.name.startswith(PREFIX)
+    if taken or (old and (old[0], not old[1]) >= (change.at, not change.on)):
         return
     if old is None and (
         len(turn.state.lists) >= MAX_LISTS or not bounds.room(turn, 2 * len(change.name.encode()) + 24)
@@ -139,6 +142,32 @@ def change_list(turn: Turn, change: ListChange) -> None:
     turn.state.lists[change.name] = (change.at, change.on)
     if change.on is not (change.name in turn.state.members):
         _set(turn, change.name, change.on)
+
+
+# -- broadcasts --
+
+MAX_BROADCASTS: Final = 32
+"""Of one person, the newest: what follow-ups and conditions ask about.  A weekly letter has a place for half a year;
+every further one would be 50 bytes in a blob for good."""
+
+
+def join_broadcast(turn: Turn, name: str) -> None:
+    """This person is one of those who get it."""
+    if name not in turn.state.members:
+        _set(turn, name, True)
+        trim_broadcasts(turn)
+
+
+def leave_broadcast(turn: Turn, name: str) -> None:
+    """It did not go, after all."""
+    if name in turn.state.members:
+        _set(turn, name, False)
+
+
+def trim_broadcasts(turn: Turn) -> None:
+    held = sorted((since, name) for name, since in turn.state.members.items() if name.startswith(PREFIX))
+    for _, name in held[:-MAX_BROADCASTS]:
+        _set(turn, name, False)
 
 
 # -- another plan --
@@ -153,7 +182,7 @@ def reconcile(turn: Turn) -> None:
     for timer in [timer for timer in state.timers if timer.startswith("c:") and timer not in plan.timers]:
         clear_timer(state, timer)
     for name in [name for name in state.members if name not in plan.segments.by_name]:
-        if not state.lists.get(name, (0, False))[1]:
+        if not state.lists.get(name, (0, False))[1] and not name.startswith(PREFIX):
             _set(turn, name, False)
     for name in state.last.keys() - plan.remembered:
         del state.last[name]
@@ -167,10 +196,10 @@ def reconcile(turn: Turn) -> None:
     state.plan_version = plan.version
 
 
-def take_folds(turn: Turn, touch: Touch) -> None:
-    """What a sweep folded from this person's history joins what was observed since; in silence, too."""
+def take_folds(turn: Turn, plan: int, folds: Mapping[str, Any]) -> None:
+    """What was folded from this person's history, for this plan, joins what was observed since; in silence, too."""
     states, leaves = turn.state.conditions, turn.plan.leaves.leaves
-    for leaf_id, folded in touch.folds.items():
+    for leaf_id, folded in folds.items():
         leaf = leaves.get(leaf_id)
         if leaf is not None and not leaf.sound(folded):
             turn.fact("cut", what="fold", condition=leaf_id)
@@ -178,7 +207,7 @@ def take_folds(turn: Turn, touch: Touch) -> None:
             states[leaf_id] = leaf.merge(states.get(leaf_id), folded)
             turn.touch(turn.plan.segments.by_leaf.get(leaf_id, ()))
     update(turn, Mode.HISTORY, silent=True)
-    turn.state.swept = max(turn.state.swept, touch.plan)
+    turn.state.swept = max(turn.state.swept, plan)
 
 
 def _keep_orphans(turn: Turn) -> None:

@@ -104,6 +104,7 @@ def _merge_members(turn: Turn, other: State) -> None:
         if not on and name in state.members and name not in turn.plan.segments.by_name:
             del state.members[name]
             turn.emit(SetMembership(name, False, turn.t))
+    members.trim_broadcasts(turn)
 
 
 def _merge_traits(turn: Turn, other: State) -> None:
@@ -157,7 +158,8 @@ def _merge_pressure(turn: Turn, other: State) -> None:
 def _merge_runs(turn: Turn, other: State) -> None:
     state = turn.state
     for run in other.runs.values():
-        state.runs.setdefault(run.run_id, run)
+        if state.runs.setdefault(run.run_id, run) is not run:  # a broadcast to an address that both held
+            runs.told_ended(turn, run, "merged")
     for timer, due in other.timers.items():
         if timer[2:] in other.runs:
             set_timer(state, timer, due)

@@ -45,6 +45,7 @@ from heliograph.events.record import (
     Link,
     ListChange,
     MergeInto,
+    Offer,
     Outcome,
     Record,
     Unlink,
@@ -55,7 +56,7 @@ from heliograph.events.record import (
 MAX_TRAITS: Final = 1000
 """Trait names, removed ones included."""
 
-Forwarded: TypeAlias = EventBody | MergeInto | Outcome | LedgerChange | ListChange | Enter | Answer
+Forwarded: TypeAlias = EventBody | MergeInto | Outcome | LedgerChange | ListChange | Enter | Answer | Offer
 
 
 # -- links --
@@ -185,6 +186,8 @@ def forward(turn: Turn, record: Record, to: str) -> bool:
         return True
     if body.hops >= MAX_HOPS:
         return False
+    if isinstance(body, Offer):  # folded for one key, so it says nothing of how complete the other is
+        body = replace(body, plan=0)
     turn.hop(to, replace(body, hops=body.hops + 1))
     return True
 

@@ -11,8 +11,9 @@ from typing import Any, Final
 
 import msgspec
 
-from heliograph.decide.conditions import FilterIndex, LeafIndex
-from heliograph.decide.fresh import Fresh, Marks, read_marks
+from heliograph.decide.broadcasts import PREFIX, Broadcast, read_broadcast
+from heliograph.decide.conditions import FilterIndex, Leaf, LeafIndex
+from heliograph.decide.fresh import Fresh, Marks, marks_after, read_marks
 from heliograph.decide.journeys.compile import compile_journey
 from heliograph.decide.journeys.program import ZONE, Journey, Send, WaitUntil, conditions, filters, moves
 from heliograph.decide.parsing import Context, Problem, nearest
@@ -35,12 +36,14 @@ KEYS: Final = frozenset(
         "schemas",
         "fresh",
         "kept",
+        "broadcasts",
     }
 )
 """``segments`` and ``journeys`` are as written in YAML, by name; ``templates``: compiled ones; ``schemas``: JSON
 Schemas by event name.  The server adds ``pinned`` (``NAME@VERSION`` -> an older version of a journey whose runs go on),
-``kept`` (templates that only pinned journeys use) and ``fresh`` (:class:`heliograph.decide.fresh.Marks`)."""
-SERVER_KEYS: Final = frozenset({"pinned", "fresh", "kept"})
+``kept`` (templates that only pinned journeys and broadcasts use), ``fresh``
+(:class:`heliograph.decide.fresh.Marks`) and ``broadcasts`` (id -> as written), those that are not over."""
+SERVER_KEYS: Final = frozenset({"pinned", "fresh", "kept", "broadcasts"})
 
 
 class PlanErrors(Exception):
@@ -62,7 +65,8 @@ class Plan:
     ``heard``: product events that anything asks about.  ``timers``: timer id -> segment.  ``scheduled``: journeys that
     are entered by schedule, by name, with it.  ``clocked``: traits that may move the end of a wait.  ``removed``: by
     name, those that only runs under way have.  ``marketing``: the names of journeys that may send marketing mail,
-    which a ``global_holdout`` keeps people out of.
+    which a ``global_holdout`` keeps people out of.  ``broadcasts``: by id.  ``written``: the version that the project
+    published last; what came since are broadcasts, which change nothing for a state but their own runs.
     """
 
     def __init__(self, document: dict[str, Any], version: int, parts: "_Parts") -> None:
@@ -78,44 +82,85 @@ class Plan:
         self.segments = parts.segments
         self.templates: dict[str, dict[str, Any]] = parts.templates
         self.journeys = parts.journeys
-        self.all_journeys = {(one.name, one.version): one for one in (*parts.pinned, *parts.journeys.values())}
+        self._own = {(one.name, one.version): one for one in (*parts.pinned, *parts.journeys.values())}
         self.removed = {one.name: one for one in parts.pinned if one.name not in parts.journeys}
-        every = self.all_journeys.values()
-        self.leaves = LeafIndex(
-            [*parts.segments.leaves, *(leaf for one in every for asked in conditions(one) for leaf in asked.leaves)]
-        )
+        every = self._own.values()
+        self._asked = [*parts.segments.leaves, *_leaves(every)]
+        self._own_leaves = LeafIndex(self._asked)
         self.entries_by_event = _entries(parts.journeys, _event_of)
         self.entries_by_segment = _entries(parts.journeys, lambda journey: journey.entry.segment)
         by_event = (one for group in self.entries_by_event.values() for one in group)
         self.entries = FilterIndex((one.entry.filter, one) for one in by_event if one.entry.filter is not None)
         self.exits = FilterIndex(
             (exit.filter, (label, exit))
-            for label, one in self.all_journeys.items()
+            for label, one in self._own.items()
             for exits in one.exit_events.values()
             for exit in exits
         )
         self.goals = FilterIndex(
-            (one.goal.filter, (label, one.goal)) for label, one in self.all_journeys.items() if one.goal is not None
+            (one.goal.filter, (label, one.goal)) for label, one in self._own.items() if one.goal is not None
         )
         self.asking = frozenset(one.name for one in every if one.exit_ifs)
         self.resuming = frozenset(one.name for one in every if any(isinstance(step, WaitUntil) for step in one.program))
         self.watching = frozenset(one.name for one in every if one.timed)
         self.remembered = frozenset(_remembered(parts.templates.values(), every))
-        self.heard = frozenset(name for name in PRODUCT_EVENTS if self._hears(name, every))
         self.true_when_empty = tuple(parts.segments.by_name[name] for name in sorted(parts.segments.true_when_empty))
         self.timers: dict[str, Segment] = {one.timer: one for one in parts.segments.by_name.values()}
-        self.fresh = Fresh(parts.marks, self.leaves.leaves, self.segments)
         self.scheduled = {
             name: (one, one.entry.schedule) for name, one in self.journeys.items() if one.entry.schedule is not None
         }
+        self._take_broadcasts(parts.broadcasts)
+        self._mark(parts.marks)
+
+    def _take_broadcasts(self, broadcasts: Mapping[str, Broadcast]) -> None:
+        """Everything that depends on them: little, because nobody enters one by themselves."""
+        journeys = [one.journey for one in broadcasts.values()]
+        asked = _leaves(journeys)
+        known = self._own_leaves
+        new = any(leaf.observes and leaf.id not in known.leaves for leaf in asked)
+        self.broadcasts = dict(broadcasts)
+        self.all_journeys = {**self._own, **{(one.name, one.version): one for one in journeys}}
+        self.leaves = LeafIndex([*self._asked, *asked]) if new else known
+        every = self.all_journeys.values()
+        self.heard = frozenset(name for name in PRODUCT_EVENTS if self._hears(name, every))
         self.clocked = frozenset(_clocked(self.journeys.values(), every))
-        self.marketing = frozenset(name for name, one in self.journeys.items() if _sends_marketing(one, self.templates))
+        named = [*self.journeys.values(), *journeys]
+        self.marketing = frozenset(one.name for one in named if _sends_marketing(one, self.templates))
+
+    def _mark(self, marks: Marks) -> None:
+        self.fresh = Fresh(marks, self.leaves.leaves, self.segments)
+        self.written = marks.written or self.version
+
+    def with_broadcasts(self, documents: Mapping[str, Any], swept: int) -> "Plan":
+        """The next plan, when these become its broadcasts and nothing else changes: what compiling its whole document
+        would give, at the price of what is new.  ``swept``: as for :func:`~heliograph.decide.fresh.marks_after`.
+        :class:`PlanErrors` when one of them is not sound."""
+        other = copy(self)
+        other.version = self.version + 1
+        other.document = {**self.document, "broadcasts": dict(documents)}
+        context, found = self.reading(), {}
+        for name in sorted(documents):
+            one = self.broadcasts.get(name)
+            if one is None or one.journey.document != documents[name]:
+                one = read_broadcast(name, documents[name], ("broadcasts", name), context, self.templates)
+            if one is not None:
+                found[name] = one
+        if context.problems:
+            raise PlanErrors(context.problems)
+        other._take_broadcasts(found)
+        return other.marked(marks_after(other, self, swept, written=self.written))
+
+    def reading(self) -> Context:
+        """What somebody needs to know of this plan who reads a broadcast for it."""
+        return Context(
+            segments=self.segments.by_name, topics=self.topics, time_scale=self.time_scale, timezone=self.timezone
+        )
 
     def marked(self, marks: Marks) -> "Plan":
         """This plan, with these marks in its document."""
         other = copy(self)
         other.document = {**self.document, "fresh": msgspec.to_builtins(marks)}
-        other.fresh = Fresh(marks, self.leaves.leaves, self.segments)
+        other._mark(marks)
         return other
 
     def _hears(self, name: str, journeys: Iterable[Journey]) -> bool:
@@ -125,6 +170,10 @@ class Plan:
             or next(asked, None) is not None
             or any(one.event == name for journey in journeys for one in filters(journey))
         )
+
+
+def _leaves(journeys: Iterable[Journey]) -> list[Leaf]:
+    return [leaf for one in journeys for asked in conditions(one) for leaf in asked.leaves]
 
 
 def _clocked(journeys: Iterable[Journey], every: Iterable[Journey]) -> Iterable[str]:
@@ -178,6 +227,8 @@ class _Parts:
         self.segments: Segments = compile_segments(_mapping(keys, "segments", self.context), self.context)
         self.journeys = self._journeys(_mapping(keys, "journeys", self.context))
         self.pinned = self._pinned(_mapping(keys, "pinned", self.context))
+        self.broadcasts = self._broadcasts(_mapping(keys, "broadcasts", self.context))
+        self._check_names()
         self.marks = self._marks(keys.get("fresh"))
         self._check_templates()
         self._warn_lists()
@@ -205,17 +256,10 @@ class _Parts:
         found = []
         for label in sorted(documents):
             name = label.rpartition("@")[0] or label
-            context = Context(
-                segments=self.context.segments,
-                topics=self.context.topics,
-                time_scale=self.context.time_scale,
-                timezone=self.context.timezone,
-            )
             document = documents[label]
+            context = self._lenient(document)
             if segment := _entry_segment(document):
                 context.segments |= {segment}  # nobody enters here any more: it may be gone
-            if isinstance(document, dict) and document.get("topic", IMPLICIT_TOPIC) not in context.topics:
-                context.topics[str(document["topic"])] = "required"  # a topic that is gone: no more mail
             journey = compile_journey(name, document, ("pinned", label), context, None)
             if journey is not None and not context.problems:
                 found.append(journey)
@@ -223,6 +267,42 @@ class _Parts:
                 why = "; ".join(map(str, context.problems))
                 self.context.warn(("pinned", label), f"runs of this version end: {why}")
         return found
+
+    def _broadcasts(self, documents: dict[str, Any]) -> dict[str, Broadcast]:
+        """They were judged when they were started.  What the project has dropped since stops none of them: a segment
+        that is gone has no members, a topic that is gone gets no mail."""
+        found = {}
+        for name in sorted(documents):
+            context, document = self._lenient(documents[name]), documents[name]
+            audience = document.get("audience") if isinstance(document, dict) else None
+            if isinstance(audience, dict) and isinstance(segment := audience.get("segment"), str):
+                context.segments |= {segment}
+            elif isinstance(audience, dict) and isinstance(name_of_list := audience.get("list"), str):
+                context.segments -= {name_of_list}
+            one = read_broadcast(name, document, ("broadcasts", name), context, None)
+            if one is not None and not context.problems:
+                found[name] = one
+            else:
+                self.context.warn(("broadcasts", name), f"it ends: {'; '.join(map(str, context.problems))}")
+        return found
+
+    def _lenient(self, document: Any) -> Context:
+        """For what was published before and goes on."""
+        context = Context(
+            segments=self.context.segments,
+            topics=self.context.topics,
+            time_scale=self.context.time_scale,
+            timezone=self.context.timezone,
+        )
+        if isinstance(document, dict) and document.get("topic", IMPLICIT_TOPIC) not in context.topics:
+            context.topics[str(document["topic"])] = "required"  # a topic that is gone: no more mail
+        return context
+
+    def _check_names(self) -> None:
+        for part, names in (("segments", self.segments.by_name), ("journeys", self.journeys)):
+            for name in names:
+                if name.startswith(PREFIX):
+                    self.context.problem((part, name), f"names that begin with {PREFIX!r} are those of broadcasts")
 
     def _marks(self, node: Any) -> Marks:
         try:
@@ -240,7 +320,7 @@ class _Parts:
                 self.context.warn(("templates", name, "freshness"), message)
 
     def _warn_lists(self) -> None:
-        for name in sorted(self.context.lists):
+        for name in sorted(one for one in self.context.lists if not one.startswith(PREFIX)):
             message = f"{name!r} is no segment of this project: taken for an imported list"
             self.context.warn(("segments", name), message, nearest(name, self.context.segments))
 

@@ -15,7 +15,7 @@ from collections.abc import Callable
 from hashlib import blake2b
 from typing import Any, Final
 
-from heliograph.decide import bounds, consent, expiry, members, merge, people
+from heliograph.decide import bounds, consent, expiry, members, merge, offers, people
 from heliograph.decide.conditions.operators import fold
 from heliograph.decide.effects import Duplicate, Effect
 from heliograph.decide.journeys import entries, follow, hops, outcomes, requests, runs, schedules, sending, waking, walk
@@ -37,6 +37,7 @@ from heliograph.events.record import (
     Link,
     ListChange,
     MergeInto,
+    Offer,
     Outcome,
     Record,
     Touch,
@@ -77,7 +78,6 @@ def _apply(turn: Turn, record: Record) -> None:
     turn.t = state.last_t = t
     if 0 < state.plan_version < turn.plan.version:
         _meet_plan(turn)
-        turn.freed = True  # the policies may be others
     _HANDLERS[type(record.body)](turn, record, record.body)
     if turn.freed:
         sending.move_up(turn)
@@ -85,6 +85,11 @@ def _apply(turn: Turn, record: Record) -> None:
 
 def _meet_plan(turn: Turn) -> None:
     """The state is of an older plan."""
+    if turn.state.plan_version >= turn.plan.written:  # only broadcasts came and went
+        turn.state.plan_version = turn.plan.version
+        runs.end_removed(turn)
+        return
+    turn.freed = True  # the policies may be others
     members.reconcile(turn)
     moved, woken = follow.move(turn)
     runs.end_removed(turn)
@@ -142,14 +147,17 @@ def _instant(turn: Turn, signal: Signal | None, mode: Mode, woken: Woken) -> Non
     turn.order = 0
     _settle(turn, signal, mode, woken)
     decided = 0
-    while turn.signals:
+    while turn.signals or turn.touched:
         if decided >= MAX_SIGNALS:
             turn.fact("cut", what="signals", limit=MAX_SIGNALS)
             turn.signals.clear()
             break
         decided += 1
-        following = turn.signals.pop(0)
-        _settle(turn, following, following.mode, [])
+        if turn.signals:
+            following = turn.signals.pop(0)
+            _settle(turn, following, following.mode, [])
+        else:  # a broadcast that somebody gets is a membership
+            _settle(turn, None, mode, [])
     if turn.freed:
         sending.move_up(turn)
 
@@ -316,9 +324,19 @@ def _list(turn: Turn, _record: Record, body: ListChange) -> None:
 
 def _touch(turn: Turn, _record: Record, body: Touch) -> None:
     """Reconciled already, if it had to be; what history adds may end a wait or a run."""
-    members.take_folds(turn, body)
+    members.take_folds(turn, body.plan, body.folds)
     if turn.state.runs:
         _instant(turn, None, Mode.ACT, [])
+
+
+def _offer(turn: Turn, _record: Record, body: Offer) -> None:
+    """A broadcast comes by, with what its conditions lack of the past."""
+    if not turn.state.plan_version:
+        members.baseline(turn)
+    members.take_folds(turn, body.plan, body.folds)
+    woken = offers.take(turn, body.broadcast)
+    if turn.state.runs:
+        _instant(turn, None, Mode.ACT, woken)
 
 
 def _wake(turn: Turn, _record: Record, _body: Wake) -> None:
@@ -357,6 +375,7 @@ _HANDLERS: Final[dict[type[Body], Callable[[Turn, Record, Any], None]]] = {
     Expire: _expire,
     Enter: _enter,
     Answer: _answer,
+    Offer: _offer,
 }
 
 

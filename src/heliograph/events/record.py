@@ -100,6 +100,16 @@ class Touch(msgspec.Struct, frozen=True, array_like=True):
     folds: dict[str, Any] = {}
 
 
+class Offer(msgspec.Struct, frozen=True, array_like=True):
+    """A broadcast comes by this person.  ``plan`` and ``folds``: what history says about conditions that were new, as
+    in :class:`Touch`; ``plan`` 0 when nothing had to be folded."""
+
+    broadcast: str
+    plan: int = 0
+    folds: dict[str, Any] = {}
+    hops: int = 0
+
+
 class ListChange(msgspec.Struct, frozen=True, array_like=True):
     """An import put this person on a static list, or took them off."""
 
@@ -147,7 +157,19 @@ class Answer(msgspec.Struct, frozen=True, array_like=True):
 
 
 Body: TypeAlias = (
-    EventBody | Wake | Link | MergeInto | Outcome | LedgerChange | Touch | ListChange | Unlink | Expire | Enter | Answer
+    EventBody
+    | Wake
+    | Link
+    | MergeInto
+    | Outcome
+    | LedgerChange
+    | Touch
+    | ListChange
+    | Unlink
+    | Expire
+    | Enter
+    | Answer
+    | Offer
 )
 
 
@@ -166,6 +188,7 @@ class Kind(IntEnum):
     EXPIRE = 10
     ENTER = 11
     ANSWER = 12
+    OFFER = 13
 
 
 BODY_TYPES: dict[Kind, type[Body]] = {
@@ -181,6 +204,7 @@ BODY_TYPES: dict[Kind, type[Body]] = {
     Kind.EXPIRE: Expire,
     Kind.ENTER: Enter,
     Kind.ANSWER: Answer,
+    Kind.OFFER: Offer,
 }
 _KIND_OF = {body: kind for kind, body in BODY_TYPES.items()}
 _ENCODER = msgspec.msgpack.Encoder()

@@ -8,9 +8,17 @@ for a date are asked again then; and what they depend on, a trait or the person'
 from datetime import tzinfo
 from typing import Any
 
-from heliograph.decide.journeys.program import Step, Wait, WaitClock, WaitDate, Window
+from heliograph.decide.journeys.program import Step, Wait, WaitClock, WaitDate, WaitLocal, Window
 from heliograph.decide.state import Run, set_timer
-from heliograph.decide.times import Duration, next_inside, next_time, parse_instant, shift, zone_or_utc
+from heliograph.decide.times import (
+    Duration,
+    next_inside,
+    next_time,
+    parse_instant,
+    shift,
+    wall_instant,
+    zone_or_utc,
+)
 from heliograph.decide.turn import Turn
 
 
@@ -50,6 +58,8 @@ def due(turn: Turn, run: Run, step: Step, began: int | None = None) -> int | Non
                 return after(turn, run.started_at if step.from_event else began, step.duration)
             case WaitClock():
                 return next_time(began, step.clock, step.days, zone_of(turn, step.zone))
+            case WaitLocal():
+                return local_instant(turn, step)
             case Window():
                 return next_inside(turn.t, step.start, step.end, step.days, zone_of(turn, step.zone))
             case WaitDate():
@@ -57,6 +67,11 @@ def due(turn: Turn, run: Run, step: Step, began: int | None = None) -> int | Non
     except OverflowError:  # no clock shows such a time: there is nothing to wait for
         return turn.t
     return None
+
+
+def local_instant(turn: Turn, step: WaitLocal) -> int:
+    """When the person's own clock shows it."""
+    return wall_instant(step.day, step.clock, zone_of(turn, "person"))
 
 
 def _date(turn: Turn, step: WaitDate) -> int | None:
@@ -69,7 +84,7 @@ def _date(turn: Turn, step: WaitDate) -> int | None:
         return None
 
 
-def enter(turn: Turn, run: Run, step: Wait | WaitClock | WaitDate | Window, told: str = "") -> int | None:
+def enter(turn: Turn, run: Run, step: Wait | WaitClock | WaitLocal | WaitDate | Window, told: str = "") -> int | None:
     """Park until it is over, or go on at once, which is a fact where ``told`` says what it is called."""
     at = due(turn, run, step)
     if at is not None and at > turn.t:

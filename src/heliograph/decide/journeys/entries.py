@@ -103,17 +103,25 @@ def _refuse(turn: Turn, journey: Journey, key: str, reason: str, data: dict[str,
     without an address are one fact, and the state has the time of the last one."""
     refused, condition = turn.state.refused, journey.entry.condition
     if reason == "if_false" and condition is not None:
-        failing = culprit_leaf(condition, False, turn.person, turn.t)
+        leaf = culprit_leaf(condition, False, turn.person, turn.t)
         if not key:
-            told, place = refused.get(journey.name), _place(condition, failing)
+            told, place = refused.get(journey.name), _place(condition, leaf)
             refused[journey.name] = Refused(turn.t, place)
             if told is not None and told.place == place:
                 return
-        if failing is not None:
-            data = {"condition": failing.text, "seen": failing.seen(turn.person, turn.t)}
+        data = _seen(turn, leaf)
     elif refused:
         refused.pop(journey.name, None)
     turn.fact("run_refused", journey=journey.name, entry_key=key, reason=reason, **data)
+
+
+def failing(turn: Turn, condition: Condition) -> dict[str, Any]:
+    """The leaf that makes a condition false, and what it saw."""
+    return _seen(turn, culprit_leaf(condition, False, turn.person, turn.t))
+
+
+def _seen(turn: Turn, leaf: Leaf | None) -> dict[str, Any]:
+    return {"condition": leaf.text, "seen": leaf.seen(turn.person, turn.t)} if leaf is not None else {}
 
 
 def _place(condition: Condition, failing: Leaf | None) -> int:
@@ -153,10 +161,20 @@ def _reentry(turn: Turn, journey: Journey, key: str) -> dict[str, Any] | None:
 
 
 def _start(turn: Turn, journey: Journey, key: str, event: Event | None, cause: str) -> Run | None:
-    state, arm = turn.state, _arm(turn, journey)
+    state = turn.state
     run_id = make_id("run", turn.person.origin, journey.name, key, cause)
     if run_id in state.runs or any(run_id == one.run_id for one in state.ended):
         return None
+    run = begin(turn, journey, run_id, key, event, cause, arm(turn, journey))
+    state.refused.pop(journey.name, None)
+    _remember_entry(turn, journey, key)
+    if run.held_out:
+        _hold_out(turn, run, journey)
+    return run
+
+
+def begin(turn: Turn, journey: Journey, run_id: str, key: str, event: Event | None, cause: str, arm: str) -> Run:
+    """A run, from here on among the active ones."""
     run = Run(
         run_id=run_id,
         journey=journey.name,
@@ -169,20 +187,16 @@ def _start(turn: Turn, journey: Journey, key: str, event: Event | None, cause: s
         held_out=arm != TREATED,
         event=turn.packed(event),
     )
-    state.runs[run_id] = run
-    state.refused.pop(journey.name, None)
-    _remember_entry(turn, journey, key)
+    turn.state.runs[run_id] = run
     order = turn.next_order()
     turn.began[run_id] = (order, order)
     names = {"journey": journey.name, "version": journey.version, "run_id": run_id}
     turn.fact("run_started", **names, entry_key=key, cause=cause, arm=arm)
-    if run.held_out:
-        _hold_out(turn, run, journey)
     return run
 
 
-def _arm(turn: Turn, journey: Journey) -> str:
-    """Drawn by person: ``global_holdout`` keeps somebody out of every journey that may send marketing mail."""
+def arm(turn: Turn, journey: Journey) -> str:
+    """Drawn by person: ``global_holdout`` keeps somebody out of everything that may send marketing mail."""
     origin, plan = turn.person.origin, turn.plan
     if journey.name in plan.marketing and share("global holdout", origin) < plan.policies.global_holdout:
         return "global_holdout"

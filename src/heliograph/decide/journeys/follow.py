@@ -24,6 +24,7 @@ from heliograph.decide.journeys.program import (
     Wait,
     WaitClock,
     WaitDate,
+    WaitLocal,
     WaitUntil,
     Webhook,
     Window,
@@ -35,6 +36,7 @@ from heliograph.decide.turn import Turn
 VERBS: Final[dict[type[Step], str]] = {
     Wait: "wait",
     WaitClock: "wait",
+    WaitLocal: "wait",
     WaitDate: "wait",
     Window: "window",
     WaitUntil: "wait_until",

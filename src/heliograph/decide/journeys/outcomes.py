@@ -3,6 +3,7 @@
 from typing import Final
 
 from heliograph.decide import members, pressure
+from heliograph.decide.broadcasts import broadcast_of
 from heliograph.decide.effects import CancelMessage
 from heliograph.decide.journeys import runs, sending
 from heliograph.decide.journeys.program import Send
@@ -14,6 +15,8 @@ FIRST_OUTCOMES: Final = frozenset({"sent", "skipped", "bounced", "expired", "can
 """What ends the parking of a ``send``."""
 FAILURES: Final = frozenset({"skipped", "bounced", "expired"})
 """Outcomes that take ``on_failure``."""
+UNSENT: Final = frozenset({"skipped", "expired", "cancelled"})
+"""Nothing of it ever left: whose broadcast ends so is none of those who got it."""
 OUTCOME_EVENTS: Final = {
     "sent": "Email Sent",
     "delivered": "Email Delivered",
@@ -36,6 +39,8 @@ def take_outcome(turn: Turn, outcome: Outcome) -> list[tuple[Run, int]]:
         return []
     at = min(outcome.at, turn.t)
     pressure.settle(turn, outcome.message_id, outcome.kind, at)
+    if outcome.kind in UNSENT and found is not None and broadcast_of(found.journey):
+        members.leave_broadcast(turn, found.journey)
     if outcome.kind == "missed":
         run = found if isinstance(found, Run) else None
         return sending.missed(turn, run, outcome.message_id, outcome.at, outcome.reason)
@@ -54,7 +59,7 @@ def take_outcome(turn: Turn, outcome: Outcome) -> list[tuple[Run, int]]:
     journey = turn.journey(found)
     step = journey.step(found.step) if journey is not None else None
     if not isinstance(step, Send):
-        runs.end(turn, found, "journey_removed")
+        runs.end(turn, found, runs.gone(found))
         return []
     runs.step_fact(turn, found, outcome.kind)
     return [(found, step.on_failure if outcome.kind in FAILURES else step.next)]

@@ -5,6 +5,7 @@ Steps refer to each other by index into :attr:`Journey.program`; a negative inde
 """
 
 from collections.abc import Callable
+from datetime import date, time
 from typing import Any, Final, TypeAlias
 
 import msgspec
@@ -49,6 +50,15 @@ class WaitClock(msgspec.Struct, frozen=True):
     clock: str
     days: frozenset[str]
     zone: str
+
+
+class WaitLocal(msgspec.Struct, frozen=True):
+    """Parks until the person's own clock shows ``clock`` on ``day``; only in broadcasts."""
+
+    id: str
+    next: int
+    day: date
+    clock: time
 
 
 class WaitDate(msgspec.Struct, frozen=True):
@@ -174,7 +184,20 @@ class Exit(msgspec.Struct, frozen=True):
 
 
 Step: TypeAlias = (
-    Wait | WaitClock | WaitDate | Window | Send | WaitUntil | Branch | Split | Update | Emit | Webhook | Goto | Exit
+    Wait
+    | WaitClock
+    | WaitLocal
+    | WaitDate
+    | Window
+    | Send
+    | WaitUntil
+    | Branch
+    | Split
+    | Update
+    | Emit
+    | Webhook
+    | Goto
+    | Exit
 )
 
 
@@ -195,6 +218,8 @@ def moves(step: Step | None) -> frozenset[str]:
     match step:
         case WaitDate():
             return frozenset({str(step.path.keys[0]), ZONE})
+        case WaitLocal():
+            return frozenset({ZONE})
         case WaitClock() | Window():
             return frozenset({ZONE}) if step.zone == "person" else frozenset()
     return frozenset()

@@ -20,6 +20,7 @@ from collections.abc import Collection
 from typing import Any, Final
 
 from heliograph.decide import bounds, pressure
+from heliograph.decide.broadcasts import broadcast_of
 from heliograph.decide.conditions import Condition
 from heliograph.decide.conditions.operators import index_keys
 from heliograph.decide.effects import CancelMessage, DropWebhook
@@ -254,6 +255,10 @@ def end(turn: Turn, run: Run, reason: str, by: dict[str, Any] | None = None) -> 
         )
     )
     del state.ended[:-MAX_ENDED]
+    told_ended(turn, run, reason, by)
+
+
+def told_ended(turn: Turn, run: Run, reason: str, by: dict[str, Any] | None = None) -> None:
     turn.fact(
         "run_ended",
         journey=run.journey,
@@ -284,6 +289,11 @@ def withdraw(turn: Turn, run: Run, reason: str) -> None:
 
 
 def end_removed(turn: Turn) -> None:
-    """Runs of a journey version that the plan no longer has."""
+    """Runs of a journey version, or of a broadcast, that the plan no longer has."""
     for run in [run for run in turn.state.runs.values() if turn.journey(run) is None]:
-        end(turn, run, "journey_removed")
+        end(turn, run, gone(run))
+
+
+def gone(run: Run) -> str:
+    """Why a run ends whose journey is not there any more: a broadcast that has runs only leaves when it is stopped."""
+    return "cancelled" if broadcast_of(run.journey) else "journey_removed"

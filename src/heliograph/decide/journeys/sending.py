@@ -18,6 +18,8 @@ from typing import Any, Final
 import msgspec
 
 from heliograph.decide import consent, members, pressure
+from heliograph.decide.broadcasts import broadcast_of
+from heliograph.decide.broadcasts import run_id as broadcast_run_id
 from heliograph.decide.effects import CancelMessage, DecideMessage
 from heliograph.decide.journeys import runs
 from heliograph.decide.journeys.program import Journey, Send
@@ -78,7 +80,7 @@ def enter_send(turn: Turn, run: Run, journey: Journey, step: Send) -> int | None
         turn.fact("cut", what="mails", limit=MAX_AT_ONCE)
         runs.end(turn, run, "loop_cut")
         return None
-    run.message_id = make_id("message", run.run_id, step.id, count)
+    run.message_id = _message_id(turn, run, step.id, count)
     run.messages[step.id] = run.message_id
     run.decided_at, run.ready_at = turn.t, 0
     mail = Mail(run, journey, step, turn.plan.templates.get(step.template) or {})
@@ -89,6 +91,14 @@ def enter_send(turn: Turn, run: Run, journey: Journey, step: Send) -> int | None
     return _place(turn, mail)
 
 
+def _message_id(turn: Turn, run: Run, step_id: str, count: int) -> str:
+    """Of a broadcast it follows from the present address: one address gets one, whoever holds it, since whenever."""
+    owner = run.run_id
+    if broadcast_of(run.journey) and turn.state.address:
+        owner = broadcast_run_id(run.journey, turn.state.address)
+    return make_id("message", owner, step_id, count)
+
+
 def again(turn: Turn, run: Run, why: str = "", before: Collection[str] = ()) -> list[tuple[Run, int]]:
     """Decide the open message of this run once more; the run when it may go on.
 
@@ -97,10 +107,10 @@ def again(turn: Turn, run: Run, why: str = "", before: Collection[str] = ()) -> 
     run.planned_at = 0
     mail = _open_mail(turn, run)
     if mail is None:
-        runs.end(turn, run, "journey_removed")
+        runs.end(turn, run, runs.gone(run))
         return []
     asked = mail.journey.entry.condition
-    reason = _refusal(turn, mail)
+    reason = _refusal(turn, mail) or _readdressed(turn, mail)
     if not reason and asked is not None and not asked.truth(turn.person, turn.t):
         reason = "if_false"
     following = _skip(turn, mail, reason) if reason else _place(turn, mail, why, before)
@@ -120,6 +130,13 @@ def _refusal(turn: Turn, mail: Mail) -> str:
     if not mail.template:
         return f"no_template: {mail.step.template}"
     return consent.refusal(turn.person, mail.journey.topic, transactional=mail.transactional)
+
+
+def _readdressed(turn: Turn, mail: Mail) -> str:
+    """A broadcast was put off for one address, and the person has another one now: who holds that gets it there."""
+    run = mail.run
+    other = broadcast_of(run.journey) and run.message_id != _message_id(turn, run, mail.step.id, 1)
+    return "address_changed" if other else ""
 
 
 def _arbitration(turn: Turn, mail: Mail) -> int:
@@ -166,6 +183,8 @@ def _queue(turn: Turn, mail: Mail, why: str) -> int | None:
         pressure.take(turn, mail.journey.topic, mail.run.message_id, turn.t)
         bounds.append(pressure.quiet_from(turn, turn.t))
     mail.run.sending, mail.run.planned_at = True, 0
+    if broadcast_of(mail.run.journey):
+        members.join_broadcast(turn, mail.run.journey)
     _decide(turn, mail, "queued", not_after=min((at for at in bounds if at), default=0))
     turn.fact("message_decided", **mail.names)
     return None

@@ -13,6 +13,7 @@ from heliograph.decide.journeys.program import (
     Wait,
     WaitClock,
     WaitDate,
+    WaitLocal,
     WaitUntil,
     Webhook,
     Window,
@@ -37,7 +38,7 @@ def _doing(run: Run, step: Step | None, until: str, places: list[dict[str, Any]]
         case WaitUntil():
             paths = [path.filter.text if isinstance(path, EventPath) else path.condition.text for path in step.paths]
             return f": waits for {' or '.join(paths)}, at most until {until}"
-        case Wait() | WaitClock():
+        case Wait() | WaitClock() | WaitLocal():
             return f": waits until {until}"
         case WaitDate():
             return f": waits for {_date(step)}, which is {until}"
@@ -90,6 +91,8 @@ def end_reason(data: dict[str, Any]) -> str:
             return "it went round a loop without a pause"
         case "journey_removed":
             return "this version of the journey was removed"
+        case "cancelled":
+            return "the broadcast was cancelled"
     return str(data.get("reason"))
 
 

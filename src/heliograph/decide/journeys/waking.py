@@ -11,12 +11,13 @@ from heliograph.decide.journeys.program import (
     Wait,
     WaitClock,
     WaitDate,
+    WaitLocal,
     WaitUntil,
     Webhook,
     Window,
     moves,
 )
-from heliograph.decide.journeys.runs import end
+from heliograph.decide.journeys.runs import end, gone
 from heliograph.decide.state import Run, set_timer
 from heliograph.decide.turn import Mode, Turn
 
@@ -29,7 +30,7 @@ def fire(turn: Turn, run: Run) -> list[tuple[Run, int]]:
         end(turn, run, "held_out")
         return []
     if journey is None or step is None:
-        end(turn, run, "journey_removed")
+        end(turn, run, gone(run))
         return []
     place = _behind(turn, run, step)
     return [] if place is None else [(run, place)]
@@ -38,7 +39,7 @@ def fire(turn: Turn, run: Run) -> list[tuple[Run, int]]:
 def _behind(turn: Turn, run: Run, step: Step) -> int | None:
     """Where a run whose time is up goes on; None when it has to wait longer."""
     match step:
-        case Wait() | WaitClock():
+        case Wait() | WaitClock() | WaitLocal():
             step_fact(turn, run, "resumed")
             return step.next
         case WaitUntil():

@@ -25,12 +25,13 @@ from heliograph.decide.journeys.program import (
     Wait,
     WaitClock,
     WaitDate,
+    WaitLocal,
     WaitUntil,
     Webhook,
     Window,
 )
 from heliograph.decide.journeys.requests import enter_webhook
-from heliograph.decide.journeys.runs import end
+from heliograph.decide.journeys.runs import end, gone
 from heliograph.decide.journeys.sending import enter_send
 from heliograph.decide.state import Run, clear_timer
 from heliograph.decide.turn import Turn
@@ -44,7 +45,7 @@ def advance(turn: Turn, run: Run, place: int) -> None:
     """Go on from ``place`` until the run parks or ends."""
     journey = turn.journey(run)
     if journey is None:
-        end(turn, run, "journey_removed")
+        end(turn, run, gone(run))
         return
     clear_timer(turn.state, wait_timer(run))
     run.awaits = ""
@@ -63,7 +64,9 @@ def advance(turn: Turn, run: Run, place: int) -> None:
     end(turn, run, "loop_cut")
 
 
-def _enter_wait(turn: Turn, run: Run, _journey: Journey, step: Wait | WaitClock | WaitDate | Window) -> int | None:
+def _enter_wait(
+    turn: Turn, run: Run, _journey: Journey, step: Wait | WaitClock | WaitLocal | WaitDate | Window
+) -> int | None:
     return clocks.enter(turn, run, step)
 
 
@@ -109,6 +112,7 @@ def _enter_exit(_turn: Turn, _run: Run, _journey: Journey, _step: Exit) -> int |
 _ENTER: Final[dict[type[Step], Callable[[Turn, Run, Journey, Any], int | None]]] = {
     Wait: _enter_wait,
     WaitClock: _enter_wait,
+    WaitLocal: _enter_wait,
     WaitDate: _enter_wait,
     Window: _enter_wait,
     WaitUntil: _enter_wait_until,

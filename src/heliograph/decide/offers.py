@@ -1,0 +1,73 @@
+"""A broadcast comes by somebody: who gets it, and why not.
+
+Each person is asked once.  Every refusal is a fact ``run_refused`` with its reason, so ``why`` can tell it and the
+broadcast counts it; whoever enters has a run like any other from then on.
+"""
+
+from typing import Any, Final
+
+from heliograph.decide import bounds
+from heliograph.decide.broadcasts import GRACE_MS, Broadcast, broadcast_of, journey_of, run_id
+from heliograph.decide.journeys import clocks, entries
+from heliograph.decide.journeys.program import WaitLocal
+from heliograph.decide.state import MAX_RUNS, Run, seen_before
+from heliograph.decide.turn import Turn
+from heliograph.events.ids import digest
+
+REFUSALS: Final = {
+    "over": "the broadcast was cancelled before it came by",
+    "already_offered": "it came by before",
+    "if_false": "not in its audience at that moment",
+    "no_address": "no email address is known",
+    "too_late": "the person's clock had shown its time more than an hour ago",
+    "holdout": "kept back, by lot, to see what it does",
+    "global_holdout": "kept back, by lot, from all marketing",
+    "state_full": "as many runs as one person may have",
+}
+"""Every reason why somebody who is offered a broadcast does not enter it."""
+HELD_OUT: Final = frozenset({"holdout", "global_holdout"})
+
+
+def take(turn: Turn, broadcast_id: str) -> list[tuple[Run, int]]:
+    """Let this person into the broadcast, or say why not; the run and where it begins."""
+    broadcast = turn.plan.broadcasts.get(broadcast_id)
+    reason, data = ("over", {}) if broadcast is None else _objection(turn, broadcast)
+    if broadcast is None or reason:
+        turn.fact("run_refused", journey=journey_of(broadcast_id), entry_key="", reason=reason, **data)
+        return []
+    journey = broadcast.journey
+    name = run_id(journey.name, turn.state.address)
+    run = entries.begin(turn, journey, name, "", None, broadcast_id, entries.TREATED)
+    return [(run, journey.start)]
+
+
+def _objection(turn: Turn, broadcast: Broadcast) -> tuple[str, dict[str, Any]]:
+    """Why not: the reason, ``""`` for none, and what to say with it."""
+    state, journey = turn.state, broadcast.journey
+    if seen_before(state, digest("offer", broadcast_of(journey.name))[:8], turn.t):
+        return "already_offered", {}
+    if journey.entry.condition is not None and not journey.entry.condition.truth(turn.person, turn.t):
+        return "if_false", entries.failing(turn, journey.entry.condition)
+    if not state.address:
+        return "no_address", {}
+    if (over := _passed(turn, broadcast)) is not None:
+        return "too_late", {"at": over}
+    if (arm := entries.arm(turn, journey)) in HELD_OUT:
+        return arm, {}
+    name = run_id(journey.name, state.address)
+    if name in state.runs or any(name == one.run_id for one in state.ended):
+        return "already_offered", {}
+    if len(state.runs) >= MAX_RUNS:
+        return "state_full", {"limit": MAX_RUNS}
+    if not bounds.room(turn, bounds.RUN_BYTES):
+        return "state_full", {"limit": bounds.MAX_BLOB}
+    return "", {}
+
+
+def _passed(turn: Turn, broadcast: Broadcast) -> int | None:
+    """When this person's clock showed its time, if that is too long ago."""
+    wait = broadcast.journey.program[0]
+    if not isinstance(wait, WaitLocal):
+        return None
+    at = clocks.local_instant(turn, wait)
+    return at if turn.t - at > GRACE_MS else None
