@@ -4,6 +4,7 @@ from collections.abc import Iterable, Mapping
 from datetime import UTC, tzinfo
 from typing import Any, Protocol, TextIO, cast
 
+from liquid.builtin.expressions import Path
 from liquid.builtin.expressions.primitive import Blank
 from liquid.context import RenderContext
 from liquid.exceptions import OutputStreamLimitError
@@ -30,6 +31,9 @@ class Missing:
     def __liquid__(self) -> None:
         return None
 
+    def __repr__(self) -> str:
+        return f"Missing({self.path!r})"
+
     def __str__(self) -> str:
         raise Skip(f"missing: {self.path}")
 
@@ -48,6 +52,15 @@ class BlankOrNil(Blank):
 
     def __eq__(self, other: object) -> bool:
         return other is None or super().__eq__(other)
+
+
+class NamedPath(Path):
+    """A path of names and indexes only: nothing in it to evaluate."""
+
+    __slots__ = ()
+
+    def evaluate(self, context: RenderContext) -> object:
+        return context.get(cast(list[object], self.path), token=self.token)
 
 
 class Mail(Protocol):
@@ -114,6 +127,13 @@ class Context(RenderContext):
         if value is None:
             return Missing(path_text(path)) if default is UNDEFINED else default
         return value
+
+    def item(self, value: object, key: object) -> object:
+        """One step of a path that is more than a dict's own key (``size``, ``first``, an index); None: no value."""
+        try:
+            return self.get_item(value, key)
+        except (KeyError, TypeError, IndexError):
+            return None
 
     def get_buffer(self, buf: TextIO | None = None) -> Any:
         return Buffer()
