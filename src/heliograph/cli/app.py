@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from heliograph import __version__
-from heliograph.cli import holding, later, local, mail, people, publish, suppressions, trials
+from heliograph.cli import holding, later, local, mail, messages, people, publish, suppressions, trials
 from heliograph.cli.client import ServerError
 from heliograph.cli.show import fail
 from heliograph.config import ConfigError
@@ -25,6 +25,7 @@ for group in (local, publish, trials, people, mail, holding, later):
         settings = later.SETTINGS if group is later else None
         app.command(name, hidden=group is later, context_settings=settings)(command)
 
+app.add_typer(messages.app, name="messages")
 app.add_typer(suppressions.app, name="suppressions")
 
 

@@ -1,4 +1,4 @@
-"""What was mailed, trial sends, and dead letters."""
+"""Trial sends, and dead letters."""
 
 from pathlib import Path
 from typing import Annotated, Any
@@ -13,46 +13,6 @@ PAGE = 200
 """Rows in one call to the API."""
 REPLAY_PART = 500
 """Dead letters in one call."""
-
-
-def messages(
-    status: Annotated[str | None, typer.Option("--status", "-s", help="queued, sent, bounced, unknown ...")] = None,
-    profile: Annotated[str | None, typer.Option(help="User id, anon: id or address.")] = None,
-    limit: Annotated[int, typer.Option(min=1, help="At most so many, newest first.")] = 50,
-    project: ProjectOption = Path(),
-    url: UrlOption = None,
-    token: TokenOption = None,
-) -> None:
-    """The latest messages and what became of them."""
-    server = server_for(project, url, token)
-    shown, cursor = 0, None
-    while shown < limit:
-        page = server.get("/messages", status=status, profile=profile, limit=min(PAGE, limit - shown), cursor=cursor)
-        for row in page["messages"]:
-            say(_message_line(row))
-        shown += len(page["messages"])
-        cursor = page["next"]
-        if not cursor or not page["messages"]:
-            break
-    if not shown:
-        say("no messages" + (f" with the status {status}" if status else ""))
-
-
-def _message_line(row: dict[str, Any]) -> str:
-    after = ", ".join(outcome["kind"] for outcome in row["outcomes"] if outcome["kind"] != row["status"])
-    parts = [
-        when(row["sent_at"] or row["created_at"]),
-        f"{row['status']:<9}",
-        f"{row['template']:<20}",
-        row["address"] or "-",
-    ]
-    if row["reason"]:
-        parts.append(f"({row['reason']})")
-    if row.get("until"):
-        parts.append(f"until {when(row['until'])}")
-    if after:
-        parts.append(f"[{after}]")
-    return "  ".join([*parts, row["message_id"]])
 
 
 def send_test(
@@ -132,4 +92,4 @@ def _list_dead_letters(server: Server, everything: bool) -> None:
     say(f"{count(len(rows), 'dead letter')}" + ("; replay them by id or with --all" if rows else ""))
 
 
-COMMANDS = (messages, send_test, replay)
+COMMANDS = (send_test, replay)

@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 from typing import Any, NoReturn
 
 import msgspec
+import typer
 from rich.console import Console
 from rich.text import Text
 
@@ -59,3 +60,15 @@ def whoami() -> str:
         return getpass.getuser()
     except (OSError, KeyError):  # no name in a bare container
         return "command"
+
+
+def asked() -> bool:
+    """Whether there is somebody to ask."""
+    return sys.stdin.isatty()
+
+
+def confirmed(text: str) -> bool:
+    """Ask a person; a script has to say --yes."""
+    if not asked():
+        fail(f"{text}: say --yes where nobody can be asked")
+    return typer.confirm(f"{text}; go on?")

@@ -32,13 +32,19 @@ Limit = Annotated[int, Parameter(ge=1, le=1000)]
 def messages_router(engine: Engine) -> Router:
     @get("/", summary="Messages, newest first")
     async def messages(
-        profile: str | None = None, status: str | None = None, limit: Limit = 50, cursor: str | None = None
+        profile: str | None = None,
+        status: str | None = None,
+        broadcast: str | None = None,
+        limit: Limit = 50,
+        cursor: str | None = None,
     ) -> shapes.Messages:
         if status is not None and status not in STATUSES:
             raise HTTPException(f"no status is called {status!r}{near_word(status, list(STATUSES))}", status_code=400)
         key = find_or_404(engine, profile)[0] if profile else None
         with cursors():
-            rows, following = engine.store.messages(key=key, status=status, limit=limit, cursor=cursor)
+            rows, following = engine.store.messages(
+                key=key, status=status, broadcast=broadcast, limit=limit, cursor=cursor
+            )
         return shapes.Messages([shapes.message_of(row) for row in rows], following)
 
     @get("/{message_id:str}", summary="One message")
@@ -47,7 +53,15 @@ def messages_router(engine: Engine) -> Router:
             return shapes.message_of(row)
         raise NotFoundException(f"no message has the id {message_id!r}")
 
-    return Router("/messages", route_handlers=[messages, message], tags=["messages"])
+    @post("/settle", summary="Say what became of messages whose fate is unknown, with a reason", status_code=200)
+    async def settle(data: shapes.SettleRequest) -> shapes.SettleResults:
+        try:
+            found = await engine.settle_unknown(data.ids, data.action, data.reason, data.by)
+        except ValueError as error:
+            raise HTTPException(str(error), status_code=400) from error
+        return shapes.SettleResults([shapes.SettleResult(one.message_id, one.result, one.reason) for one in found])
+
+    return Router("/messages", route_handlers=[messages, message, settle], tags=["messages"])
 
 
 def templates_router(engine: Engine, send_test: SendTest | None) -> Router:

@@ -1,9 +1,11 @@
 """The JSON of the API, snake_case, and how a row of the store becomes it."""
 
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 
+from heliograph.decide.broadcasts import broadcast_of
+from heliograph.deliver.lifecycle import settled, unknown_since
 from heliograph.events.event import Event
 from heliograph.events.identity import profile_id
 from heliograph.ports import DeadLetter, Hold, MessageRow, PlanTouches
@@ -16,12 +18,13 @@ class Outcome(msgspec.Struct, frozen=True):
 
 
 class Message(msgspec.Struct, frozen=True):
-    """One email to one person.  ``broadcast_id`` is null until broadcasts exist.  ``until``: when a deferred one is
-    decided again."""
+    """One email to one person.  ``journey`` is null in a broadcast, ``broadcast_id`` in a journey.  ``until``: when a
+    deferred one is decided again.  ``attempt``: tries at delivery so far; ``next_at``: when the next one may begin.
+    ``unknown_at``: since when its fate is open; ``settled``: what somebody did about that (sent, resend or drop)."""
 
     message_id: str
     profile_id: str
-    journey: str
+    journey: str | None
     run_id: str
     step_id: str
     broadcast_id: str | None
@@ -33,7 +36,34 @@ class Message(msgspec.Struct, frozen=True):
     created_at: int
     sent_at: int | None
     until: int | None
+    attempt: int
+    next_at: int | None
+    unknown_at: int | None
+    settled: str
     outcomes: list[Outcome]
+
+
+class SettleRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """``ids``: at most 1,000 messages that are unknown.  ``action``: ``sent`` (the relay's log says that it took them),
+    ``resend`` (again, at the risk of a second copy) or ``drop`` (given up: they stay unknown, settled).  ``reason`` is
+    needed and kept, with ``by``."""
+
+    ids: list[str]
+    action: Literal["sent", "resend", "drop"]
+    reason: str
+    by: str = "api"
+
+
+class SettleResult(msgspec.Struct, frozen=True):
+    """``result``: released, resent, dropped, already, not_unknown, not_found or refused; ``reason`` says why."""
+
+    message_id: str
+    result: str
+    reason: str
+
+
+class SettleResults(msgspec.Struct, frozen=True):
+    results: list[SettleResult]
 
 
 class Messages(msgspec.Struct, frozen=True):
@@ -221,10 +251,10 @@ def message_of(row: MessageRow) -> Message:
     return Message(
         message_id=row.message_id,
         profile_id=profile_id(row.key),
-        journey=row.journey,
+        journey=None if broadcast_of(row.journey) else row.journey,
         run_id=row.run_id,
         step_id=row.step_id,
-        broadcast_id=None,
+        broadcast_id=broadcast_of(row.journey) or None,
         template=row.template,
         template_version=row.template_version,
         address=row.address,
@@ -233,6 +263,10 @@ def message_of(row: MessageRow) -> Message:
         created_at=row.created_at,
         sent_at=row.sent_at or None,
         until=row.not_before if row.status == "deferred" and row.not_before else None,
+        attempt=row.attempt,
+        next_at=row.next_at if row.status == "queued" and row.next_at else None,
+        unknown_at=unknown_since(row.outcomes) if row.status == "unknown" else None,
+        settled=settled(row.outcomes),
         outcomes=[Outcome(kind, at, machine) for kind, at, machine in row.outcomes],
     )
 
