@@ -1,7 +1,8 @@
-"""The letter of the mail benchmarks: a Liquid body of 4 KB with 40 fields; sent, a message of about 10 KB."""
+"""The letters of the mail benchmarks: a Liquid body of 4 KB with 40 fields makes a message of about 10 KB; two more of
+2 and of 100 KB."""
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.asymmetric.rsa import generate_private_key
@@ -25,16 +26,25 @@ _SCHEMES = ("none", "rsa", "ed25519", "both")
 SCHEMES: Sequence[str] = _SCHEMES
 
 
-def body() -> str:
-    """HTML with 40 fields; Liquid and Jinja2 read the same source."""
-    lines = [_LINE.format(n=n, field=f"{{{{ profile.field{n} }}}}") for n in range(FIELDS)]
-    links = [f'<p><a href="https://shop.example/offers/{n}">See offer {n}</a></p>\n' for n in range(3)]
-    return "".join(("<html><body>\n", *lines, *links, _static(), "</body></html>"))
+class Shape(NamedTuple):
+    """``static``: lines that are the same for everybody, to bring the finished message to its size."""
+
+    fields: int
+    offers: int
+    static: int
 
 
-def _static() -> str:
-    """What brings the finished message to about 10 KB."""
-    return "<p>" + "\n".join(["Terms and conditions as they stand in every such letter."] * 5) + "</p>\n"
+SHAPES: Mapping[int, Shape] = {2_048: Shape(1, 0, 0), SIZE: Shape(FIELDS, 3, 5), 102_400: Shape(FIELDS, 3, 785)}
+"""By the bytes of the finished message, about."""
+
+
+def body(size: int = SIZE) -> str:
+    """HTML with so many fields; Liquid and Jinja2 read the same source."""
+    shape = SHAPES[size]
+    lines = [_LINE.format(n=n, field=f"{{{{ profile.field{n} }}}}") for n in range(shape.fields)]
+    links = [f'<p><a href="https://shop.example/offers/{n}">See offer {n}</a></p>\n' for n in range(shape.offers)]
+    static = "<p>" + "\n".join(["Terms and conditions as they stand in every such letter."] * shape.static) + "</p>\n"
+    return "".join(("<html><body>\n", *lines, *links, static, "</body></html>"))
 
 
 def context(n: int, value: str = "value") -> dict[str, Any]:
@@ -43,9 +53,9 @@ def context(n: int, value: str = "value") -> dict[str, Any]:
     return {"profile": profile, "event": None, "trigger": None, "last": {}, "run": {"key": "", "journey": "bench"}}
 
 
-def template() -> dict[str, Any]:
+def template(size: int = SIZE) -> dict[str, Any]:
     message = {"subject": "{{ profile.firstName }}, a letter", "class": "marketing"}
-    return render.compile_template("letter", message, body(), "html")
+    return render.compile_template("letter", message, body(size), "html")
 
 
 def pem(kind: str) -> str:

@@ -7,6 +7,7 @@ import sys
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import msgspec
 
@@ -40,9 +41,9 @@ class Sent(msgspec.Struct, frozen=True):
 class Ready:
     """A courier whose parcels are ready and may all go."""
 
-    def __init__(self, count: int) -> None:
+    def __init__(self, count: int, size: int) -> None:
         self._left, self._open = count, count
-        self._data = b"Subject: ready\r\n\r\n" + (b"x" * 78 + b"\r\n") * ((letters.SIZE - 18) // 80)
+        self._data = b"Subject: ready\r\n\r\n" + (b"x" * 78 + b"\r\n") * ((size - 18) // 80)
         self.done = asyncio.Event()
         self.mail: Transport
         self.bad = 0
@@ -63,9 +64,10 @@ class Ready:
             self.done.set()
 
 
-async def send_ready(port: int, count: int) -> Sent:
-    courier = Ready(count)
-    courier.mail = transport(f"smtp://127.0.0.1:{port}?starttls=off", courier, CONNECTIONS)
+async def send_ready(port: int, count: int, size: int = letters.SIZE) -> Sent:
+    """Messages of so many bytes, through the transport in this process."""
+    courier = Ready(count, size)
+    courier.mail = transport(single(f"smtp://127.0.0.1:{port}?starttls=off", CONNECTIONS), courier)
     cpu, started = time.process_time(), time.monotonic()
     courier.fill()
     await courier.done.wait()
@@ -104,8 +106,8 @@ class Desk(asyncio.Protocol):
 class Office:
     """Offers jobs to mailers until all are sent."""
 
-    def __init__(self, settings: MailerSettings, count: int, mailers: int) -> None:
-        self.settings, self.template = settings, letters.template()
+    def __init__(self, settings: MailerSettings, template: dict[str, Any], count: int, mailers: int) -> None:
+        self.settings, self.template = settings, template
         self._contexts = [letters.context(n) for n in range(200)]
         self._next, self._count, self._open, self._mailers = 0, count, count, mailers
         self._waiting: list[tuple[Desk, int]] = []
@@ -161,9 +163,12 @@ def mailers(socket: Path, count: int) -> Iterator[list[int]]:
             end(one)
 
 
-async def send_letters(folder: Path, port: int, scheme: str, count: int, processes: int) -> Sent:
+async def send_letters(
+    folder: Path, port: int, scheme: str, count: int, processes: int, size: int = letters.SIZE
+) -> Sent:
     """Through real mailer processes."""
-    office, path = Office(settings(port, scheme), count, processes), folder / f"{scheme}-{processes}.sock"
+    office = Office(settings(port, scheme), letters.template(size), count, processes)
+    path = folder / f"{scheme}-{processes}-{size}.sock"
     server = await asyncio.get_running_loop().create_unix_server(lambda: Desk(office), str(path))
     with mailers(path, processes) as pids:
         await office.ready.wait()

@@ -17,7 +17,7 @@ from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
 from bench import letters
 from bench.figures import Report, amount
-from bench.mail import speed
+from bench.peers import speed
 from bench.processes import missing
 from heliograph import render
 from heliograph.render import Claims, MessageLinks
