@@ -51,6 +51,9 @@ METRICS: dict[str, Metric] = {
     "heliograph_webhook_seconds": Metric(HISTOGRAM, "One request, from its beginning to its end.", buckets=_SEND),
     "heliograph_webhooks_waiting": Metric(GAUGE, "Webhooks without an answer, held in memory."),
     "heliograph_webhooks_under_way": Metric(GAUGE, "Requests being made."),
+    "heliograph_reports_total": Metric(
+        COUNTER, "Mails that came to bounce addresses, by what they were taken for.", ("kind",)
+    ),
     "heliograph_mail_held": Metric(GAUGE, "Journeys and broadcasts whose mail is held."),
     "heliograph_mailers": Metric(GAUGE, "Mailer processes connected."),
     "heliograph_sweep_keys_total": Metric(COUNTER, "Keys touched after a publish."),

@@ -130,6 +130,18 @@ class Hold(msgspec.Struct, frozen=True, array_like=True):
     at: int
 
 
+class Heard(msgspec.Struct, frozen=True):
+    """What a mail to a bounce address was taken for.  ``kind``: bounced, delayed, delivered, relayed, complained,
+    not_spam or unknown.  ``message_id``: the message of ours that it is about, "" for none.  ``proven``: our signature
+    names that message; without it nobody is suppressed.  ``suppressed``: its address is from now on."""
+
+    kind: str
+    message_id: str = ""
+    proven: bool = False
+    suppressed: bool = False
+    reason: str = ""
+
+
 class Settled(msgspec.Struct, frozen=True):
     """What became of an unknown message that somebody settles.  ``result``: released, resent or dropped; already (the
     same was done before), not_unknown, not_found, or refused (it must not be sent again).  ``reason``: in words."""
@@ -167,6 +179,11 @@ class Engine(Protocol):
 
     async def feedback(self, outcomes: Sequence[Outcome]) -> None:
         """Delivered, opened, clicked, complained, unsubscribed: from links, bounces or hooks."""
+        ...
+
+    async def feedback_mail(self, raw: bytes, recipient: str = "") -> Heard:
+        """A mail that came to a bounce address: a delivery status notification (RFC 3464) or a complaint (RFC 5965).
+        ``recipient``: the address of its envelope, where it is known.  Whatever the bytes are, this answers."""
         ...
 
     async def settle_unknown(self, message_ids: Sequence[str], action: str, reason: str, by: str) -> list[Settled]:

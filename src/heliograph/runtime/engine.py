@@ -21,6 +21,7 @@ from heliograph.ports import (
     Clock,
     DeadLetter,
     Entered,
+    Heard,
     Hold,
     HttpCaller,
     MessageRow,
@@ -33,6 +34,7 @@ from heliograph.ports import (
     Store,
     StoreFull,
 )
+from heliograph.render import LinkKeys
 from heliograph.runtime import mailwire
 from heliograph.runtime.chunk import Chunk
 from heliograph.runtime.clock import SystemClock
@@ -53,6 +55,7 @@ from heliograph.runtime.publishing import (
     read_since,
     same_document,
 )
+from heliograph.runtime.reporting import TakeMail
 from heliograph.runtime.retention import Forgetter, keep_expiring
 from heliograph.runtime.settling import SettleUnknown
 from heliograph.runtime.sweeper import Sweeper, swept_for, switch_plan
@@ -236,6 +239,15 @@ class EmbeddedEngine:
         work = Feedback(outcomes)
         self._processor.put(work)
         await work.done
+
+    async def feedback_mail(self, raw: bytes, recipient: str = "") -> Heard:
+        self._accept()
+        secrets = {int(number): secret for number, secret in self.dispatcher.settings.link_keys.items()}
+        work = TakeMail(raw, recipient, LinkKeys(secrets) if secrets else None)
+        self._processor.put(work)
+        heard = await work.done
+        self.meter.count("reports_total", heard.kind)
+        return heard
 
     async def settle_unknown(self, message_ids: Sequence[str], action: str, reason: str, by: str) -> list[Settled]:
         self._accept()
