@@ -227,7 +227,8 @@ TAGS: dict[str, tuple[str, ...]] = {
         "{% tablerow p in list cols: list %}{{ p }}{% endtablerow %}",
         "{% tablerow p in list cols: nothing %}{% endtablerow %}",
         "{% for q in list %}"
-        "{% tablerow p in (1..2) %}{{ forloop.index }}{{ tablerowloop.other | default: p }}{% endtablerow %}{% endfor %}",
+        "{% tablerow p in (1..2) %}{{ forloop.index }}{{ tablerowloop.other | default: p }}{% endtablerow %}"
+        "{% endfor %}",
         "{% tablerow p in list %}"
         "{% for q in (1..2) %}{{ forloop.parentloop.index | default: q }}{% endfor %}{% endtablerow %}",
     ),

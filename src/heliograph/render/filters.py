@@ -43,7 +43,8 @@ def install(env: Environment, *, html: bool) -> None:
 
 
 def _passing_missing(function: Filter) -> Filter:
-    """Missing in, missing out: the hole is reported by its path where it would show, or filled by ``default``."""
+    """Missing in, missing out: the hole is reported by its path where it would show, or filled by ``default``.
+    A compiled template looks for it itself where it can, and calls what is wrapped."""
 
     @wraps(function)
     def passing(value: object, *args: object, **named: object) -> object:
@@ -54,6 +55,7 @@ def _passing_missing(function: Filter) -> Filter:
                 return arg
         return function(value, *args, **named)
 
+    passing.passes_missing = True  # type: ignore[attr-defined]
     return passing
 
 

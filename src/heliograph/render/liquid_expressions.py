@@ -11,7 +11,7 @@ names are made up here.  Three questions can be asked of an expression:
 Two variables are used within one expression and never across: ``v`` for a value, ``t`` for a step of a path.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any, ClassVar
 
@@ -45,20 +45,18 @@ from liquid.builtin.expressions.primitive import (
     StringLiteral,
     TrueLiteral,
 )
+from liquid.builtin.filters.math import divided_by, minus, modulo, plus, times
 from liquid.builtin.filters.misc import default
 from liquid.builtin.filters.string import capitalize, downcase, lstrip, rstrip, strip, upcase
 from liquid.environment import Environment
 from liquid.expression import Expression
 
 from heliograph.render.context import BlankOrNil, NamedPath, path_text
+from heliograph.render.liquid_names import Names, Uncovered, literal
 
 MAX_NESTING = 30
 """Of expressions in one another (``and`` in ``and``, filter behind filter): CPython parses up to 200 parentheses."""
 MAX_INLINE_INT = 2**63
-LOOP_KEYS = frozenset(("length", "index", "index0", "rindex", "rindex0", "first", "last", "parentloop", "name"))
-ROW_KEYS = frozenset(
-    ("length", "index", "index0", "rindex", "rindex0", "first", "last", "col", "col0", "col_first", "col_last", "row")
-)
 _LITERALS = (StringLiteral, IntegerLiteral, FloatLiteral, TrueLiteral, FalseLiteral)
 _THEMSELVES = (Empty, Blank, BlankOrNil)
 """Expressions that are their own value."""
@@ -66,52 +64,8 @@ _STR_METHODS = {
     upcase: "upper", downcase: "lower", capitalize: "capitalize", strip: "strip", lstrip: "lstrip", rstrip: "rstrip",
 }  # fmt: skip
 """Filters that do to a plain string just what its method does."""
-
-
-class Uncovered(Exception):
-    """There is something here that only the interpreter knows how to render."""
-
-
-def literal(text: str) -> str:
-    """The literal of Python, in ASCII, that means this text: the one way in which an author's words enter source."""
-    return ascii(str(text))
-
-
-class Names:
-    """What names stand for at one place of a template: the innermost scope first, as the context searches them."""
-
-    def __init__(self, changing: frozenset[str]) -> None:
-        """``changing``: what the template itself assigns, captures or counts."""
-        self._changing = changing
-        self._scopes: list[dict[str, str]] = [{"partial": "PARTIAL"}]  # the library's, above all that is assigned
-        self.helpers: dict[str, frozenset[str]] = {}
-        """The variables that hold a loop's helper, and what can be read of it."""
-        self.hoisted: dict[str, str] = {}
-        """Names that come from outside for as long as the template runs, and the variable that holds each."""
-
-    @property
-    def depth(self) -> int:
-        return len(self._scopes)
-
-    def push(self, scope: dict[str, str], helper: str, keys: frozenset[str]) -> None:
-        self._scopes.append(scope)
-        self.helpers[helper] = keys
-
-    def pop(self) -> None:
-        self._scopes.pop()
-
-    def cut(self, depth: int) -> None:
-        del self._scopes[depth:]
-
-    def source(self, name: str) -> str:
-        """None (of Python) is no value."""
-        for scope in reversed(self._scopes):
-            if name in scope:
-                return scope[name]
-        if name not in self._changing:
-            return self.hoisted.setdefault(name, f"g{len(self.hoisted)}")
-        key = literal(name)
-        return f"(own[{key}] if {key} in own else outside[{key}] if {key} in outside else counters.get({key}))"
+_INT_OPERATORS = {plus: "+", minus: "-", times: "*", divided_by: "//", modulo: "%"}
+"""And to two whole numbers what the operator does."""
 
 
 class Expressions:
@@ -221,31 +175,54 @@ class Expressions:
     # -- filters --
 
     def _filter(self, left: FilteredExpression, node: Filter) -> str:
-        function = self.env.filters.get(node.name)
+        function: Any = self.env.filters.get(node.name)
         if function is None:
             return f"unknown({literal(node.name)})"
         positional = [arg.value for arg in node.args if type(arg) is PositionalArgument]
         named = [arg for arg in node.args if type(arg) is KeywordArgument]
         if len(positional) + len(named) != len(node.args):
             raise Uncovered
-        arguments = "".join(f", {self.value(argument)}" for argument in positional)
+        ways = [] if named else list(self._short_ways(getattr(function, "__wrapped__", function), positional))
+        if getattr(function, "passes_missing", False) and all(map(_is_literal, positional)):
+            ways.append(("v", "type({}) is Missing"))
+            function = function.__wrapped__
+        arguments = "".join(f", {self.value(argument)}" for argument in positional) + self._keywords(function, named)
+        return self._first_of(ways, self.value(left), self._called(function), arguments)
+
+    def _first_of(self, ways: list[tuple[str, str]], left: str, call: str, arguments: str) -> str:
+        """``ways``: (result, test) in terms of ``v``, the left side; when none applies the filter is called."""
+        if not ways:
+            return f"{call}({left}{arguments})"
+        lefts = [f"v := {left}", *["v"] * (len(ways) - 1)]
+        tests = [f"{result} if {test.format(side)} else " for (result, test), side in zip(ways, lefts, strict=True)]
+        return f"({''.join(tests)}{call}(v{arguments}))"
+
+    def _short_ways(self, function: Callable[..., Any], arguments: list[Expression]) -> Iterator[tuple[str, str]]:
+        """What some filters do to a plain text or whole number, without asking what it is again and again."""
+        if function in _STR_METHODS and not arguments:
+            yield f"v.{_STR_METHODS[function]}()", "type({}) is str"
+        elif (
+            function is default
+            and len(arguments) < 2
+            and all(type(a) is NamedPath or _is_literal(a) for a in arguments)
+        ):
+            yield "v", "type({}) is str and v"
+        elif function in _INT_OPERATORS and len(arguments) == 1 and type(arguments[0]) is IntegerLiteral:
+            by = arguments[0].value
+            if by == 0 and function in (divided_by, modulo):
+                return
+            yield f"v {_INT_OPERATORS[function]} {self.constant(by)}", "type({}) is int"
+
+    def _called(self, function: Callable[..., Any]) -> str:
+        asks = getattr(function, "with_environment", False)
+        return self.constant(partial(function, environment=self.env) if asks else function)
+
+    def _keywords(self, function: Callable[..., Any], named: list[KeywordArgument]) -> str:
+        """By text, for they are an author's words."""
         pairs = [f"{literal(arg.name)}: {self.value(arg.value)}" for arg in named]
         if getattr(function, "with_context", False):
             pairs.insert(0, "'context': context")
-        if getattr(function, "with_environment", False):
-            function = partial(function, environment=self.env)
-        keywords = f", **{{{', '.join(pairs)}}}" if pairs else ""  # by text, for they are an author's words
-        return self._call(function, self.value(left), arguments + keywords, node)
-
-    def _call(self, function: Callable[..., Any], left: str, arguments: str, node: Filter) -> str:
-        """The short way for plain text, where the filter has one."""
-        call = self.constant(function)
-        method = _STR_METHODS.get(getattr(function, "__wrapped__", function))
-        if method and not node.args:
-            return f"(v.{method}() if type(v := {left}) is str else {call}(v))"
-        if function is default and len(node.args) < 2 and all(map(_harmless, node.args)):
-            return f"(v if type(v := {left}) is str and v else {call}(v{arguments}))"
-        return f"{call}({left}{arguments})"
+        return f", **{{{', '.join(pairs)}}}" if pairs else ""
 
     # -- conditions --
 
@@ -291,6 +268,9 @@ class Expressions:
     }  # fmt: skip
 
 
-def _harmless(argument: KeywordArgument | PositionalArgument) -> bool:
-    """One that need not be looked at when it is not used: it has no name to be wrong, and cannot fail."""
-    return type(argument) is PositionalArgument and type(argument.value) in (*_LITERALS, Nil, NamedPath)
+def _cannot_fail(expression: Expression) -> bool:
+    return type(expression) is NamedPath or _is_literal(expression)
+
+
+def _is_literal(expression: Expression) -> bool:
+    return type(expression) in (*_LITERALS, Nil)

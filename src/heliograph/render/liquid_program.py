@@ -44,7 +44,8 @@ from liquid.expression import Expression
 from liquid.template import BoundTemplate
 
 from heliograph.render.context import MAX_OUTPUT, Context
-from heliograph.render.liquid_expressions import LOOP_KEYS, ROW_KEYS, Expressions, Names, Uncovered, literal
+from heliograph.render.liquid_expressions import Expressions
+from heliograph.render.liquid_names import LOOP_KEYS, ROW_KEYS, Names, Uncovered, literal
 from heliograph.render.liquid_runtime import RUNTIME, Written, written_html, written_text
 from heliograph.render.liquid_source import Code, Emitter
 from heliograph.render.liquid_tags import (

@@ -205,7 +205,7 @@ def closing(context: Context) -> str:
 
 
 RUNTIME: dict[str, Any] = {
-    "type": type, "str": str, "dict": dict, "range": range,
+    "type": type, "str": str, "int": int, "dict": dict, "range": range,
     "Markup": Markup, "Missing": Missing, "Written": Written, "PARTIAL": False, "ONCE": (None,), "NOWHERE": NullIO(),
     "BreakLoop": BreakLoop, "ContinueLoop": ContinueLoop,
     "escaped": escaped, "truthy": truthy, "equal": equal, "less": _lt, "at_most": _le, "contains": _contains,

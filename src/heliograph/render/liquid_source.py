@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from itertools import groupby
 from typing import NamedTuple
 
-from heliograph.render.liquid_expressions import Uncovered
+from heliograph.render.liquid_names import Uncovered
 
 MAX_BLOCKS = 16
 """Python's loops and ``try`` in one another; CPython takes 20."""
