@@ -1,5 +1,5 @@
 """What a message costs before it travels, in CPU us: Liquid, links, MIME, header fields, signatures, each apart and all
-together; Jinja2 on the same body, `openssl speed` beside the signatures."""
+together; other engines on the same body (:mod:`bench.bodies`), `openssl speed` beside the signatures."""
 
 import gc
 import time
@@ -8,15 +8,13 @@ from datetime import UTC
 from pathlib import Path
 from typing import Any
 
-import jinja2
-import liquid
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric.padding import PKCS1v15
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
-from bench import letters
-from bench.figures import Report, amount
+from bench import bodies, letters
+from bench.figures import Report
 from bench.peers import speed
 from bench.processes import missing
 from heliograph import render
@@ -49,7 +47,7 @@ def run(report: Report, folder: Path, quick: bool) -> None:
     count = 20 if quick else 4_000
     template = render.load(letters.template())
     contexts = [letters.context(n) for n in range(50)]
-    _bodies(report, count, contexts)
+    bodies.run(report, count, cpu_us)
     whole = _whole(report, count, template, contexts, "none")
     mail = render.render_message(template, contexts[0], letters.envelope(0))
     _steps(report, count, template, mail, whole - _liquid(count, template, contexts))
@@ -137,18 +135,3 @@ def _signatures(report: Report, count: int, template: render.Template, mail: ren
     shares = [1e6 / signed(letters.signers("rsa")) / speed("rsa2048", 0.1 if quick else 0.5) for _ in range(3)]
     report.add("render", "DKIM, rsa: the bare signature of the library", raw, "us")
     report.add("render", "DKIM, rsa: share of openssl speed rsa2048", sorted(shares)[1], "ratio", target="0.8")
-
-
-def _bodies(report: Report, count: int, contexts: list[dict[str, object]]) -> None:
-    source = letters.body()
-    ours = render.load(letters.template()).html
-    plain = liquid.Environment(autoescape=True).from_string(source)
-    jinja = jinja2.Environment(autoescape=True).from_string(source)
-    theirs = cpu_us(lambda n: plain.render(**contexts[n % 50]), count)
-    jinjas = cpu_us(lambda n: jinja.render(**contexts[n % 50]), count)
-    us = cpu_us(lambda n: liquid_render(ours, contexts[n % 50], zone=UTC), count)
-    beside = f"python-liquid {amount(1e6 / theirs)}/s, Jinja2 {amount(1e6 / jinjas)}/s, minijinja not measured"
-    report.add(
-        "render", f"the HTML body: {len(source):,} bytes of Liquid, {letters.FIELDS} fields", 1e6 / us, "/s a core",
-        target="25,000", beside=beside, cpu_us=us, note="strict about holes; the others not",
-    )  # fmt: skip
