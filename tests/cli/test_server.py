@@ -1,5 +1,6 @@
 """Commands against a running server."""
 
+import io
 import json
 import re
 import shutil
@@ -307,3 +308,16 @@ def test_a_journey_is_paused_listed_and_resumed(run: Run, server: str) -> None:
     assert "welcome goes on; it was paused since" in run("resume", "welcome", *options).out
     assert run("resume", "welcome", *options).out == "welcome was not paused\n"
     assert run("pause", "welcom", *options).err.endswith("did you mean welcome?\n")
+
+
+def test_feedback_is_handed_in_from_files_and_from_a_pipe(
+    run: Run, server: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sample = Path(__file__).parents[1] / "deliver" / "reports" / "vacation.eml"
+    said = run("feedback", sample, "--recipient", "bounce@shop.example", "--url", server)
+    assert said.code == 0, said.err
+    assert said.out.startswith(f"{sample}:  unknown  of no message that we know")
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(sample.read_bytes())))
+    assert run("feedback", "--url", server).out.startswith("unknown  of no message")
+    assert run("feedback", "nowhere.eml", "--url", server).code == 1
+    assert run("feedback", sample, "--url", "http://127.0.0.1:9").code == 75, "the mail server keeps it and comes back"

@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from heliograph import __version__
-from heliograph.cli import holding, later, local, mail, messages, people, publish, suppressions, trials
+from heliograph.cli import feedback, holding, later, local, mail, messages, people, publish, suppressions, trials
 from heliograph.cli.client import ServerError
 from heliograph.cli.show import fail
 from heliograph.config import ConfigError
@@ -19,7 +19,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
     help="Real-time, event-triggered, personalised email campaigns, self-hosted.",
 )
-for group in (local, publish, trials, people, mail, holding, later):
+for group in (local, publish, trials, people, mail, holding, feedback, later):
     for command in group.COMMANDS:
         name = command.__name__.removesuffix("_").replace("_", "-")
         settings = later.SETTINGS if group is later else None

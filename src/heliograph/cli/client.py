@@ -57,6 +57,10 @@ class Server:
     def post(self, path: str, body: Any) -> Any:
         return self._api("POST", path, body)
 
+    def post_mail(self, path: str, raw: bytes) -> Any:
+        """Post a mail as it is."""
+        return self._api("POST", path, raw)
+
     def put(self, path: str, body: Any) -> Any:
         return self._api("PUT", path, body)
 
@@ -103,8 +107,10 @@ class Server:
             raise ServerError(f"{self.url}{path} did not answer like a Heliograph server; is --url right?") from None
 
     def _opened(self, method: str, path: str, body: Any, authorization: str) -> http.client.HTTPResponse:
-        data = None if body is None else msgspec.json.encode(body)
-        headers = {"Authorization": authorization, "Content-Type": "application/json", "Accept": "application/json"}
+        raw = isinstance(body, bytes)
+        data = body if raw or body is None else msgspec.json.encode(body)
+        kind = "message/rfc822" if raw else "application/json"
+        headers = {"Authorization": authorization, "Content-Type": kind, "Accept": "application/json"}
         try:
             request = urllib.request.Request(self.url + path, data, headers, method=method)
             response: http.client.HTTPResponse = self._opener.open(request, timeout=TIMEOUT_S)

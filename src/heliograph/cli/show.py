@@ -2,12 +2,15 @@
 
 import getpass
 import sys
+from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 from typing import Any, NoReturn
 
 import msgspec
 import typer
+from rich import box
 from rich.console import Console
+from rich.table import Table
 from rich.text import Text
 
 from heliograph.project import Finding
@@ -72,3 +75,18 @@ def confirmed(text: str) -> bool:
     if not asked():
         fail(f"{text}: say --yes where nobody can be asked")
     return typer.confirm(f"{text}; go on?")
+
+
+WIDE = 160
+"""Columns of a table that does not go to a terminal."""
+
+
+def table(heads: Iterable[str], rows: Iterable[Sequence[str]]) -> None:
+    """Lines on a terminal, plain columns in a pipe."""
+    shown = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    for head in heads:
+        shown.add_column(head)
+    for row in rows:
+        shown.add_row(*(Text(cell, overflow="fold") for cell in row))
+    target = out if out.is_terminal else Console(file=out.file, width=WIDE, highlight=False)
+    target.print(shown)

@@ -3,20 +3,13 @@
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from rich import box
-from rich.console import Console
-from rich.table import Table
-from rich.text import Text
-
-from heliograph.cli.show import count, out, say, when
+from heliograph.cli.show import count, say, table, when
 from heliograph.decide.times import describe
 
 Report = dict[str, Any]
 
 SHOWN = 20
 """Differences in a table; the JSON has more."""
-WIDE = 160
-"""Columns of a table that does not go to a terminal."""
 
 
 def backtest(report: Report) -> None:
@@ -136,11 +129,5 @@ def verified(found: Report) -> None:
 
 
 def _table(title: str, columns: Iterable[str], rows: Iterable[Sequence[str]]) -> None:
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    for column in columns:
-        table.add_column(column)
-    for row in rows:
-        table.add_row(*(Text(cell, overflow="fold") for cell in row))
     say("\n" + title, "bold")
-    console = out if out.is_terminal else Console(file=out.file, width=WIDE, highlight=False)
-    console.print(table)
+    table(columns, rows)
