@@ -16,7 +16,7 @@ from heliograph.ports import MessageRow
 from heliograph.render import compile_template
 from heliograph.runtime.clock import ManualClock
 from heliograph.runtime.engine import EmbeddedEngine
-from heliograph.runtime.mailer import TRANSPORT, wall_ms
+from heliograph.runtime.mailer import wall_ms
 from heliograph.runtime.mailwire import MailerSender, MailerSettings
 from tests.runtime.harness import HOUR, call, identify, running, send, shop
 
@@ -31,10 +31,11 @@ async def mailing(
     routes: Routes,
     *,
     sender: MailerSender = SENDER,
-    transport: str = TRANSPORT,
+    transport: str = "",
     environment: Mapping[str, str] | None = None,
 ) -> AsyncIterator[EmbeddedEngine]:
-    """Whoever orders is sent ``profile.note`` under ``profile.subject``, once."""
+    """Whoever orders is sent ``profile.note`` under ``profile.subject``, once.  ``transport``: another than the mailer's
+    own, as ``MODULE:FUNCTION``."""
     document = shop()
     document["templates"]["confirmation"] = compile_template("confirmation", PAGE, f"<p>{NOTE}</p>", "html", NOTE)
     settings = MailerSettings(routes, {"default": sender}, "http://127.0.0.1:8080", {"1": b"k" * 32})
@@ -42,9 +43,8 @@ async def mailing(
         socket, clock = Path(folder) / "s", ManualClock(wall_ms())
         async with running(MemoryStore(), clock, document, socket=socket, mail_settings=settings) as engine:
             command = (sys.executable, "-m", "heliograph.runtime.mailer", "--socket", str(socket))
-            mailer = await asyncio.create_subprocess_exec(
-                *command, "--transport", transport, env={**os.environ, **(environment or {})}
-            )
+            options = ("--transport", transport) if transport else ()
+            mailer = await asyncio.create_subprocess_exec(*command, *options, env={**os.environ, **(environment or {})})
             try:
                 yield engine
             finally:

@@ -207,8 +207,10 @@ def _address(rest: str) -> str:
 
 
 @contextlib.asynccontextmanager
-async def listening(receiver: Receiver, *, implicit_tls: ssl.SSLContext | None = None) -> AsyncIterator[Receiver]:
-    """The receiver on a free port; every connection is cut at the end."""
+async def listening(
+    receiver: Receiver, *, implicit_tls: ssl.SSLContext | None = None, host: str = "127.0.0.1", port: int = 0
+) -> AsyncIterator[Receiver]:
+    """The receiver, on a free port unless one is named; every connection is cut at the end."""
     tasks: set[asyncio.Task[None]] = set()
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -222,7 +224,7 @@ async def listening(receiver: Receiver, *, implicit_tls: ssl.SSLContext | None =
         finally:
             tasks.discard(task)
 
-    server = await asyncio.start_server(serve, "127.0.0.1", 0, ssl=implicit_tls, limit=1 << 20)
+    server = await asyncio.start_server(serve, host, port, ssl=implicit_tls, limit=1 << 20)
     receiver.port = server.sockets[0].getsockname()[1]
     try:
         yield receiver
