@@ -49,7 +49,7 @@ class Ready:
         self.bad = 0
 
     def fill(self) -> None:
-        while self._left and self.mail.waiting < 4 * CONNECTIONS:
+        while self._left and self.mail.room("default", "") > 0:
             self._left -= 1
             self.mail.post(Parcel(f"m{self._left}", "hello@shop.example", "ada@bench.example", self._data))
 

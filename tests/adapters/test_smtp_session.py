@@ -16,7 +16,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from heliograph.adapters.smtp import Limits, parse_url, probe, sentence
+from heliograph.adapters.smtp import Limits, Pool, parse_url, probe, sentence
 from heliograph.ports import Parcel
 from tests.smtp_servers import Receiver, listening
 
@@ -60,14 +60,14 @@ def trusting(certificate: Path) -> ssl.SSLContext:
 
 
 async def said(url: str, trust: ssl.SSLContext | None = None, parcel: Parcel = PARCEL) -> str:
-    relay = parse_url(url)
-    return sentence(relay, parcel, await probe(relay, parcel, QUICK, trust))
+    return sentence(parcel, await probe(lambda courier: Pool(parse_url(url), courier, QUICK, trust), parcel))
 
 
 async def test_success_names_the_reply() -> None:
     async with listening(Receiver()) as receiver:
         line = await said(receiver.url)
-    assert line == f"127.0.0.1:{receiver.port} accepted the message for ada@people.example: 250 2.0.0 Ok: queued"
+    who = f"127.0.0.1:{receiver.port} (no TLS)"
+    assert line == f"{who} accepted the message for ada@people.example: 250 2.0.0 Ok: queued"
     assert receiver.mails[0].data == PARCEL.data
 
 

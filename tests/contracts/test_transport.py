@@ -1,31 +1,45 @@
-"""The contract of a transport, on the memory twin and on SMTP: whatever carries mail keeps these laws."""
+"""The contract of a transport, on the memory twin and on SMTP (one relay, several, straight to receivers): whatever
+carries mail keeps these laws."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 
 import pytest
+from msgspec.structs import replace
 
+from heliograph.adapters.dns import Resolver
 from heliograph.adapters.memory import MemoryTransport
 from heliograph.adapters.smtp import transport as smtp_transport
-from heliograph.deliver.routes import single
+from heliograph.deliver.routes import DEFAULT, DIRECT, DirectRoute, RelayRoute, Routes, single
 from heliograph.ports import Courier, Parcel, Transport
+from tests.dns_servers import Zone, serving_dns
 from tests.smtp_servers import Ledger, Receiver, listening
 
 Open = Callable[[Ledger], AbstractAsyncContextManager["World"]]
 
 
 class World:
-    """A transport and what its receiver has taken: ``taken()`` gives recipients."""
+    """A transport and what its receivers have taken: ``taken()`` gives recipients.  Parcels take ``routes`` in turn."""
 
-    def __init__(self, transport: Transport, ledger: Ledger, taken: Callable[[], list[str]]) -> None:
-        self.transport, self.ledger, self.taken = transport, ledger, taken
+    def __init__(
+        self, transport: Transport, ledger: Ledger, taken: Callable[[], list[str]], routes: Sequence[str] = (DEFAULT,)
+    ) -> None:
+        self.transport, self.ledger, self.taken, self.routes = transport, ledger, taken, routes
         ledger.transport = transport
 
+    def post(self, number: int) -> None:
+        route = self.routes[number % len(self.routes)]
+        self.transport.post(replace(parcel(number), route=route, receiver="receiver"))
 
-def parcel(number: int, recipient: str = "") -> Parcel:
-    to = recipient or f"to-{number}@receiver.example"
-    return Parcel(f"m{number}", "from@sender.example", to, b"Subject: %d\r\n\r\n.a dot\r\n" % number)
+
+def parcel(number: int) -> Parcel:
+    data = b"Subject: %d\r\n\r\n.a dot\r\n" % number
+    return Parcel(f"m{number}", "from@sender.example", f"to-{number}@receiver.example", data)
+
+
+def recipients(*receivers: Receiver) -> list[str]:
+    return [one for receiver in receivers for mail in receiver.accepted for one in mail.recipients]
 
 
 @asynccontextmanager
@@ -41,12 +55,40 @@ async def over_smtp(ledger: Ledger) -> AsyncIterator[World]:
         courier: Courier = ledger
         transport = smtp_transport(single(receiver.url, 3), courier)
         try:
-            yield World(transport, ledger, lambda: [one for mail in receiver.accepted for one in mail.recipients])
+            yield World(transport, ledger, lambda: recipients(receiver))
         finally:
             await transport.close(1.0)
 
 
-@pytest.fixture(params=[in_memory, over_smtp], ids=["memory", "smtp"])
+@asynccontextmanager
+async def over_relays(ledger: Ledger) -> AsyncIterator[World]:
+    first, second = Receiver(), Receiver()
+    async with listening(first), listening(second):
+        routes = Routes((RelayRoute("a", first.url, 3), RelayRoute("b", second.url, 3)))
+        transport = smtp_transport(routes, ledger)
+        try:
+            yield World(transport, ledger, lambda: recipients(first, second), ("a", "b"))
+        finally:
+            await transport.close(1.0)
+
+
+@asynccontextmanager
+async def straight(ledger: Ledger) -> AsyncIterator[World]:
+    receiver, zone = Receiver(), Zone()
+    zone.set("receiver.example", "MX", "10 mx.receiver.example.")
+    zone.set("mx.receiver.example", "A", "127.0.0.1")
+    async with listening(receiver), serving_dns(zone):
+        way = DirectRoute(port=receiver.port, nameservers=(zone.nameserver,), private_networks=("127.0.0.0/8",))
+        transport = smtp_transport(Routes((), way), ledger, Resolver)
+        try:
+            yield World(transport, ledger, lambda: recipients(receiver), (DIRECT,))
+        finally:
+            await transport.close(1.0)
+
+
+@pytest.fixture(
+    params=[in_memory, over_smtp, over_relays, straight], ids=["memory", "one relay", "two relays", "straight"]
+)
 def opened(request: pytest.FixtureRequest) -> Open:
     return request.param  # type: ignore[no-any-return]
 
@@ -55,7 +97,7 @@ async def test_every_parcel_gets_exactly_one_verdict_and_is_taken_once(opened: O
     ledger = Ledger()
     async with opened(ledger) as world:
         for number in range(120):
-            world.transport.post(parcel(number))
+            world.post(number)
         verdicts = await ledger.settled(120)
         assert {verdict.kind for verdict in verdicts.values()} == {"sent"}
         assert sorted(world.taken()) == sorted(parcel(number).recipient for number in range(120))
@@ -65,7 +107,7 @@ async def test_nothing_travels_that_was_not_decided_to_go(opened: Open) -> None:
     ledger = Ledger(stop=["m1", "m3"])
     async with opened(ledger) as world:
         for number in range(6):
-            world.transport.post(parcel(number))
+            world.post(number)
         await ledger.settled(4)
         assert "to-1@receiver.example" not in world.taken()
         assert "to-3@receiver.example" not in world.taken()
@@ -75,7 +117,7 @@ async def test_the_commit_point_is_asked_for_what_is_waiting_at_most_fifty(opene
     ledger = Ledger(later_s=0.01)
     async with opened(ledger) as world:
         for number in range(130):
-            world.transport.post(parcel(number))
+            world.post(number)
         await ledger.settled(130, timeout_s=20)
         assert max(map(len, ledger.asked)) <= 50
         asked = [message_id for ids in ledger.asked for message_id in ids]
@@ -91,20 +133,51 @@ async def test_an_id_in_neither_answer_is_forgotten(opened: Open) -> None:
     ledger = Forgetful()
     async with opened(ledger) as world:
         for number in range(3):
-            world.transport.post(parcel(number))
+            world.post(number)
         await ledger.settled(2)
         await asyncio.sleep(0.05)
         assert "m0" not in ledger.verdicts
 
 
+async def test_an_empty_answer_forgets_everything_that_was_asked(opened: Open) -> None:
+    """Nobody is there any more: a close need not wait for an answer."""
+
+    class Mute(Ledger):
+        def _answer(self, message_ids: object) -> None: ...
+
+    ledger = Mute()
+    async with opened(ledger) as world:
+        for number in range(3):
+            world.post(number)
+        async with asyncio.timeout(5):
+            while sum(map(len, ledger.asked)) < len(world.routes):  # noqa: ASYNC110 (the ledger has no event for this)
+                await asyncio.sleep(0.005)
+        world.transport.decided((), ())
+        await world.transport.close(30.0)
+        assert not ledger.verdicts and not world.taken()
+
+
+async def test_there_is_room_while_little_waits(opened: Open) -> None:
+    ledger = Ledger()
+    async with opened(ledger) as world:
+        route = world.routes[0]
+        assert world.transport.room(route, "receiver") > 0
+        for number in range(0, 200, len(world.routes)):
+            world.post(number)
+        waiting = [world.transport.room(route, "receiver")]
+        await ledger.settled(200 // len(world.routes))
+        assert world.transport.room(route, "receiver") > 0
+        assert waiting[0] <= 0 or isinstance(world.transport, MemoryTransport)
+
+
 async def test_after_a_close_nothing_is_asked_for(opened: Open) -> None:
     ledger = Ledger()
     async with opened(ledger) as world:
-        world.transport.post(parcel(0))
+        world.post(0)
         await ledger.settled(1)
         await world.transport.close(1.0)
         asked = len(ledger.asked)
-        world.transport.post(parcel(1))
+        world.post(1)
         await asyncio.sleep(0.05)
         assert len(ledger.asked) == asked
         assert "m1" not in ledger.verdicts

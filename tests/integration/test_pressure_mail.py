@@ -12,6 +12,7 @@ import pytest
 
 from heliograph.adapters.memory import MemoryStore
 from heliograph.adapters.rocksdb import RocksStore
+from heliograph.deliver.routes import single
 from heliograph.events.record import LedgerRow
 from heliograph.ports import MessageRow, Store
 from heliograph.render import compile_template
@@ -260,7 +261,7 @@ async def test_mail_at_a_real_receiver_keeps_to_the_cap(store: Store, socket: Pa
     arrived: list[int] = []
     async with listening(receiver):
         senders = {"default": MailerSender(from_="Shop <shop@shop.example>", postal_address="1 Quay Street")}
-        settings = MailerSettings(receiver.url, senders, "http://127.0.0.1:8080", {"1": b"k" * 32})
+        settings = MailerSettings(single(receiver.url), senders, "http://127.0.0.1:8080", {"1": b"k" * 32})
         for round in range(3):
             async with running(store, clock, plan, socket=socket, mail_settings=settings) as engine:
                 if not round:

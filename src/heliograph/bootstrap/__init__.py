@@ -28,10 +28,9 @@ from heliograph.adapters.http.reply import App
 from heliograph.adapters.memory import MemoryStore
 from heliograph.adapters.rocksdb import RocksStore
 from heliograph.adapters.schema import JsonSchema
-from heliograph.adapters.smtp import parse_url, probe, sentence
 from heliograph.adapters.webhook import AiohttpCaller
 from heliograph.backtest.service import TrialService
-from heliograph.bootstrap.mail import mail_settings
+from heliograph.bootstrap.mail import mail_settings, trial
 from heliograph.config import Settings
 from heliograph.console.mail import SendTest
 from heliograph.deliver.webhooks import read_secret
@@ -40,6 +39,7 @@ from heliograph.project import ProjectError, plan_document
 from heliograph.render.links import LinkKeys
 from heliograph.runtime.engine import EmbeddedEngine
 from heliograph.runtime.logs import configure_logs as configure_logs  # also for the demo
+from heliograph.runtime.mailer import credit
 from heliograph.runtime.mailer_press import Press
 from heliograph.runtime.mailwire import Job
 from heliograph.runtime.supervisor import Supervisor
@@ -132,11 +132,12 @@ async def running(
         stack.callback(store.close)
         keys = link_keys(store)
         engine = EmbeddedEngine(
-            store, compile_schema=JsonSchema, load_template=render.load, mail_settings=mail_settings(settings, keys),
-            clock=clock, caller=AiohttpCaller(), webhook_keys=list(map(read_secret, settings.webhooks.secrets)),
+            store, compile_schema=JsonSchema, load_template=render.load, clock=clock, caller=AiohttpCaller(),
+            mail_settings=mail_settings(settings, keys, data),
+            webhook_keys=list(map(read_secret, settings.webhooks.secrets)),
         )  # fmt: skip
         socket = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="heliograph-"))) / "mail.sock"
-        supervisor = Supervisor(socket, settings.smtp.mailers)
+        supervisor = Supervisor(socket, settings.smtp.mailers, credit(engine.dispatcher.settings.routes))
         stack.push_async_callback(supervisor.stop)
         stack.push_async_callback(engine.stop, DRAIN_S)
         await engine.dispatcher.listen(socket)
@@ -200,9 +201,8 @@ def send_test(settings: Settings, engine: EmbeddedEngine) -> SendTest:
             parcel = Press(engine.dispatcher.settings, [template]).print(job, now)
         except render.Skip as skip:
             return False, f"this profile would be skipped: {skip.reason}"
-        relay = parse_url(settings.smtp.url)
-        verdict = await probe(relay, parcel)
-        return verdict.kind == "sent", sentence(relay, parcel, verdict)
+        sender = settings.sender[template["sender"]]
+        return await trial(engine.dispatcher.settings.routes, sender.relays, parcel)
 
     return send
 

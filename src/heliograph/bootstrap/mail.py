@@ -1,19 +1,27 @@
 """What mailer processes are told at their start, from the settings: senders with their keys, and the ways out."""
 
+import socket
+from collections.abc import Sequence
 from pathlib import Path
 
 from heliograph import render
+from heliograph.adapters.dns import Resolver
+from heliograph.adapters.smtp import PATIENCE, probe, sentence, transport
 from heliograph.config import DIRECT as DIRECT_URL
 from heliograph.config import ConfigError, DkimSetting, Problem, RelaySetting, SenderSetting, Settings
 from heliograph.deliver.rates import per_second
-from heliograph.deliver.routes import DEFAULT, DirectRoute, Reach, RelayRoute, Routes
+from heliograph.deliver.routes import DEFAULT, DIRECT, DirectRoute, Reach, RelayRoute, Routes
+from heliograph.ports import Courier, Parcel, Transport
 from heliograph.runtime.mailwire import DkimKey, MailerSender, MailerSettings
 
+POLICIES = "mta-sts"
+"""Folder inside the data folder: the receivers' MTA-STS policies."""
 
-def mail_settings(settings: Settings, keys: dict[int, bytes]) -> MailerSettings:
+
+def mail_settings(settings: Settings, keys: dict[int, bytes], data: Path | None = None) -> MailerSettings:
     """What a mailer process is told at its start; private keys travel over the local socket only."""
     return MailerSettings(
-        routes=routes(settings),
+        routes=routes(settings, data),
         senders={name: mailer_sender(name, sender) for name, sender in settings.sender.items()},
         base_url=settings.project.base_url,
         link_keys={str(number): secret for number, secret in keys.items()},
@@ -22,18 +30,25 @@ def mail_settings(settings: Settings, keys: dict[int, bytes]) -> MailerSettings:
     )
 
 
-def routes(settings: Settings) -> Routes:
+def routes(settings: Settings, data: Path | None = None) -> Routes:
     """The ways out, each mailer's part of them."""
     smtp, direct = settings.smtp, settings.direct
     relays = {name: relay_route(name, relay) for name, relay in settings.relay.items()}
     if smtp.url == DIRECT_URL:
         way = DirectRoute(
-            direct.ehlo, direct.port, direct.source_addresses, direct.nameservers, direct.connections,
-            direct.starttls, direct.mta_sts, read_ca("direct", direct.ca_file),
+            direct.ehlo or own_name(), direct.port, direct.source_addresses, direct.nameservers, direct.connections,
+            direct.starttls, direct.mta_sts, read_ca("direct", direct.ca_file), direct.private_networks,
+            "" if data is None else str(data / POLICIES),
         )  # fmt: skip
         return Routes(tuple(relays.values()), way, reaches(settings))
     first = RelayRoute(DEFAULT, smtp.url, smtp.connections, read_ca("smtp", smtp.ca_file))
     return Routes((first, *relays.values()), None, reaches(settings))
+
+
+def own_name() -> str:
+    """The machine's name if it is a full one; without, servers are greeted with our address."""
+    name = socket.gethostname()
+    return name if "." in name else ""
 
 
 def relay_route(name: str, relay: RelaySetting) -> RelayRoute:
@@ -61,6 +76,29 @@ def reaches(settings: Settings) -> dict[str, Reach]:
         )
         for name, one in settings.receiver.items()
     }
+
+
+async def trial(ways: Routes, relays: Sequence[str], parcel: Parcel) -> tuple[bool, str]:
+    """Send this one now, beside the ledger: over the first of the sender's relays (``relays``, empty for any) that
+    takes mail, or straight to the receiver.  Was it accepted, and what is there to say, in one line."""
+    said: list[str] = []
+    for way in each_alone(ways, relays):
+
+        def opened(courier: Courier, way: Routes = way) -> Transport:
+            return transport(way, courier, Resolver, PATIENCE)
+
+        verdict = await probe(opened, parcel)
+        said.append(sentence(parcel, verdict))
+        if verdict.stage != "connect":
+            return verdict.kind == "sent", "; ".join(said)
+    return False, "; ".join(said)
+
+
+def each_alone(ways: Routes, relays: Sequence[str]) -> list[Routes]:
+    """These ways out, one at a time."""
+    alone = [Routes((relay,)) for relay in ways.relays if not relays or relay.name in relays]
+    straight = ways.direct is not None and (not relays or DIRECT in relays or DEFAULT in relays)
+    return [*([Routes((), ways.direct, ways.receivers)] if straight else []), *alone]
 
 
 def mailer_sender(name: str, sender: SenderSetting) -> MailerSender:

@@ -1,7 +1,8 @@
 """What types cannot say of a value.  A rule answers with the rest of a sentence beginning with the key, or nothing."""
 
+import ipaddress
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Final
 from urllib.parse import parse_qs, urlsplit
 
@@ -34,6 +35,7 @@ DIRECT: Final = "mx:"
 _FROM = re.compile(r"(?:[^<>\r\n\x00]*<)?[^<>@\s\x00]+@[^<>@\s\x00]+\.?[^<>@\s\x00]*>?")
 _RATE = re.compile(r"[1-9][0-9]*/(s|m|h|d)")
 _SHARE = re.compile(r"[0-9]+(\.[0-9]+)?%")
+_HOST = re.compile(r"[A-Za-z0-9-]{1,63}(\.[A-Za-z0-9-]{1,63})+")
 _ADDRESS = re.compile(r"[^<>@\s\x00-\x20]+@[^<>@\s\x00-\x20]+")
 
 
@@ -138,6 +140,38 @@ def _filled(value: str) -> str:
     return "" if value.strip() else "must not be empty"
 
 
+def _rule_host(value: str) -> str:
+    if not value or _HOST.fullmatch(value):
+        return ""
+    return f"must be a host name with matching forward and reverse DNS, like mail.shop.example, not {value!r}"
+
+
+def _rule_ip(value: str) -> str:
+    try:
+        ipaddress.ip_address(value)
+    except ValueError:
+        return f"must be addresses of this machine, not {value!r}"
+    return ""
+
+
+def _rule_nameserver(value: str) -> str:
+    address = re.sub(r"\](:\d+)?$", "", value)[1:] if value.startswith("[") else value
+    address = re.sub(r":\d+$", "", address) if address.count(":") == 1 else address
+    return f"must be ADDRESS or ADDRESS:PORT, not {value!r}" if _rule_ip(address) else ""
+
+
+def _rule_network(value: str) -> str:
+    try:
+        ipaddress.ip_network(value)
+    except ValueError as error:
+        return f"must be networks like 10.0.0.0/8: {error}"
+    return ""
+
+
+def _each(rule: Callable[[str], str]) -> Callable[[Sequence[str]], str]:
+    return lambda values: next(filter(None, map(rule, values)), "")
+
+
 _MANY: Final = 1_000_000_000
 
 RULES: dict[tuple[type[msgspec.Struct], str], Callable[[Any], str]] = {
@@ -166,6 +200,10 @@ RULES: dict[tuple[type[msgspec.Struct], str], Callable[[Any], str]] = {
     (DirectSetting, "port"): _between(1, 65535),
     (DirectSetting, "connections"): _between(1, 10_000),
     (DirectSetting, "starttls"): _one_of("optional", "required"),
+    (DirectSetting, "ehlo"): _rule_host,
+    (DirectSetting, "nameservers"): _each(_rule_nameserver),
+    (DirectSetting, "source_addresses"): _each(_rule_ip),
+    (DirectSetting, "private_networks"): _each(_rule_network),
     (ReceiverSetting, "connection_limit"): _between(0, 10_000),
     (ReceiverSetting, "max_connection_rate"): _rule_rate,
     (ReceiverSetting, "max_deliveries_per_connection"): _between(0, 1_000_000),

@@ -84,7 +84,8 @@ class RelaySetting(Table, frozen=True):
 class DirectSetting(Table, frozen=True):
     """To the receivers' own servers (``smtp.url = "mx:"``).  ``ehlo``: our name, with matching forward and reverse
     DNS.  ``nameservers``: instead of the system's, ``ADDRESS`` or ``ADDRESS:PORT``.  ``connections``: of each mailer,
-    to all receivers together.  ``starttls``: optional (opportunistic) or required."""
+    to all receivers together.  ``starttls``: optional (opportunistic) or required.  ``private_networks``: of addresses
+    that are not of the world and may be mailed to all the same (``10.0.0.0/8``)."""
 
     ehlo: str = ""
     port: int = 25
@@ -94,6 +95,7 @@ class DirectSetting(Table, frozen=True):
     starttls: str = "optional"
     mta_sts: bool = True
     ca_file: str = ""
+    private_networks: tuple[str, ...] = ()
 
 
 class ReplySetting(Table, frozen=True, rename={"for_": "for"}):

@@ -6,11 +6,12 @@ A *site* is a set of servers that take mail for one or many domains; domains wit
 import ipaddress
 from collections.abc import Callable, Iterable, Sequence
 from itertools import chain, groupby, zip_longest
-from typing import Final, NamedTuple, TypeVar
+from typing import Final, NamedTuple
 
 import msgspec
 
-Item = TypeVar("Item")
+from heliograph.events.domains import a_label
+
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 
@@ -61,8 +62,12 @@ def no_way(fault: str, domain: str) -> NoWay:
 
 
 def domain_of(recipient: str) -> str:
-    """What stands behind the last @."""
-    return recipient.rpartition("@")[2].rstrip(".").lower()
+    """What stands behind the last @, as A-labels; as it is when there can be no such domain."""
+    domain = recipient.rpartition("@")[2].rstrip(".")
+    try:
+        return a_label(domain)
+    except UnicodeError:
+        return domain
 
 
 def is_literal(domain: str) -> bool:

@@ -25,7 +25,9 @@ class RelayRoute(msgspec.Struct, frozen=True):
 
 
 class DirectRoute(msgspec.Struct, frozen=True):
-    """``connections``: of each mailer, to all receivers together.  ``starttls``: optional or required."""
+    """``connections``: of each mailer, to all receivers together.  ``starttls``: optional or required.
+    ``private_networks``: of addresses that are not of the world and may be mailed to all the same.  ``folder``: where
+    MTA-STS policies outlive a mailer, empty for nowhere."""
 
     ehlo: str = ""
     port: int = 25
@@ -35,6 +37,8 @@ class DirectRoute(msgspec.Struct, frozen=True):
     starttls: str = "optional"
     mta_sts: bool = True
     ca_pem: str = ""
+    private_networks: tuple[str, ...] = ()
+    folder: str = ""
 
 
 class Reach(msgspec.Struct, frozen=True):

@@ -11,7 +11,8 @@ class Verdict(msgspec.Struct, frozen=True, array_like=True):
 
     ``kind``: sent (2yz after the dot), retry (4yz, or nothing was accepted and the connection broke before the dot),
     bounced (5yz), unknown (the dot was written, its reply never read).  ``reply``: its last reply in one line.
-    ``stage``: what it answered: connect, mail, rcpt, data or dot.
+    ``stage``: what it answered: connect, mail, rcpt, data or dot.  ``via``: over which server, and how:
+    ``mx.example:25 (TLSv1.3, certificate verified)``; empty when there was none.
     """
 
     kind: str
@@ -19,6 +20,7 @@ class Verdict(msgspec.Struct, frozen=True, array_like=True):
     enhanced: str
     reply: str
     stage: str = ""
+    via: str = ""
 
 
 class Parcel(msgspec.Struct, frozen=True, gc=False):
@@ -38,8 +40,9 @@ class Courier(Protocol):
     once, and may call back into the transport."""
 
     def ask(self, message_ids: Sequence[str]) -> None:
-        """Pass the commit point for these (at most 50), to be answered by :meth:`Transport.decided`.  The next ask
-        comes only after that answer: what arrives meanwhile is asked together."""
+        """Pass the commit point for these (at most 50), to be answered by :meth:`Transport.decided`.  Each way out has
+        one ask open at a time: what arrives meanwhile is asked together.  Asks of different ways do not wait for each
+        other."""
         ...
 
     def delivered(self, parcel: Parcel, verdict: Verdict) -> None:
@@ -49,20 +52,22 @@ class Courier(Protocol):
 
 
 class Transport(Protocol):
-    """Carries ready parcels to a receiver.  No byte of DATA is written for a parcel that is not decided to go, and per
-    connection at most two are past their commit point: one in flight, one pipelined behind it."""
+    """Carries ready parcels to receivers.  No byte of DATA is written for a parcel that is not decided to go, and per
+    connection at most two are past their commit point: one in flight, one pipelined behind it.  What waits for one
+    receiver or one relay never holds up what is for another."""
 
-    @property
-    def waiting(self) -> int:
-        """Parcels posted and not yet asked for: when this is small, post more."""
+    def room(self, route: str, receiver: str) -> int:
+        """How many more parcels of this lane are worth rendering now; 0 or less: none, until something of it was asked
+        for or delivered."""
         ...
 
     def post(self, parcel: Parcel) -> None:
-        """Take it; never refuses."""
+        """Take it; never refuses, also where there is no :meth:`room`."""
         ...
 
     def decided(self, go: Sequence[str], stop: Sequence[str]) -> None:
-        """The answer to :meth:`Courier.ask`; ids that are in neither are forgotten."""
+        """The answer to one :meth:`Courier.ask`; ids of that ask that are in neither are forgotten.  An empty answer
+        means that nobody will answer any more: everything asked for is forgotten."""
         ...
 
     async def close(self, grace_s: float) -> None:
@@ -114,4 +119,8 @@ class MailDns(MxLookup, Protocol):
 
     async def texts(self, name: str) -> Records:
         """TXT records, the strings of each joined (RFC 7208, 3.3)."""
+        ...
+
+    async def close(self) -> None:
+        """Give up what is being asked."""
         ...

@@ -4,9 +4,10 @@ It connects to the engine's socket, renders and signs what it is offered, sends 
 (:mod:`heliograph.runtime.mailwire` has the words).  It never opens the store.
 
 Everything happens in one event loop.  Rendering is CPU work of some hundred microseconds, so it is done in small
-slices between the work of the sockets, and only :data:`AHEAD` messages for each connection: what is rendered
-later shows fresher data.  Commit points are asked for by the transport, in batches of what is waiting; outcomes of one
-turn of the loop travel in one report.
+slices between the work of the sockets.  Jobs wait in *lanes*, one for each (route, receiver): a lane is rendered only
+while the transport has room for it, because what is rendered later shows fresher data, and lanes take turns, so one
+whose receiver is slow or away holds up no other.  Commit points are asked for by the transport, in batches of what is
+waiting; outcomes of one turn of the loop travel in one report.
 
 The process ends when the socket closes, on ``Drain`` and on SIGTERM: it renders nothing more, finishes what is past its
 commit point within :attr:`MailerSettings.drain_s`, reports if anybody still listens, and exits.
@@ -28,8 +29,9 @@ import msgspec
 import structlog
 import uvloop
 
+from heliograph.deliver.mx import domain_of
 from heliograph.deliver.replies import condemns_address, parse
-from heliograph.deliver.routes import Routes
+from heliograph.deliver.routes import DIRECT, Routes
 from heliograph.ports import Courier, Parcel, Transport, Verdict
 from heliograph.render import Skip
 from heliograph.runtime import mailwire
@@ -51,20 +53,36 @@ from heliograph.runtime.mailwire import (
 )
 
 CREDIT: Final = 128
-"""Jobs held at once.  At 10 ms from report to next offer that carries 12,800 messages/s; more would only wait here
-while their data grows old."""
+"""Jobs held at once, beside those on connections beyond the first :data:`FEW`.  At 10 ms from report to next offer
+that carries 12,800 messages/s; more would only wait here while their data grows old."""
+FEW: Final = 32
+"""Connections that :data:`CREDIT` keeps busy."""
 SLICE: Final = 4
 """Messages rendered before the sockets have their turn: about a millisecond."""
-AHEAD: Final = 2
-"""Rendered messages that may wait, for each connection."""
 CONNECT_S: Final = 10.0
 
 TRANSPORT: Final = "heliograph.adapters.smtp:transport"
-"""Named, not imported: the layers below know no adapter.  Called with (routes, courier)."""
+DNS: Final = "heliograph.adapters.dns:Resolver"
+"""Named, not imported: the layers below know no adapter."""
 
 OpenTransport = Callable[[Routes, Courier], Transport]
+Lane = tuple[str, str]
+"""Route and receiver."""
 
 log = structlog.get_logger("heliograph.mailer")
+
+
+def credit(routes: Routes) -> int:
+    """How many jobs a mailer with these ways out should hold: two for each connection, one in flight and one behind
+    it, and some that are being rendered or reported."""
+    return CREDIT + 2 * max(0, routes.connections - FEW)
+
+
+def over_smtp(routes: Routes, courier: Courier) -> Transport:
+    """The transport of every mailer, with DNS for the routes that need it."""
+    open_dns = pkgutil.resolve_name(DNS) if routes.direct else None
+    opened: Transport = pkgutil.resolve_name(TRANSPORT)(routes, courier, open_dns)
+    return opened
 
 
 def wall_ms() -> int:
@@ -74,8 +92,9 @@ def wall_ms() -> int:
 class Mailer(asyncio.Protocol):
     """The engine's socket on one side, a transport on the other.  ``ended`` is set when the engine is done with us."""
 
-    def __init__(self, open_transport: OpenTransport, now: Callable[[], int] = wall_ms) -> None:
+    def __init__(self, open_transport: OpenTransport, now: Callable[[], int] = wall_ms, credit: int = CREDIT) -> None:
         self._open_transport = open_transport
+        self._credit = credit
         self._now = now
         self._loop = asyncio.get_running_loop()
         self._unframer = Unframer()
@@ -84,11 +103,11 @@ class Mailer(asyncio.Protocol):
         self._press: Press | None = None
         self._mail: Transport | None = None
         self._epoch = 0
-        self._jobs: deque[Job] = deque()
+        self._lanes: dict[Lane, deque[Job]] = {}
         self._done: list[Done] = []
         self._reporting = False
         self._rendering = False
-        self._complaint = ""
+        self._complaints: dict[str, str] = {}
         self.ended = asyncio.Event()
         self.failure = ""
 
@@ -96,7 +115,7 @@ class Mailer(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._socket = transport  # type: ignore[assignment]  # uvloop's transports are not registered
-        self._say(Hello(os.getpid(), CREDIT))
+        self._say(Hello(os.getpid(), self._credit))
 
     def data_received(self, data: bytes) -> None:
         try:
@@ -114,7 +133,8 @@ class Mailer(asyncio.Protocol):
     def _hear(self, message: mailwire.FromEngine) -> None:
         match message:
             case Offer(jobs):
-                self._jobs.extend(jobs)
+                for job in jobs:
+                    self._queue(job)
                 self._render_soon()
             case Verdicts(go, stop):
                 self._decided(go, stop)
@@ -145,21 +165,43 @@ class Mailer(asyncio.Protocol):
 
     # -- rendering --
 
+    def _queue(self, job: Job) -> None:
+        receiver = job.receiver
+        if not receiver and job.route == DIRECT:
+            receiver = domain_of(job.address)  # nobody told receivers apart: domains do
+        lane = self._lanes.get((job.route, receiver))
+        if lane is None:
+            lane = self._lanes[job.route, receiver] = deque()
+        lane.append(job)
+
     def _render_soon(self) -> None:
-        if not self._rendering and self._jobs:
+        if not self._rendering and self._lanes:
             self._rendering = True
             self._loop.call_soon(self._render)
 
     def _render(self) -> None:
-        """A slice; the next one comes after the sockets had their turn."""
+        """A slice; the next one comes after the sockets had their turn, and begins with the next lane."""
         self._rendering = False
-        if self._mail is None or self._settings is None or self.ended.is_set():
+        mail, left = self._mail, SLICE
+        if mail is None or self.ended.is_set():
             return
-        wanted = AHEAD * self._settings.routes.connections - self._mail.waiting
-        for _ in range(min(SLICE, wanted, len(self._jobs))):
-            self._render_one(self._jobs.popleft(), self._mail)
-        if wanted > SLICE:
-            self._render_soon()
+        for name in list(self._lanes):
+            wanted = min(mail.room(*name), left)
+            if wanted > 0:
+                left -= self._render_some(name, wanted, mail)
+            if not left:
+                self._render_soon()
+                return
+
+    def _render_some(self, name: Lane, wanted: int, mail: Transport) -> int:
+        """Up to ``wanted`` of this lane, which goes to the end of the round; how many it were."""
+        lane = self._lanes.pop(name)
+        count = min(wanted, len(lane))
+        for _ in range(count):
+            self._render_one(lane.popleft(), mail)
+        if lane:
+            self._lanes[name] = lane
+        return count
 
     def _render_one(self, job: Job, mail: Transport) -> None:
         assert self._press is not None, "jobs come after the set-up"
@@ -186,7 +228,7 @@ class Mailer(asyncio.Protocol):
         size = len(parcel.data)
         code, stage = verdict.code, verdict.stage
         self._finish(Done(parcel.message_id, verdict.kind, verdict.reply, self._now(), size, suppress, code, stage))
-        self._notice(verdict)
+        self._notice(parcel.route, verdict)
         self._render_soon()
 
     def _decided(self, go: list[str], stop: list[tuple[str, str]]) -> None:
@@ -196,14 +238,18 @@ class Mailer(asyncio.Protocol):
         if self._mail is not None:
             self._mail.decided(go, [message_id for message_id, _ in stop])
 
-    def _notice(self, verdict: Verdict) -> None:
-        """Trouble with the relay is logged once when it begins and once when it ends."""
+    def _notice(self, route: str, verdict: Verdict) -> None:
+        """Trouble with a relay is logged once when it begins and once when it ends; receivers are too many."""
         complaint = verdict.reply if verdict.stage == "connect" else ""
-        if complaint and complaint != self._complaint:
-            log.warning("the relay takes no mail", reason=complaint)
-        elif self._complaint and not complaint:
-            log.info("the relay takes mail again")
-        self._complaint = complaint
+        if not complaint and not self._complaints:
+            return
+        before = self._complaints.pop(route, "")
+        if complaint and route != DIRECT:
+            self._complaints[route] = complaint
+            if complaint != before:
+                log.warning("the relay takes no mail", relay=route, reason=complaint)
+        elif before:
+            log.info("the relay takes mail again", relay=route)
 
     # -- reports --
 
@@ -222,7 +268,7 @@ class Mailer(asyncio.Protocol):
     async def close(self) -> None:
         """Finish what is past its commit point, report, hang up."""
         self.ended.set()
-        self._jobs.clear()
+        self._lanes.clear()
         if self._mail is not None and self._settings is not None:
             await self._mail.close(self._settings.drain_s)
         self._report()
@@ -230,11 +276,11 @@ class Mailer(asyncio.Protocol):
             self._socket.close()
 
 
-async def run(socket: Path, open_transport: OpenTransport) -> str:
+async def run(socket: Path, open_transport: OpenTransport, credit: int = CREDIT) -> str:
     """Mail until the engine ends it; the reason when that was a failure, else an empty text."""
     loop = asyncio.get_running_loop()
     async with asyncio.timeout(CONNECT_S):
-        _, mailer = await loop.create_unix_connection(lambda: Mailer(open_transport), str(socket))
+        _, mailer = await loop.create_unix_connection(lambda: Mailer(open_transport, credit=credit), str(socket))
     loop.add_signal_handler(signal.SIGTERM, mailer.ended.set)
     await mailer.ended.wait()
     await mailer.close()
@@ -244,13 +290,15 @@ async def run(socket: Path, open_transport: OpenTransport) -> str:
 def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="heliograph-mailer", description="Renders and sends mail for an engine.")
     parser.add_argument("--socket", type=Path, required=True, help="the engine's local socket")
-    parser.add_argument("--transport", default=TRANSPORT, help="MODULE:FUNCTION that opens the transport")
+    parser.add_argument("--transport", help="MODULE:FUNCTION that opens another transport, from (routes, courier)")
+    parser.add_argument("--credit", type=int, default=CREDIT, help="jobs held at once")
     options = parser.parse_args(arguments)
     configure_logs()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C goes to the whole group: the engine decides when we end
     try:
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-            failure = runner.run(run(options.socket, pkgutil.resolve_name(options.transport)))
+            open_transport = pkgutil.resolve_name(options.transport) if options.transport else over_smtp
+            failure = runner.run(run(options.socket, open_transport, options.credit))
     except (OSError, TimeoutError) as error:
         failure = f"no engine at {options.socket}: {error}"
     if failure:

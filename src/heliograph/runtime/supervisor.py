@@ -20,10 +20,12 @@ log = structlog.get_logger("heliograph.supervisor")
 
 
 class Supervisor:
-    """``count`` processes, each running ``python -m heliograph.runtime.mailer --socket PATH``."""
+    """``count`` processes, each running ``python -m heliograph.runtime.mailer --socket PATH --credit N``."""
 
-    def __init__(self, socket: Path, count: int) -> None:
-        self._command = (sys.executable, "-m", "heliograph.runtime.mailer", "--socket", str(socket))
+    def __init__(self, socket: Path, count: int, credit: int) -> None:
+        self._command = (
+            sys.executable, "-m", "heliograph.runtime.mailer", "--socket", str(socket), "--credit", str(credit),
+        )  # fmt: skip
         self._count = count
         self._tasks: list[asyncio.Task[None]] = []
         self._processes: set[asyncio.subprocess.Process] = set()

@@ -22,9 +22,8 @@ class MemoryTransport:
         self._asked: dict[str, Parcel] = {}
         self._closed = False
 
-    @property
-    def waiting(self) -> int:
-        return len(self._posted)
+    def room(self, route: str, receiver: str) -> int:
+        return MAX_ASK - len(self._posted)
 
     def post(self, parcel: Parcel) -> None:
         self._posted.append(parcel)

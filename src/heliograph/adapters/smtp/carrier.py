@@ -92,12 +92,14 @@ class Carrier(asyncio.Protocol):
         self._taken = 0
         self._over = False
         self._clogged = False
+        self._unsent = 0
         self.closed = asyncio.Event()
         self._patience = {
             MAIL: limits.command_s, RCPT: limits.command_s, DATA: limits.data_s, DOT: limits.dot_s,
             VOID: limits.dot_s, RSET: limits.command_s,
         }  # fmt: skip
-        self._tick = min(limits.idle_s, *self._patience.values()) / 2
+        self._block_s = min(limits.block_s, limits.dot_s)
+        self._tick = min(limits.idle_s, self._block_s, *self._patience.values()) / 2
         self._since = self._loop.time()
         self._timer = self._loop.call_later(self._tick, self._check)
         # With a high-water mark of 0 `pause_writing` tells exactly whether the kernel has taken everything.
@@ -128,7 +130,8 @@ class Carrier(asyncio.Protocol):
         try:
             load = Load(parcel, self._session)
         except Refused as fault:
-            self._owner.delivered(parcel, Verdict("bounced", 0, fault.enhanced, f"{fault.enhanced} {fault}", MAIL))
+            why = f"{fault.enhanced} {fault}"
+            self._owner.delivered(parcel, Verdict("bounced", 0, fault.enhanced, why, MAIL, self._session.via))
             return
         self._taken += 1
         if self._current is None:
@@ -139,6 +142,10 @@ class Carrier(asyncio.Protocol):
             self._behind = load
             if self._current.dotted:
                 self._begin(load)
+
+    def retire(self) -> None:
+        """Take no more: let it leave when it is empty."""
+        self._taken = self._limits.messages_per_connection
 
     def leave(self) -> None:
         """Say QUIT and close; only when nothing is on it."""
@@ -233,7 +240,7 @@ class Carrier(asyncio.Protocol):
             self._lose(f"out of turn: {reply}")
             return
         if reply.code >= 400 and load.refusal is None:
-            load.refusal = _verdict(reply, what)
+            load.refusal = self._verdict(reply, what)
         if not self._pipelining:
             self._next_command(what, load)
 
@@ -251,7 +258,7 @@ class Carrier(asyncio.Protocol):
         if reply.code < 400 and reply.code != GO_AHEAD:  # our lines would be taken for commands
             self._lose(f"out of turn: {reply}")
         elif reply.code >= 400:
-            load.refusal = load.refusal or _verdict(reply, DATA)
+            load.refusal = load.refusal or self._verdict(reply, DATA)
             self._back_out(load)
         elif load.refusal is not None and load.refusal.stage == MAIL:  # a dot now might mail nothing to somebody
             self._lose(f"out of turn: {reply}")
@@ -267,7 +274,7 @@ class Carrier(asyncio.Protocol):
             self._lose(f"out of turn: {reply}")
             return
         self._served += 1
-        self._finish(load, _verdict(reply, DOT))
+        self._finish(load, self._verdict(reply, DOT))
         if reply.code == SHUTTING_DOWN:
             self._lose(str(reply), reply)
 
@@ -298,7 +305,14 @@ class Carrier(asyncio.Protocol):
 
     def _check(self) -> None:
         """Has the server been silent for too long?  Runs at half the shortest limit."""
+        unsent, before = self._transport.get_write_buffer_size(), self._unsent
+        self._unsent = unsent
+        if 0 < unsent < before:
+            self._since = self._loop.time()
         silent = self._loop.time() - self._since
+        if unsent and silent >= self._block_s:
+            self._lose(f"the network took nothing for {self._block_s:g} s", None, DOT)
+            return
         if self._expected:
             what = self._expected[0][0]
             if silent >= self._patience[what]:
@@ -330,13 +344,13 @@ class Carrier(asyncio.Protocol):
         if load.refusal is not None:
             self._owner.delivered(load.parcel, load.refusal)
         elif load.dotted and not self._dot_held_back():
-            self._owner.delivered(load.parcel, Verdict("unknown", 0, "", why, DOT))
+            self._owner.delivered(load.parcel, Verdict("unknown", 0, "", why, DOT, self._session.via))
         elif not load.begun:
             self._owner.untouched(load.parcel)
         elif self._served:
-            self._owner.returned(load.parcel, Verdict("retry", code, enhanced, why, stage))
+            self._owner.returned(load.parcel, Verdict("retry", code, enhanced, why, stage, self._session.via))
         else:
-            self._owner.delivered(load.parcel, Verdict("retry", code, enhanced, why, stage))
+            self._owner.delivered(load.parcel, Verdict("retry", code, enhanced, why, stage, self._session.via))
 
     def _dot_held_back(self) -> bool:
         """The kernel never took the end of our last write, and that end was a final dot.  Under TLS nobody tells us:
@@ -347,7 +361,6 @@ class Carrier(asyncio.Protocol):
         """What is waited for on behalf of this load."""
         return next((what for what, other in self._expected if other is load), DOT if load.dotted else MAIL)
 
-
-def _verdict(reply: Reply, stage: str) -> Verdict:
-    """What a final reply (not 3yz) means for the message."""
-    return Verdict(outcome(reply.code), reply.code, reply.enhanced, str(reply), stage)
+    def _verdict(self, reply: Reply, stage: str) -> Verdict:
+        """What a final reply (not 3yz) means for the message."""
+        return Verdict(outcome(reply.code), reply.code, reply.enhanced, str(reply), stage, self._session.via)

@@ -11,7 +11,12 @@ from heliograph.adapters.smtp.wire import CRLF, ProtocolError, Reply, ReplyReade
 
 
 class Broken(Exception):
-    """The connection ended, fell silent or stopped being SMTP; the sentence says which."""
+    """The connection ended, fell silent or stopped being SMTP; the sentence says which.  ``silent``: it never said a
+    word of SMTP."""
+
+    def __init__(self, sentence: str, *, silent: bool = False) -> None:
+        super().__init__(sentence)
+        self.silent = silent
 
 
 class Dialogue(asyncio.Protocol):
@@ -22,6 +27,7 @@ class Dialogue(asyncio.Protocol):
         self._replies: deque[Reply] = deque()
         self._news = asyncio.Event()
         self._end = ""
+        self._heard = False
         self._transport: asyncio.Transport | None = None
 
     @property
@@ -68,11 +74,12 @@ class Dialogue(asyncio.Protocol):
             async with asyncio.timeout(timeout_s):
                 while not self._replies:
                     if self._end:
-                        raise Broken(self._end)
+                        raise Broken(self._end, silent=not self._heard)
                     self._news.clear()
                     await self._news.wait()
         except TimeoutError:
-            raise Broken(f"the server did not answer within {timeout_s:g} s") from None
+            raise Broken(f"the server did not answer within {timeout_s:g} s", silent=not self._heard) from None
+        self._heard = True
         return self._replies.popleft()
 
     async def ask(self, line: bytes, timeout_s: float) -> Reply:

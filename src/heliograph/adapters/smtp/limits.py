@@ -4,7 +4,9 @@ import msgspec
 
 
 class Limits(msgspec.Struct, frozen=True):
-    """Times in seconds.  Time-outs are RFC 5321, 4.5.3.2, where a relay may rightly take that long."""
+    """Times in seconds.  Time-outs are those of RFC 5321, 4.5.3.2: a server may rightly take that long.
+
+    Each message goes to one recipient, so there is one RCPT and one reply to it."""
 
     connections: int = 10
     """The relay's own bound is usually 20 to 50 for one client (Postfix: 50)."""
@@ -18,6 +20,8 @@ class Limits(msgspec.Struct, frozen=True):
     command_s: float = 300.0
     data_s: float = 120.0
     """From DATA to 354."""
+    block_s: float = 180.0
+    """Without a byte of the message taken by the network."""
     dot_s: float = 600.0
     """From the final dot to its reply.  Giving up earlier makes duplicates (RFC 1047)."""
     quit_s: float = 2.0
@@ -27,3 +31,7 @@ class Limits(msgspec.Struct, frozen=True):
     backoff_first_s: float = 0.5
     backoff_longest_s: float = 30.0
     """Between attempts to connect after one failed, doubling."""
+    ahead: int = 2
+    """Rendered messages that may wait, for each connection; what is rendered later shows fresher data."""
+    addresses: int = 5
+    """Addresses of a receiver's servers tried in one attempt (Postfix: smtp_mx_address_limit)."""

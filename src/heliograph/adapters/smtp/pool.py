@@ -1,4 +1,4 @@
-"""The transport: a bounded pool of connections to one relay, and the commit points of what waits for them.
+"""A bounded pool of connections to one relay or one site, and the commit points of what waits for them.
 
 A parcel goes *waiting* -> *asked* (its commit point is being passed) -> *cleared* (it may go) -> on a carrier.  Only as
 many are asked for as there is room on open connections, so few messages are past their commit point at any moment:
@@ -8,16 +8,21 @@ two for each connection.  One ask is open at a time; what comes meanwhile is ask
 A new connection is opened rather than queueing behind a busy one, up to the bound; only then parcels are pipelined
 behind others.  When the relay cannot be reached at all, what waits gets a ``retry`` with the reason, and the next
 attempt backs off.
+
+A pool with a :class:`Share` has neighbours: it opens only what the share allows, closes an idle connection when another
+pool needs one, and gives up busy ones, message by message, while it has more than its part and others wait.
 """
 
 import asyncio
 import ssl
 from collections import deque
 from collections.abc import Sequence
+from typing import Protocol
 
 from heliograph.adapters.smtp.carrier import MAIL, Carrier
 from heliograph.adapters.smtp.limits import Limits
 from heliograph.adapters.smtp.opening import CannotOpen, Opener, Session
+from heliograph.adapters.smtp.trust import Trust
 from heliograph.adapters.smtp.url import Relay
 from heliograph.ports import Courier, Parcel, Verdict
 
@@ -25,15 +30,59 @@ CLOCK_GRAIN_S = 0.005
 """Timers of the event loop may fire this much before the clock says so."""
 
 
+class Way(Protocol):
+    """What opens connections; ``str()`` of it names where they lead."""
+
+    async def open(self) -> Session:
+        """A session, or :class:`CannotOpen`."""
+        ...
+
+
+class Share(Protocol):
+    """How many connections a pool may have beside its neighbours."""
+
+    @property
+    def full(self) -> bool:
+        """No more now."""
+        ...
+
+    @property
+    def crowded(self) -> bool:
+        """Others wait for a connection, and we have more than our part."""
+        ...
+
+    def take(self) -> None:
+        """One more is being opened."""
+        ...
+
+    def give_back(self) -> None:
+        """One is over, or could not be opened."""
+        ...
+
+    def want(self) -> None:
+        """A message waits for a connection: :meth:`Pool.stir` when there may be one."""
+        ...
+
+
 class Pool:
-    """A :class:`heliograph.ports.Transport` over SMTP.  Lives in one event loop; see the module for its workings."""
+    """A :class:`heliograph.ports.Transport` over SMTP.  Lives in one event loop; see the module for its workings.
+
+    ``way``: a relay, or what else opens connections.  ``trust`` stands in for the system's certificates.
+    """
 
     def __init__(
-        self, relay: Relay, courier: Courier, limits: Limits | None = None, trust: ssl.SSLContext | None = None
+        self,
+        way: Relay | Way,
+        courier: Courier,
+        limits: Limits | None = None,
+        trust: ssl.SSLContext | Trust | None = None,
+        share: Share | None = None,
     ) -> None:
         self._courier = courier
         self._limits = limits or Limits()
-        self._opener = Opener(relay, self._limits, trust)
+        trust = trust if isinstance(trust, Trust) else Trust(given=trust)
+        self._way = Opener(way, self._limits, trust) if isinstance(way, Relay) else way
+        self._share = share
         self._loop = asyncio.get_running_loop()
         self._waiting: deque[Parcel] = deque()
         self._asked: dict[str, Parcel] = {}
@@ -53,12 +102,23 @@ class Pool:
 
     @property
     def waiting(self) -> int:
+        """Parcels posted and not yet asked for."""
         return len(self._waiting)
 
     @property
     def connections(self) -> int:
         """Open ones."""
         return len(self._carriers)
+
+    @property
+    def resting(self) -> bool:
+        """Nothing is here, and nothing need be remembered."""
+        if self._waiting or self._asked or self._cleared or self._carriers or self._opening:
+            return False
+        return self._loop.time() >= self._blocked_until
+
+    def room(self, route: str = "", receiver: str = "") -> int:
+        return self._limits.ahead * self._limits.connections - len(self._waiting)
 
     def post(self, parcel: Parcel) -> None:
         self._waiting.append(parcel)
@@ -87,6 +147,19 @@ class Pool:
         await asyncio.gather(*self._opening, return_exceptions=True)
         await asyncio.gather(*(carrier.closed.wait() for carrier in leaving))
 
+    # -- for its neighbours --
+
+    def stir(self) -> None:
+        """There may be a connection for us."""
+        self._soon()
+
+    def shed(self) -> bool:
+        """Close a connection that nobody needs; False when there is none."""
+        if len(self._idle) <= len(self._asked) + len(self._cleared):
+            return False
+        next(iter(self._idle)).leave()
+        return True
+
     # -- Owner, for carriers --
 
     def delivered(self, parcel: Parcel, verdict: Verdict) -> None:
@@ -107,6 +180,8 @@ class Pool:
         self._soon()
 
     def freed(self, carrier: Carrier) -> None:
+        if self._share is not None and self._share.crowded:
+            carrier.retire()
         self._place(carrier)
         self._dispatch()
         self._soon()
@@ -115,6 +190,8 @@ class Pool:
         self._carriers.discard(carrier)
         self._idle.pop(carrier, None)
         self._half.pop(carrier, None)
+        if self._share is not None:
+            self._share.give_back()
         self._soon()
 
     # -- the turn of the loop --
@@ -170,24 +247,30 @@ class Pool:
 
     def _bounded(self) -> bool:
         count = len(self._carriers) + len(self._opening)
-        return count >= self._limits.connections or self._loop.time() < self._blocked_until
+        if count >= self._limits.connections or self._loop.time() < self._blocked_until:
+            return True
+        return self._share is not None and self._share.full
 
     def _open_more(self) -> None:
         wanted = len(self._cleared) + len(self._waiting) - len(self._idle) - len(self._opening)
         while wanted > 0 and not self._bounded():
+            if self._share is not None:
+                self._share.take()
             task = self._loop.create_task(self._open())
             self._opening.add(task)
             task.add_done_callback(self._opened)
             wanted -= 1
+        if wanted > 0 and self._share is not None and self._share.full:
+            self._share.want()
 
     async def _open(self) -> None:
         task = asyncio.current_task()
         try:
-            session = await self._opener.open()
+            session = await self._way.open()
         except CannotOpen as error:
             self._failed(error, task)
         except Exception as error:  # whatever it is, what waits must hear of it
-            self._failed(CannotOpen("unreachable", f"{self._opener.relay}: {error!r}"), task)
+            self._failed(CannotOpen("unreachable", f"{self._way}: {error!r}"), task)
         else:
             self._joined(session)
 
@@ -204,6 +287,8 @@ class Pool:
     def _failed(self, error: CannotOpen, task: asyncio.Task[None] | None) -> None:
         """``task``: the attempt, which is over: several may fail in one turn, before any of them is done."""
         self._opening = {other for other in self._opening if other is not task}
+        if self._share is not None:
+            self._share.give_back()
         now = self._loop.time()
         if now >= self._blocked_until:
             pause = min(self._limits.backoff_first_s * 2 ** min(self._failures, 30), self._limits.backoff_longest_s)
@@ -214,8 +299,8 @@ class Pool:
             self._give_up(error)
 
     def _give_up(self, error: CannotOpen) -> None:
-        code, enhanced = (error.reply.code, error.reply.enhanced) if error.reply else (0, "")
-        verdict = Verdict("retry", code, enhanced, str(error), "connect")
+        code = error.reply.code if error.reply else 0
+        verdict = Verdict("retry", code, error.enhanced, str(error), "connect")
         stranded = [*self._cleared, *self._waiting]
         self._cleared.clear()
         self._waiting.clear()
