@@ -182,8 +182,10 @@ class Expressions:
         named = [arg for arg in node.args if type(arg) is KeywordArgument]
         if len(positional) + len(named) != len(node.args):
             raise Uncovered
-        ways = [] if named else list(self._short_ways(getattr(function, "__wrapped__", function), positional))
-        if getattr(function, "passes_missing", False) and all(map(_is_literal, positional)):
+        ways: list[tuple[str, str]] = []
+        if not named:
+            ways += self._short_ways(getattr(function, "__wrapped__", function), positional)
+        if not named and all(map(_is_literal, positional)) and getattr(function, "passes_missing", False):
             ways.append(("v", "type({}) is Missing"))
             function = function.__wrapped__
         arguments = "".join(f", {self.value(argument)}" for argument in positional) + self._keywords(function, named)
