@@ -165,6 +165,7 @@ def test_money() -> None:
         "{% assign a = 'xxxxxxxxxxxxxxxx' %}{% for i in (1..60) %}{% assign a = a | append: a %}{% endfor %}",
         "{% assign a = 'xxxxxxxxxxxxxxxx' %}{% for i in (1..15) %}{% assign a = a | append: a %}{% endfor %}"
         "{% for i in (1..100) %}{{ a }}{% endfor %}",
+        "{% case 1 %}{% when 1, 1, 1, 1, 1, 1, 1, 1 %}" * 20 + "{% endcase %}" * 20,
         "{{ 1 | divided_by: 0 }}",
         "{{ 'a' | slice: 'b' }}",
         "{% if profile.n > 'a' %}{% endif %}",

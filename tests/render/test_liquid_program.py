@@ -197,7 +197,8 @@ _ATTRIBUTES = {
     "increment",
     "decrement",
     "ifchanged",
-    "hold",
+    "loops",
+    "pop",
     "check",
     "text",
     "render",
@@ -320,6 +321,12 @@ END = "{% endfor %}{% endfor %}"
         "{% for i in (1..20000) %}{% endfor %}|",
         "{% for i in (1..200) %}{% tablerow j in (1..101) %}{% endtablerow %}{% endfor %}",
         "{% assign x = big %}{% assign y = big %}{% assign z = big %}",
+        "{% case 1 %}{% when 1, 1, 1, 1 %}" * 7 + "x" + "{% endcase %}" * 7,
+        "{% case 1 %}{% when 1, 1, 1, 1 %}" * 8 + "x" + "{% endcase %}" * 8,
+        "{% for i in (1..5000) %}{% case 1 %}{% when 1, 1, 1, 1 %}{{ i }}{% endcase %}{% endfor %}",
+        "{% for i in (1..5001) %}{% case 1 %}{% when 1, 1, 1, 1 %}{% break %}{% endcase %}{% endfor %}",
+        "{% for i in (1..9) %}{% case 1 %}{% when 1, 1 %}{% continue %}{% endcase %}{% endfor %}"
+        "{% for i in (1..20000) %}{% endfor %}|",
         "{% assign a = 'xxxxxxxxxxxxxxxx' %}{% for i in (1..60) %}{% assign a = a | append: a %}{% endfor %}",
     ],
 )

@@ -22,6 +22,7 @@ from liquid import Environment
 from liquid.ast import Node
 from liquid.builtin.expressions import Path
 from liquid.builtin.expressions.primitive import Blank
+from liquid.builtin.tags.case_tag import MultiExpressionBlockNode
 from liquid.context import RenderContext
 from liquid.exceptions import LiquidError
 from liquid.template import BoundTemplate
@@ -31,7 +32,7 @@ from heliograph.render.errors import Skip
 from heliograph.render.filters import install
 from heliograph.render.liquid_program import Program, compile_nodes
 from heliograph.render.liquid_runtime import Written
-from heliograph.render.liquid_tags import REFUSED, TAGS, RefusedTag
+from heliograph.render.liquid_tags import REFUSED, TAGS, RefusedTag, StrictWhenNode
 
 MAX_ITERATIONS = 20_000
 """Of nested loops together: 2,500 lines of a big order, eight times over."""
@@ -58,6 +59,8 @@ class MailTemplate(BoundTemplate):
 
 def _adapt_node(node: Node, static: RenderContext) -> None:
     """Our classes in the place of the parser's, where it takes no others."""
+    if type(node) is MultiExpressionBlockNode:
+        node.__class__ = StrictWhenNode
     for expression in node.expressions():
         _adapt(expression)
     for child in node.children(static):

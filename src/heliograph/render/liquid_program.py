@@ -233,8 +233,11 @@ class _Compiler(Emitter):
                 self.block(node.block)
                 return
             jump, self.jump = self.jump, None
-            with self.suite(f"for _ in range({count}):", blocks=1):
+            self.line(f"repeat(context, {count})")
+            with self.suite("try:", blocks=1), self.suite(f"for _ in range({count}):", blocks=1):
                 self.block(node.block)
+            with self.suite("finally:"):
+                self.line("context.loops.pop()")
             self.jump = jump
 
     # -- loops --

@@ -15,6 +15,7 @@ from liquid.builtin.expressions import LoopExpression
 from liquid.builtin.expressions.logical import _contains, _eq, _le, _lt, is_truthy
 from liquid.builtin.tags.for_tag import ForLoop
 from liquid.builtin.tags.tablerow_tag import TableRow
+from liquid.context import RenderContext
 from liquid.exceptions import BreakLoop, ContextDepthError, ContinueLoop, OutputStreamLimitError
 from liquid.expression import Expression
 from liquid.limits import to_int
@@ -160,6 +161,21 @@ def leave(context: Context) -> None:
     context.loops.pop()
 
 
+class _Repeated:
+    """What a loop is to the limit of iterations."""
+
+    __slots__ = ("length",)
+
+    def __init__(self, length: int) -> None:
+        self.length = length
+
+
+def repeat(context: RenderContext, count: int) -> None:
+    """What is written now is written ``count`` times.  The caller takes it from ``context.loops`` again."""
+    context.raise_for_loop_limit(count)
+    context.loops.append(_Repeated(count))  # type: ignore[arg-type]
+
+
 def columns(value: object) -> int:
     try:
         return to_int(value)
@@ -210,7 +226,8 @@ RUNTIME: dict[str, Any] = {
     "BreakLoop": BreakLoop, "ContinueLoop": ContinueLoop,
     "escaped": escaped, "truthy": truthy, "equal": equal, "less": _lt, "at_most": _le, "contains": _contains,
     "unknown": unknown, "items": items, "whole": whole, "sliced": sliced, "enter_for": enter_for,
-    "enter_tablerow": enter_tablerow, "leave": leave, "columns": columns, "cell": cell, "cell_end": cell_end,
+    "enter_tablerow": enter_tablerow, "leave": leave, "repeat": repeat, "columns": columns,
+    "cell": cell, "cell_end": cell_end,
     "group_name": group_name, "cycled": cycled, "destination": destination, "tracked": tracked, "closing": closing,
 }  # fmt: skip
 """All that generated code can name, beside its own constants."""

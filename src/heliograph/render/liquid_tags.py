@@ -14,6 +14,7 @@ from liquid.ast import BlockNode, Node
 from liquid.builtin.content import ContentNode
 from liquid.builtin.output import Output, OutputNode
 from liquid.builtin.tags.capture_tag import CaptureNode, CaptureTag
+from liquid.builtin.tags.case_tag import MultiExpressionBlockNode
 from liquid.builtin.tags.cycle_tag import CycleNode, CycleTag
 from liquid.builtin.tags.echo_tag import EchoTag
 from liquid.builtin.tags.for_tag import ForNode, ForTag
@@ -26,7 +27,7 @@ from liquid.tag import Tag
 from liquid.token import TOKEN_EOF, TOKEN_TAG, Token
 
 from heliograph.render.context import Buffer, Context
-from heliograph.render.liquid_runtime import destination, require, written
+from heliograph.render.liquid_runtime import destination, repeat, require, written
 
 
 class StrictOutputNode(OutputNode):
@@ -69,6 +70,22 @@ class StrictCaptureNode(CaptureNode):
 
 class StrictCaptureTag(CaptureTag):
     node_class = StrictCaptureNode
+
+
+class StrictWhenNode(MultiExpressionBlockNode):
+    """A ``when`` writes its block once for each of its values that match: a loop, too, and counted with loops."""
+
+    __slots__ = ()
+
+    def render_to_output(self, context: RenderContext, buffer: TextIO) -> int:
+        count = self.expression.evaluate(context).count(True)
+        if not count:
+            return -1
+        repeat(context, count)
+        try:
+            return sum(self.block.render(context, buffer) for _ in range(count))
+        finally:
+            context.loops.pop()
 
 
 class StrictForNode(ForNode):
