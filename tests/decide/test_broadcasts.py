@@ -268,7 +268,8 @@ class TestWriting:
             ({"local_time": True, "at": "2026-12-01T09:00:00Z"}, "own clocks"),
             ({"local_time": True, "at": "2026-09-19T09:00"}, "is over everywhere"),
             ({"local_time": True, "at": "2026-12-01T09:00", "rate": "5/s"}, "take one of the two"),
-            ({"id": ""}, "`id` is empty"),
+            ({"id": ""}, "`id` is at most 64 letters"),
+            ({"id": "a/b"}, "`id` is at most 64 letters"),
             ({"name": 7}, "`name` is text"),
         ],
     )

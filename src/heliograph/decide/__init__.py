@@ -14,10 +14,11 @@ Absences: no clock, no random number, no I/O, no log line, no driver.
 from heliograph.decide.context import profile_view, render_context
 from heliograph.decide.expiry import IDLE_MS, is_idle
 from heliograph.decide.explain import explain_journey, explain_template
-from heliograph.decide.fresh import Folding, marks_after
+from heliograph.decide.fresh import Folding, asks_fresh, marks_after
 from heliograph.decide.journeys.compile import journey_version
 from heliograph.decide.journeys.outcomes import OUTCOME_EVENTS
 from heliograph.decide.members import product_id
+from heliograph.decide.offers import HELD_OUT, was_offered
 from heliograph.decide.parsing import Problem
 from heliograph.decide.plan import Plan, PlanErrors, as_written, compile_plan, templates_of
 from heliograph.decide.pressure import next_quiet
@@ -32,6 +33,8 @@ __all__ = [  # noqa: RUF022 - a table of contents
     "Person", "State", "StateTooNew", "new_state", "encode_state", "decode_state", "is_blank", "is_idle", "IDLE_MS",
     # plans
     "Plan", "PlanErrors", "Problem", "compile_plan", "as_written", "marks_after", "journey_version", "templates_of",
+    # broadcasts
+    "HELD_OUT", "was_offered", "asks_fresh",
     # reading
     "render_context", "profile_view", "next_quiet", "explain_journey", "explain_template",
 ]  # fmt: skip

@@ -40,9 +40,8 @@ FIRST_ZONE: Final = "Etc/GMT-14"
 LAST_ZONE: Final = "Etc/GMT+12"
 """Where clocks show a time first, and last (their signs are POSIX's)."""
 LONGEST_AHEAD: Final = 366 * DAY
-MAX_ID: Final = 200
-"""Characters of an id that a caller gives."""
 
+_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}", re.ASCII)
 _RATE = re.compile(r"([1-9]\d{0,8})/([smhd])", re.ASCII)
 _UNITS: Final = {"s": SECOND, "m": MINUTE, "h": HOUR, "d": DAY}
 _LOCAL = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d(?::\d\d)?", re.ASCII)
@@ -118,8 +117,8 @@ def read_broadcast(
     name = context.text(keys.get("name", "-"), (*path, "name"), "`name`")
     notice = _flag(keys, "notice", path, context)
     local_time = _flag(keys, "local_time", path, context)
-    if "id" in keys and len(context.text(keys["id"], (*path, "id"), "`id`") or "") > MAX_ID:
-        context.problem((*path, "id"), f"`id` is longer than {MAX_ID} characters")
+    if "id" in keys and not (isinstance(keys["id"], str) and _ID.fullmatch(keys["id"])):
+        context.problem((*path, "id"), "`id` is at most 64 letters, digits, `-`, `_` or `.`, like october-news")
     template = _template(keys.get("template", "-"), notice, (*path, "template"), context, templates)
     members, condition = _audience(keys.get("audience", {"everyone": True}), (*path, "audience"), context)
     at, local = _at(keys, local_time, path, context)

@@ -20,6 +20,7 @@ from heliograph.decide.segments import Segment, Segments
 from heliograph.events.event import Event
 
 if TYPE_CHECKING:
+    from heliograph.decide.broadcasts import Broadcast
     from heliograph.decide.plan import Plan
 
 
@@ -53,6 +54,14 @@ class Fresh:
 def read_marks(node: Any) -> Marks:
     """The marks of a document; none where it has none.  ``msgspec.ValidationError`` when they are no marks."""
     return msgspec.convert(node or {}, Marks)
+
+
+def asks_fresh(plan: "Plan", broadcast: "Broadcast") -> bool:
+    """Whether somebody may lack the past that the audience of this broadcast is about."""
+    condition, fresh = broadcast.journey.entry.condition, plan.fresh
+    if condition is None or not fresh.leaves:
+        return False
+    return any(leaf.id in fresh.leaves or not leaf.segments.isdisjoint(fresh.building) for leaf in condition.leaves)
 
 
 def _building(leaves: Mapping[str, int], segments: Segments) -> dict[str, int]:

@@ -10,7 +10,7 @@ from heliograph.decide import bounds
 from heliograph.decide.broadcasts import GRACE_MS, Broadcast, broadcast_of, journey_of, run_id
 from heliograph.decide.journeys import clocks, entries
 from heliograph.decide.journeys.program import WaitLocal
-from heliograph.decide.state import MAX_RUNS, Run, seen_before
+from heliograph.decide.state import MAX_RUNS, Run, State, holds_mark, seen_before
 from heliograph.decide.turn import Turn
 from heliograph.events.ids import digest
 
@@ -26,6 +26,12 @@ REFUSALS: Final = {
 }
 """Every reason why somebody who is offered a broadcast does not enter it."""
 HELD_OUT: Final = frozenset({"holdout", "global_holdout"})
+
+
+def was_offered(state: State, broadcast_id: str) -> bool:
+    """Whether it came by this person (some 4,000 events ago at most)."""
+    mark = digest("offer", broadcast_id)[:8]
+    return holds_mark(state, mark)
 
 
 def take(turn: Turn, broadcast_id: str) -> list[tuple[Run, int]]:

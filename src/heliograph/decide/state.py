@@ -313,10 +313,14 @@ def deadline(state: State) -> int | None:
 
 def seen_before(state: State, mark: bytes, t: int) -> bool:
     """Whether the 8 bytes ``mark`` were seen; remembers them."""
-    if _holds(state.seen, mark) or _holds(state.seen_before, mark):
+    if holds_mark(state, mark):
         return True
     remember_mark(state, mark, t)
     return False
+
+
+def holds_mark(state: State, mark: bytes) -> bool:
+    return _holds(state.seen, mark) or _holds(state.seen_before, mark)
 
 
 def remember_mark(state: State, mark: bytes, t: int) -> None:

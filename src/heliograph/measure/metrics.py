@@ -57,6 +57,7 @@ METRICS: dict[str, Metric] = {
     "heliograph_mail_held": Metric(GAUGE, "Journeys and broadcasts whose mail is held."),
     "heliograph_mailers": Metric(GAUGE, "Mailer processes connected."),
     "heliograph_sweep_keys_total": Metric(COUNTER, "Keys touched after a publish."),
+    "heliograph_broadcast_people_total": Metric(COUNTER, "People who were offered a broadcast."),
     "heliograph_sweep_keys_left": Metric(GAUGE, "Keys still to touch after a publish, an estimate; 0: done."),
     "heliograph_plan_version": Metric(GAUGE, "The published plan."),
     "heliograph_store": Metric(GAUGE, "Estimated sizes of the store.", ("what",)),

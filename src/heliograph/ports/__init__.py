@@ -7,6 +7,7 @@ the log, increasing by one, never reused; *key* = a person's key (``u:``, ``a:``
 
 from heliograph.events.decode import Arrival
 from heliograph.ports.engine import (
+    BroadcastRefused,
     Busy,
     Clock,
     Engine,
@@ -61,6 +62,7 @@ from heliograph.ports.web import (
 __all__ = [
     "UNFINISHED",
     "Arrival",
+    "BroadcastRefused",
     "BroadcastRow",
     "Busy",
     "Clock",

@@ -8,7 +8,7 @@ import msgspec
 from heliograph.events.decode import Arrival
 from heliograph.events.event import Event
 from heliograph.events.record import LedgerRow, ListChange, Outcome
-from heliograph.ports.store import MessageRow, RequestRow, Store
+from heliograph.ports.store import BroadcastRow, MessageRow, RequestRow, Store
 
 
 class Result(msgspec.Struct, frozen=True):
@@ -33,6 +33,14 @@ class PlanRefused(Exception):
 
     def __init__(self, problems: Sequence[tuple[str, str]]) -> None:
         super().__init__("; ".join(f"{path}: {text}" for path, text in problems))
+        self.problems = list(problems)
+
+
+class BroadcastRefused(Exception):
+    """A broadcast that cannot be made or moved; nothing has changed.  ``problems``: (JSON path, sentence)."""
+
+    def __init__(self, problems: Sequence[tuple[str, str]]) -> None:
+        super().__init__("; ".join(f"{path}: {text}" if path else text for path, text in problems))
         self.problems = list(problems)
 
 
@@ -219,6 +227,30 @@ class Engine(Protocol):
 
     async def publish(self, document: dict[str, Any], *, dry_run: bool = False) -> PublishReport:
         """Validate and switch to this plan document in one commit, then sweep; :class:`PlanRefused` leaves the old."""
+        ...
+
+    async def create_broadcast(self, document: dict[str, Any], *, draft: bool = False) -> BroadcastRow:
+        """Start a broadcast, or schedule it for its ``at``, or only keep it (``draft``).  ``document``: as in
+        ``docs/reference/broadcasts.md``; one with an ``id`` that is there already, word for word the same, is that one.
+        Raises :class:`BroadcastRefused`."""
+        ...
+
+    async def move_broadcast(self, broadcast_id: str, verb: str, reason: str = "") -> BroadcastRow:
+        """``verb``: start (a draft), pause, resume or cancel.  Raises LookupError when there is no such broadcast,
+        :class:`BroadcastRefused` when the verb means nothing now."""
+        ...
+
+    def broadcast(self, broadcast_id: str) -> BroadcastRow | None:
+        """As it is on disk."""
+        ...
+
+    def broadcasts(self) -> list[BroadcastRow]:
+        """The newest 1,000, newest first; all of them: ``store.broadcasts``."""
+        ...
+
+    def broadcast_progress(self, broadcast_id: str) -> dict[str, Any]:
+        """Exact counts: ``people`` (total, which is an estimate until the end; offered, entered, held_out, waiting
+        for their own clock, refused by reason), ``messages`` by status, ``skipped`` by reason.  LookupError."""
         ...
 
     async def replay_dead_letters(self, ids: Sequence[str], repaired: dict[str, bytes]) -> list[Result]:

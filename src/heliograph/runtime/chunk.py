@@ -13,15 +13,28 @@ from msgspec.structs import replace
 
 from heliograph import decide
 from heliograph.decide import effects as fx
+from heliograph.decide.broadcasts import broadcast_of
 from heliograph.deliver.commit import Stop
 from heliograph.deliver.commit import decide as commit_point
 from heliograph.deliver.lifecycle import CANCELLABLE, MISSED, UNFINISHED
 from heliograph.events.event import Event
 from heliograph.events.identity import email_of, profile_id
 from heliograph.events.ids import make_id
-from heliograph.events.record import HISTORICAL, Answer, Body, EventBody, LedgerChange, LedgerRow, Outcome, Record
+from heliograph.events.record import (
+    HISTORICAL,
+    Answer,
+    Body,
+    EventBody,
+    LedgerChange,
+    LedgerRow,
+    MergeInto,
+    Outcome,
+    Record,
+)
 from heliograph.ports import Clock, Commit, DeadLetter, JournalRow, MessageRow, RequestRow
+from heliograph.runtime import counting
 from heliograph.runtime.desk import Desk
+from heliograph.runtime.past import survivor
 
 MAX_CASCADE = 10_000
 """Records that may follow from one: more is a loop that :data:`~heliograph.events.record.MAX_HOPS` failed to cut."""
@@ -46,7 +59,7 @@ class Chunk:
     def __init__(self, desk: Desk, clock: Clock) -> None:
         self.desk = desk
         self.commit = Commit(log=[], states={}, wakeups={}, messages={}, ledger={}, members={}, journal=[], emails={},
-                             dead_letters={}, meta={}, requests={})  # fmt: skip
+                             dead_letters={}, meta={}, requests={}, broadcasts={})  # fmt: skip
         self.offers: list[MessageRow] = []
         self.calls: dict[str, RequestRow] = {}
         self.called: list[str] = []
@@ -110,6 +123,8 @@ class Chunk:
         desk.states.open[key] = state
         if type(record.body) is Answer:
             self._end_request(record.body.request_id)
+        elif type(record.body) is MergeInto and desk.plan.broadcasts:
+            counting.follow_merge(desk, record.body.source, key)
         for effect in effects:
             _APPLY[type(effect)](self, record, effect)
 
@@ -137,6 +152,9 @@ class Chunk:
 
     def _message(self, record: Record, effect: fx.DecideMessage) -> None:
         old = self.desk.message(effect.message_id)
+        if old is not None and self._is_anothers(record, old):
+            self._same_address(record, effect)
+            return
         if old is not None and old.status != "deferred":
             self._told_already(record, effect, old)
             return  # the same decision never mails twice
@@ -158,6 +176,21 @@ class Chunk:
         self.write_message(row)
         if row.status == "queued":
             self.offers.append(row)
+
+    def _is_anothers(self, record: Record, row: MessageRow) -> bool:
+        """A broadcast to this address was decided for somebody else."""
+        if row.key == record.key or not broadcast_of(row.journey):
+            return False
+        holder = survivor(row.key, self.desk.state)
+        return holder is None or holder.key != record.key
+
+    def _same_address(self, record: Record, effect: fx.DecideMessage) -> None:
+        """Whose address it is first, gets it; this person hears so."""
+        if effect.status in UNFINISHED:
+            skipped = Outcome(effect.message_id, "skipped", self.desk.last_at, counting.SAME_ADDRESS)
+            self._hop_of(record.key, skipped, record.flags)
+            if (row := self.desk.counting(broadcast_of(effect.journey))) is not None:
+                counting.note_same_address(row)
 
     def _told_already(self, record: Record, effect: fx.DecideMessage, row: MessageRow) -> None:
         """An event that everybody forgot came again and started the same run: it waits for an outcome that was long
@@ -214,7 +247,15 @@ class Chunk:
 
     def _fact(self, record: Record, effect: fx.Fact) -> None:
         self.commit.journal.append((record.key, JournalRow(effect.at, effect.kind, effect.data, self.desk.position)))
-        self.desk.tally.note(effect.kind, effect.data)
+        self._count(effect)
+
+    def _count(self, fact: fx.Fact) -> None:
+        """A broadcast counts in its own row."""
+        broadcast_id = broadcast_of(fact.data.get("journey", ""))
+        if not broadcast_id:
+            self.desk.tally.note(fact.kind, fact.data)
+        elif fact.kind in counting.COUNTED and (row := self.desk.counting(broadcast_id)) is not None:
+            counting.note_fact(row, fact.kind, fact.data)
 
     def _duplicate(self, _record: Record, _effect: fx.Duplicate) -> None:
         self.duplicate = True
@@ -289,11 +330,20 @@ class Chunk:
 
     def write_message(self, row: MessageRow) -> None:
         """The row as it is from now on."""
+        if broadcast_id := broadcast_of(row.journey):
+            self._count_message(broadcast_id, row)
         self.desk.messages.write(row.message_id, row)
         self.commit.messages[row.message_id] = row
         if self.watched:
             self._tell(self.desk.last_at, "message", row.key, message_id=row.message_id, status=row.status,
                        journey=row.journey, template=row.template, address=row.address, reason=row.reason)  # fmt: skip
+
+    def _count_message(self, broadcast_id: str, row: MessageRow) -> None:
+        old = self.desk.message(row.message_id)
+        if old is not None and (old.status, old.reason) == (row.status, row.reason):
+            return
+        if (counted := self.desk.counting(broadcast_id)) is not None:
+            counting.note_message(counted, old, row)
 
     def end_message(self, row: MessageRow, status: str, reason: str, at: int, *, flags: int = 0) -> None:
         """The message came to this end; its person hears of it.  ``flags``: of the record that ended it."""
@@ -342,6 +392,7 @@ class Chunk:
             if new != old:
                 commit.wakeups[key] = (old, new)
         commit.meta.update(self.desk.tally.changes())
+        commit.broadcasts.update(self.desk.changed_broadcasts)
         return commit
 
     def kinds(self) -> dict[str, int]:

@@ -9,11 +9,14 @@ from collections.abc import Mapping, Sequence
 from typing import Any, TypeVar
 
 from heliograph import decide
+from heliograph.decide.broadcasts import journey_of
 from heliograph.deliver.routes import Routes
 from heliograph.events.event import Event
 from heliograph.events.record import Answer, Enter, LedgerRow, ListChange, Outcome
 from heliograph.ports import (
     Arrival,
+    BroadcastRefused,
+    BroadcastRow,
     Clock,
     Entered,
     Hold,
@@ -24,7 +27,9 @@ from heliograph.ports import (
     Settled,
     Store,
 )
-from heliograph.runtime import mailwire
+from heliograph.runtime import broadcasts, mailwire
+from heliograph.runtime.broadcaster import PORTION as OFFERED
+from heliograph.runtime.broadcaster import Broadcaster
 from heliograph.runtime.chunk import Chunk, UndecidedError
 from heliograph.runtime.desk import CompileSchema, Desk
 from heliograph.runtime.dispatcher import Dispatcher, Mailer
@@ -37,7 +42,7 @@ from heliograph.runtime.publishing import LoadTemplate, prepare
 from heliograph.runtime.settling import SettleUnknown
 from heliograph.runtime.sweeper import PORTION, Sweeper, fold_keys, read_progress, swept_for, switch_plan
 from heliograph.runtime.webhooks import Answered
-from heliograph.runtime.work import Call, ChangeLists, ChangeWords, Collect, Feedback, Wakes, Work
+from heliograph.runtime.work import Call, ChangeLists, ChangeWords, Collect, Feedback, SwitchPlan, Wakes, Work
 
 T = TypeVar("T")
 
@@ -81,6 +86,7 @@ class Crank:
         )
 
         self._sweeper = Sweeper(self._desk, self.meter, self.do, heard=lambda: 0, now=self.clock.now)
+        self._broadcaster = Broadcaster(self._desk, self.meter, self.do, heard=lambda: 0, now=self.clock.now)
 
     # -- turning --
 
@@ -148,7 +154,8 @@ class Crank:
         """Switch to this plan; whoever is heard from is reconciled with it, everybody else by :meth:`sweep`."""
         old = self._desk.plan if self._desk.planned else None
         active, swept = self._desk.tally.active(), swept_for(self.store)
-        prepared = prepare(document, old, active, swept, self._compile_schema, self._load_template)
+        live = broadcasts.live(self._desk) if old is not None else ()
+        prepared = prepare(document, old, active, swept, self._compile_schema, self._load_template, live)
         self.do(switch_plan(prepared, old, self.store))
         self.dispatcher.plan_changed()
         return prepared.report
@@ -164,6 +171,51 @@ class Crank:
             self.do(piece)
         return True
 
+    def create_broadcast(self, document: dict[str, Any], *, draft: bool = False) -> BroadcastRow:
+        now, known = self.clock.now(), broadcasts.known(document, self.store)
+        if known is not None:
+            return known
+        row = broadcasts.new_row(document, broadcasts.accepted(document, self._desk, now), now, draft=draft)
+        return self._add_broadcast(row)
+
+    def _add_broadcast(self, row: BroadcastRow) -> BroadcastRow:
+        documents = None if row.status == "draft" else broadcasts.with_one(row, self._desk)
+        return self._switch(broadcasts.adding(row, self._with_broadcasts(documents)))
+
+    def move_broadcast(self, broadcast_id: str, verb: str, reason: str = "") -> BroadcastRow:
+        known = self._desk.broadcast(broadcast_id)
+        if verb == "start" and known is not None and known.status == "draft":
+            now = self.clock.now()
+            found = broadcasts.accepted(known.document, self._desk, now)
+            return self._add_broadcast(broadcasts.started(known, found, now))
+        switch = self._with_broadcasts(broadcasts.without(broadcast_id, verb, self._desk))
+        moved = self._switch(broadcasts.moving(broadcast_id, verb, reason, switch))
+        self.dispatcher.lifted(journey_of(broadcast_id))
+        return moved
+
+    def _with_broadcasts(self, documents: dict[str, Any] | None) -> SwitchPlan | None:
+        if documents is None:
+            return None
+        prepared = broadcasts.prepared(documents, self._desk.published, swept_for(self.store))
+        return switch_plan(prepared, self.plan, self.store)
+
+    def _switch(self, work: broadcasts.Changing) -> BroadcastRow:
+        self.do(work)
+        if work.refusal:
+            raise BroadcastRefused([("", work.refusal)])
+        return work.result
+
+    def broadcast(self, portion: int = OFFERED) -> bool:
+        """A portion of whatever broadcasts have to do; False when they all wait for something."""
+        turned = False
+        for broadcast_id in self._broadcaster.order():
+            works = finish(self._broadcaster.works(broadcast_id, portion))
+            for work in works:
+                self.do(work)
+            self._broadcaster.spent(broadcast_id, works)
+            turned = turned or bool(works)
+        return turned
+
     def wake(self) -> bool:
         """Fire what is due by now; False when nothing was."""
         due = self.store.due(self.clock.now())
@@ -178,7 +230,8 @@ class Crank:
         """The next instant at which time alone makes something happen: a deadline, or a message that may go."""
         now = self.clock.now()
         outbox = self.dispatcher.outbox.next_at()
-        return min((at for at in (self.store.next_due(), outbox) if at is not None and at > now), default=None)
+        found = self.store.next_due(), outbox, self._broadcaster.next_at()
+        return min((at for at in found if at is not None and at > now), default=None)
 
     # -- mail --
 

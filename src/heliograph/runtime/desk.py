@@ -8,10 +8,11 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Literal
 
 import msgspec
+from msgspec.structs import replace
 
 from heliograph import decide
 from heliograph.events.record import LedgerRow
-from heliograph.ports import MessageRow, RequestRow, SchemaCheck, Store
+from heliograph.ports import BroadcastRow, MessageRow, RequestRow, SchemaCheck, Store
 from heliograph.runtime.holds import Holds
 from heliograph.runtime.recent import Recent
 from heliograph.runtime.tally import Tally
@@ -22,6 +23,7 @@ MESSAGES = 20_000
 ADDRESSES = 20_000
 REQUESTS = 2_000
 """Webhooks that were asked for or answered lately."""
+BROADCASTS = 200
 
 CompileSchema = Callable[[dict[str, Any]], SchemaCheck]
 
@@ -36,6 +38,12 @@ class Published:
         schemas = plan.document.get("schemas", {})
         self.checks: dict[str, SchemaCheck] = {name: compile_schema(schema) for name, schema in schemas.items()}
 
+    def with_plan(self, plan: decide.Plan) -> "Published":
+        """The same checks, where only the broadcasts of the plan are others."""
+        other = object.__new__(Published)
+        other.plan, other.checks = plan, self.checks
+        return other
+
 
 class Desk:
     """States, ledger, messages, holders of addresses, tallies, the last position and the last instant."""
@@ -47,6 +55,7 @@ class Desk:
         self.messages: Recent[str, MessageRow] = Recent(MESSAGES)
         self._requests: Recent[str, RequestRow | Literal[False]] = Recent(REQUESTS)
         """False: it is over."""
+        self._broadcasts: Recent[str, BroadcastRow] = Recent(BROADCASTS)
         self._words: Recent[str, dict[str, LedgerRow]] = Recent(ADDRESSES)
         self._holders: Recent[str, frozenset[str]] = Recent(ADDRESSES)
         self.published: Published
@@ -58,7 +67,7 @@ class Desk:
 
     @property
     def _recents(self) -> tuple[Recent[Any, Any], ...]:
-        return (self.states, self.messages, self._requests, self._words, self._holders)
+        return (self.states, self.messages, self._requests, self._broadcasts, self._words, self._holders)
 
     def seal(self) -> None:
         for recent in self._recents:
@@ -144,6 +153,39 @@ class Desk:
     def awaits(self, request_id: str) -> bool:
         """The request has no answer, and all of that is on disk."""
         return self._requests.settled(request_id) and self.request(request_id) is not None
+
+    # -- broadcasts --
+
+    def broadcast(self, broadcast_id: str) -> BroadcastRow | None:
+        """The row as it is now.  Not to be changed in place."""
+        row = self._broadcasts.get(broadcast_id)
+        if row is None and (row := self.store.broadcast(broadcast_id)) is not None:
+            self._broadcasts.keep(broadcast_id, row)
+        return row
+
+    def counting(self, broadcast_id: str) -> BroadcastRow | None:
+        """The row for this chunk to change in place; what earlier chunks wrote stays what it was."""
+        row = self._broadcasts.open.get(broadcast_id)
+        if row is None and (known := self.broadcast(broadcast_id)) is not None:
+            row = replace(
+                known,
+                again=list(known.again),
+                people=dict(known.people),
+                refused=dict(known.refused),
+                messages=dict(known.messages),
+                skipped=dict(known.skipped),
+            )
+            self._broadcasts.write(broadcast_id, row)
+        return row
+
+    def write_broadcast(self, row: BroadcastRow) -> None:
+        """A new one."""
+        self._broadcasts.write(row.broadcast_id, row)
+
+    @property
+    def changed_broadcasts(self) -> dict[str, BroadcastRow]:
+        """What the open chunk changed."""
+        return self._broadcasts.open
 
     # -- ledger --
 

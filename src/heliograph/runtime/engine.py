@@ -3,13 +3,13 @@
 import asyncio
 from collections.abc import Awaitable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
 import structlog
 
 from heliograph import decide
-from heliograph.decide.broadcasts import broadcast_of
+from heliograph.decide.broadcasts import broadcast_of, journey_of
 from heliograph.deliver.routes import Routes
 from heliograph.events.decode import CALL_TYPES, decode_call
 from heliograph.events.event import EVENT_NAMES, Event
@@ -17,6 +17,7 @@ from heliograph.events.identity import email_key, key_from_profile_id, normalise
 from heliograph.events.record import Enter, LedgerRow, ListChange, Outcome
 from heliograph.ports import (
     Arrival,
+    BroadcastRow,
     Busy,
     Clock,
     DeadLetter,
@@ -35,7 +36,8 @@ from heliograph.ports import (
     StoreFull,
 )
 from heliograph.render import LinkKeys
-from heliograph.runtime import mailwire
+from heliograph.runtime import broadcasts, counting, mailwire
+from heliograph.runtime.broadcaster import Broadcaster
 from heliograph.runtime.chunk import Chunk
 from heliograph.runtime.clock import SystemClock
 from heliograph.runtime.desk import CompileSchema, Desk
@@ -62,9 +64,10 @@ from heliograph.runtime.sweeper import Sweeper, swept_for, switch_plan
 from heliograph.runtime.waiting import Waiting
 from heliograph.runtime.wakeups import Wakeups
 from heliograph.runtime.webhooks import Nobody, Webhooks
-from heliograph.runtime.work import ChangeLists, ChangeWords, Collect, Feedback, Replay
+from heliograph.runtime.work import Call, ChangeLists, ChangeWords, Collect, Feedback, Replay, SwitchPlan
 
 NO_MAIL = mailwire.MailerSettings(routes=Routes(), senders={}, base_url="", link_keys={})
+T = TypeVar("T")
 CALL_OF_NAME = {name: call for call, name in EVENT_NAMES.items()}
 
 log = structlog.get_logger("heliograph.engine")
@@ -136,6 +139,7 @@ class EmbeddedEngine:
             keys=webhook_keys,
         )
         self._sweeper = Sweeper(self._desk, self.meter, put, heard=lambda: self._heard, now=self.clock.now)
+        self._broadcaster = Broadcaster(self._desk, self.meter, put, heard=lambda: self._heard, now=self.clock.now)
         self.forgetter = Forgetter(store, self.clock, put)
         self._publishing = asyncio.Lock()
         self._tasks: list[asyncio.Task[None]] = []
@@ -159,6 +163,7 @@ class EmbeddedEngine:
             "dispatcher": self.dispatcher.run(),
             "webhooks": self.webhooks.run(),
             "sweeper": self._sweeper.run(),
+            "broadcaster": self._broadcaster.run(),
             "retention": keep_expiring(self.store, self.clock, self._processor),
             "forgetter": self.forgetter.run(),
         }
@@ -200,6 +205,8 @@ class EmbeddedEngine:
             self.dispatcher.offer(chunk.offers)
         if chunk.calls or chunk.called:
             self.webhooks.settled(chunk.calls.values(), chunk.called)
+        if chunk.commit.broadcasts:
+            self._broadcaster.stir()
         self.wakeups.notice(chunk.earliest)
         if chunk.news:
             self._live.publish(chunk.news)
@@ -305,8 +312,9 @@ class EmbeddedEngine:
         async with self._publishing:
             old = self._desk.plan if self._desk.planned else None
             active, swept = self._desk.tally.active(), swept_for(self.store)
+            live = broadcasts.live(self._desk) if old is not None else ()
             prepared = await asyncio.to_thread(
-                prepare, document, old, active, swept, self._compile_schema, self._load_template
+                prepare, document, old, active, swept, self._compile_schema, self._load_template, live
             )
             if not dry_run and old is not None and same_document(document, old.document):
                 return msgspec.structs.replace(prepared.report, version=old.version)
@@ -324,15 +332,70 @@ class EmbeddedEngine:
         return msgspec.structs.replace(report, version=0, touches=touches)
 
     async def _switch(self, prepared: Prepared, old: decide.Plan | None) -> None:
-        work = switch_plan(prepared, old, self.store)
-        self._sweeper.hold()
-        try:
-            self._processor.put(work)
-            await work.done
-        finally:
-            self._sweeper.stir()
+        await self._switching(switch_plan(prepared, old, self.store))
         self.dispatcher.plan_changed()
         log.info("published", version=prepared.report.version)
+
+    async def _switching(self, work: Call[T]) -> T:
+        """Work that puts another plan into force: nobody goes by the old one meanwhile."""
+        self._sweeper.hold()
+        self._broadcaster.hold()
+        try:
+            self._processor.put(work)
+            return await work.done
+        finally:
+            self._sweeper.stir()
+            self._broadcaster.stir()
+
+    # -- broadcasts --
+
+    async def create_broadcast(self, document: dict[str, Any], *, draft: bool = False) -> BroadcastRow:
+        self._accept()
+        async with self._publishing:
+            if (known := broadcasts.known(document, self.store)) is not None:
+                return known
+            found = broadcasts.accepted(document, self._desk, self.clock.now())
+            row = broadcasts.new_row(document, found, self.clock.now(), draft=draft)
+            return await self._add_broadcast(row)
+
+    async def _add_broadcast(self, row: BroadcastRow) -> BroadcastRow:
+        documents = None if row.status == "draft" else broadcasts.with_one(row, self._desk)
+        added = await self._switching(broadcasts.adding(row, await self._with_broadcasts(documents)))
+        log.info("broadcast", broadcast_id=row.broadcast_id, name=row.name, status=row.status)
+        return added
+
+    async def move_broadcast(self, broadcast_id: str, verb: str, reason: str = "") -> BroadcastRow:
+        self._accept()
+        async with self._publishing:
+            known = self.broadcast(broadcast_id)
+            if verb == "start" and known is not None and known.status == "draft":
+                found = broadcasts.accepted(known.document, self._desk, self.clock.now())
+                return await self._add_broadcast(broadcasts.started(known, found, self.clock.now()))
+            switch = await self._with_broadcasts(broadcasts.without(broadcast_id, verb, self._desk))
+            moved = await self._switching(broadcasts.moving(broadcast_id, verb, reason, switch))
+        self.dispatcher.lifted(journey_of(broadcast_id))
+        log.info("broadcast", broadcast_id=broadcast_id, verb=verb, status=moved.status, reason=reason)
+        return moved
+
+    async def _with_broadcasts(self, documents: dict[str, Any] | None) -> SwitchPlan | None:
+        """The work that puts a plan with these broadcasts into force; None for the plan as it is."""
+        if documents is None:
+            return None
+        published, swept = self._desk.published, swept_for(self.store)
+        prepared = await asyncio.to_thread(broadcasts.prepared, documents, published, swept)
+        return switch_plan(prepared, published.plan, self.store)
+
+    def broadcast(self, broadcast_id: str) -> BroadcastRow | None:
+        return self.store.broadcast(broadcast_id)
+
+    def broadcasts(self) -> list[BroadcastRow]:
+        return broadcasts.newest(self.store)
+
+    def broadcast_progress(self, broadcast_id: str) -> dict[str, Any]:
+        row = self.broadcast(broadcast_id)
+        if row is None:
+            raise LookupError(f"no broadcast has the id {broadcast_id!r}")
+        return counting.progress(row)
 
     def _templates(self) -> Mapping[str, Any]:
         templates: Mapping[str, Any] = self.plan.document.get("templates", {})

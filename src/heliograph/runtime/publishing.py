@@ -1,6 +1,6 @@
 """What has to be true of a plan document before it may come into force, and what changes when it does."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from typing import Any, Final
 
 import msgspec
@@ -56,13 +56,15 @@ def prepare(
     swept: int | None,
     compile_schema: CompileSchema,
     load_template: LoadTemplate,
+    live: Collection[str] | None = None,
 ) -> Prepared:
     """Judge a document as the plan that follows ``old``.  ``active``: (journey, version) with runs under way, which
-    stay beside the new versions.  ``swept``: the plan up to which everybody was swept, None while a sweep is under
-    way.  :class:`PlanRefused` names everything that is wrong."""
+    stay beside the new versions.  ``live``: the broadcasts that are not over, None for all of the old plan's.
+    ``swept``: the plan up to which everybody was swept, None while a sweep is under way.  :class:`PlanRefused` names
+    everything that is wrong."""
     version = 1 if old is None else old.version + 1
     before = None if old is None else old.document
-    document = completed(document, before, active)
+    document = completed(document, before, active, live)
     problems = [*template_problems(document, load_template), *schema_problems(document, compile_schema)]
     try:
         plan = decide.compile_plan(document, version)
@@ -76,11 +78,23 @@ def prepare(
     return Prepared(Published(plan, compile_schema), canonical(plan.document), report)
 
 
-def completed(document: Document, old: Document | None, active: set[tuple[str, str]]) -> Document:
+def prepare_broadcasts(broadcasts: Mapping[str, Any], old: Published, swept: int | None) -> Prepared:
+    """The plan that follows when these become its broadcasts, and nothing else changes.  ``swept``: as for
+    :func:`prepare`.  :class:`~heliograph.decide.PlanErrors` when one of them is not sound."""
+    plan = old.plan.with_broadcasts(broadcasts, 0 if swept is None else swept)
+    return Prepared(old.with_plan(plan), canonical(plan.document), PublishReport(plan.version, []))
+
+
+def completed(
+    document: Document, old: Document | None, active: set[tuple[str, str]], live: Collection[str] | None = None
+) -> Document:
     """What was written, with what the server adds to it; a copy, which nobody else changes."""
     document = {**msgspec.json.decode(canonical(decide.as_written(document))), "pinned": {}}
     if old is not None:
         document["pinned"] = pinned(document, old, active)
+        carried = {name: one for name, one in old.get("broadcasts", {}).items() if live is None or name in live}
+        if carried:
+            document["broadcasts"] = carried
         if kept := orphaned(document, old):
             document["kept"] = sorted(kept)
             document["templates"] = {**kept, **document.get("templates", {})}
@@ -105,8 +119,9 @@ def pinned(document: Document, old: Document, active: set[tuple[str, str]]) -> d
 
 
 def orphaned(document: Document, old: Document) -> dict[str, Any]:
-    """Templates that only pinned journeys still use."""
+    """Templates that only pinned journeys and broadcasts still use."""
     used = {name for journey in document["pinned"].values() for name in sends(journey)}
+    used |= {one["template"] for one in document.get("broadcasts", {}).values()}
     known = document.get("templates", {})
     return {name: text for name, text in old.get("templates", {}).items() if name in used and name not in known}
 
