@@ -21,6 +21,7 @@ lint: setup
 
 test: setup lint
 	sh scripts/browser.sh
+	sh scripts/opendkim.sh
 	sh scripts/postfix.sh
 	$(BIN)/pytest $(ARGS)
 

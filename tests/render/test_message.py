@@ -168,6 +168,11 @@ def test_what_is_no_address_gets_no_mail(address: str) -> None:
         rendered(to=address)
 
 
+def test_a_link_that_fits_no_line_is_a_reason_not_to_send() -> None:
+    with pytest.raises(Skip, match="header: List-Unsubscribe does not fit"):
+        rendered(key="u:" + "x" * 1_000)
+
+
 def test_nobody_gets_no_mail() -> None:
     with pytest.raises(Skip, match="no_address"):
         rendered(to="")

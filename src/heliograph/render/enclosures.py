@@ -48,6 +48,8 @@ _COMPOSITE = ("message/", "multipart/")
 """RFC 2045, section 6.4: these cannot be base64."""
 _IMG = re.compile(r"""(<img\b[^>]*?\ssrc\s*=\s*)(["'])(.*?)\2""", re.IGNORECASE | re.DOTALL)
 _ELSEWHERE = re.compile(r"[a-z][a-z0-9+.-]*:|//", re.IGNORECASE)
+_NO_NAME = frozenset('/\\"<>')
+"""No path, and nothing that readers take for a mark around the name."""
 _PLAIN_NAME = re.compile(r'[^"\\%]+')
 
 
@@ -165,7 +167,7 @@ def _line(body: str, written: str) -> int | None:
 
 
 def _bad_name(name: str) -> str:
-    if name != clean(name).strip() or not name or any(mark in name for mark in "/\\"):
+    if name != clean(name).strip() or not name or not _NO_NAME.isdisjoint(name):
         return f"{name!r} cannot be a file's name"
     return f"a name has at most {MAX_NAME} characters" if len(name) > MAX_NAME else ""
 
@@ -202,7 +204,8 @@ def part(made: Mapping[str, str]) -> bytes:
 
 def parameter(name: str, value: str) -> list[bytes]:
     """A parameter of a MIME field: quoted when it is short ASCII, else as RFC 2231 has it, in pieces that fit lines."""
-    if value.isascii() and _PLAIN_NAME.fullmatch(value) and len(name) + len(value) + 6 <= SOFT:
+    plain = value.isascii() and _PLAIN_NAME.fullmatch(value) and "=?" not in value  # lenient readers decode words there
+    if plain and len(name) + len(value) + 6 <= SOFT:
         return [f'{name}="{value}"'.encode()]
     coded, room = quote(value, safe=""), SOFT - len(name) - 16
     pieces = re.findall(rf"(?:%..|[^%]){{1,{room // 3}}}", coded)

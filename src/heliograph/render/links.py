@@ -163,6 +163,8 @@ class MessageLinks:
         :data:`MAX_URL`, or is already one of ours, comes back as it is."""
         if not destination.startswith(WEB) or len(destination) > MAX_URL or destination.startswith(self._mine):
             return destination
+        if not destination.isascii():
+            destination = destination.encode(errors="replace").decode()  # a lone surrogate has no bytes
         return self._url("c", _encoder.encode(destination))
 
 

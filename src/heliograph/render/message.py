@@ -168,7 +168,10 @@ def render_message(template: Template, context: Mapping[str, Any], envelope: Env
     text = tidy(render(template.text, names, zone=zone)) + mail.closing_text()
     content_type, body = assemble(text, html, envelope.message_id, template.images, template.attachments)
     unsubscribe = mail.links.unsubscribe() if template.marketing else ""
-    fields = head.fields(recipient, subject, envelope.date_ms, envelope.message_id, unsubscribe, content_type)
+    try:
+        fields = head.fields(recipient, subject, envelope.date_ms, envelope.message_id, unsubscribe, content_type)
+    except ValueError as error:
+        raise Skip(f"header: {error}") from error  # a user id of a thousand octets makes a link of no mail
     section = head.head(fields)
     signatures = b""
     if envelope.signers:
