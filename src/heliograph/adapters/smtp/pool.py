@@ -47,8 +47,13 @@ class Share(Protocol):
         ...
 
     @property
+    def wanted(self) -> bool:
+        """Others wait for a connection, and one of ours is in their way."""
+        ...
+
+    @property
     def crowded(self) -> bool:
-        """Others wait for a connection, and we have more than our part."""
+        """The same, and we have more than our part."""
         ...
 
     def take(self) -> None:
@@ -207,6 +212,8 @@ class Pool:
         self._dispatch()
         self._ask()
         self._open_more()
+        if self._share is not None and self._share.wanted:
+            self.shed()
         if self._closing and not (self._asked or self._cleared or any(c.load for c in self._carriers)):
             self._quiet.set()
 

@@ -6,9 +6,10 @@
       Quota    [receiver.NAME] connection_limit, rate  all sites of a receiver
         Seat                                           one site, a Share of its Pool
 
-Whoever needs a connection and may not have one *wants* it.  Then an idle connection elsewhere is closed; a busy pool
-with more than its part gives one up behind its next message; and a part of the capacity is only for receivers that have
-none, so a receiver that stalls, with all its connections waiting for replies, cannot keep the others from theirs.
+Whoever needs a connection and may not have one *wants* it.  Then an idle connection elsewhere is closed, now or when
+there is one; a busy pool with more than its part gives one up behind its next message; and a part of the capacity is
+only for receivers that have none, so a receiver that stalls, with all its connections waiting for replies, cannot keep
+the others from theirs.
 """
 
 import asyncio
@@ -126,15 +127,28 @@ class Seat:
         return self.quota.full
 
     @property
+    def wanted(self) -> bool:
+        wanting = self.quota.capacity.wanting
+        return bool(wanting) and any(map(self._in_the_way, wanting))
+
+    @property
     def crowded(self) -> bool:
         wanting = self.quota.capacity.wanting
-        return bool(wanting) and any(map(self._owes, wanting))
+        return bool(wanting) and any(self._in_the_way(other) and self._has_more(other) for other in wanting)
 
-    def _owes(self, other: "Seat") -> bool:
-        """Would the other have fewer, after it got one of ours?"""
+    def _in_the_way(self, other: "Seat") -> bool:
+        """Could the other open a connection if we closed one?"""
+        if other is self:
+            return False
+        if other.quota.held >= other.quota.limit:
+            return other.quota is self.quota
+        return self.quota.capacity.full_for(other.quota)
+
+    def _has_more(self, other: "Seat") -> bool:
+        """Also after it got one of ours."""
         if other.quota is self.quota:
-            return other.held < self.held - 1 and self.quota.held >= self.quota.limit
-        return other.quota.held < self.quota.held - 1 and self.quota.capacity.full_for(other.quota)
+            return other.held < self.held - 1
+        return other.quota.held < self.quota.held - 1
 
     def take(self) -> None:
         self.held += 1
