@@ -8,6 +8,7 @@ import sys
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from heliograph.deliver.routes import single
@@ -24,6 +25,7 @@ from heliograph.runtime.mailwire import (
     Offer,
     Report,
     Setup,
+    Templates,
     Verdicts,
 )
 from tests.smtp_servers import Receiver, listening
@@ -233,16 +235,29 @@ async def test_a_mailer_logs_json_like_the_server(tmp_path: Path, capfd: pytest.
     assert line["timestamp"].endswith("Z")
 
 
-async def test_a_message_that_breaks_the_press_is_skipped_and_stops_nobody_else(tmp_path: Path) -> None:
-    """Here the links become longer than a line of mail can hold."""
+async def test_a_message_whose_links_fit_no_line_is_skipped(tmp_path: Path) -> None:
     engine = Engine()
     async with listening(Receiver()) as receiver, mailer(engine, tmp_path):
         engine.set_up(receiver.url, base_url="http://shop.example/" + "x" * 5000)
         engine.say(Offer([job(1), job(2)]))
         await engine.until(lambda: len(engine.done) == 2)
     assert {done.kind for done in engine.done.values()} == {"skipped"}
-    assert {done.reason.partition(":")[0] for done in engine.done.values()} == {"render_failed"}
+    assert {done.reason.partition(":")[0] for done in engine.done.values()} == {"header"}
     assert not receiver.mails
+
+
+async def test_a_message_that_breaks_the_press_is_skipped_and_stops_nobody_else(tmp_path: Path) -> None:
+    """Here a template is none: a plan that went wrong somewhere."""
+    engine = Engine()
+    async with listening(Receiver()) as receiver, mailer(engine, tmp_path):
+        engine.set_up(receiver.url)
+        engine.say(Templates([{"name": "broken", "version": "1", "sender": "default", "class": "marketing"}]))
+        broken = msgspec.structs.replace(job(1), template="broken", template_version="1")
+        engine.say(Offer([broken, job(2)]))
+        await engine.until(lambda: len(engine.done) == 2)
+    reasons = [engine.done[number].reason.partition(":")[0] for number in (broken.message_id, job(2).message_id)]
+    assert reasons[0] == "render_failed"
+    assert [mail.accepted for mail in receiver.mails] == [True]
 
 
 async def test_one_message_alone_waits_for_no_other(tmp_path: Path) -> None:
