@@ -14,6 +14,8 @@ from heliograph.runtime.work import Work
 log = structlog.get_logger("heliograph.claims")
 
 Answer = Callable[[list[str], list[tuple[str, str]]], None]
+Meta = Callable[[], dict[str, bytes]]
+"""What the traffic wants kept, in the same commit."""
 
 
 class PassCommitPoint(Work):
@@ -24,12 +26,15 @@ class PassCommitPoint(Work):
 
     internal = urgent = True
 
-    def __init__(self, message_ids: Sequence[str], held: Mapping[str, MessageRow], answer: Answer) -> None:
+    def __init__(
+        self, message_ids: Sequence[str], held: Mapping[str, MessageRow], answer: Answer, meta: Meta = dict
+    ) -> None:
         self.records = len(message_ids)
         self.size = 0
-        self._ids, self._held, self._answer = message_ids, held, answer
+        self._ids, self._held, self._answer, self._meta = message_ids, held, answer, meta
 
     def decide(self, chunk: Chunk) -> None:
+        chunk.commit.meta.update(self._meta())
         self._go: list[str] = []
         self._stop: list[tuple[str, str]] = []
         for message_id in self._ids:
@@ -55,19 +60,26 @@ class PassCommitPoint(Work):
 
 
 class TakeReports(Work):
-    """Outcomes.  ``ended`` gets (message id, row to be tried again or None) of each."""
+    """Outcomes.  ``ended`` gets (message id, row to be tried again or None) of each.  ``elsewhere``: ids of those that
+    another relay may take at once."""
 
     internal = urgent = True
 
     def __init__(
-        self, done: Sequence[mailwire.Done], ended: Callable[[list[tuple[mailwire.Done, MessageRow | None]]], None]
+        self,
+        done: Sequence[mailwire.Done],
+        ended: Callable[[list[tuple[mailwire.Done, MessageRow | None]]], None],
+        elsewhere: frozenset[str] = frozenset(),
+        meta: Meta = dict,
     ) -> None:
         self.records = len(done)
         self.size = 0
-        self._done, self._ended = done, ended
+        self._done, self._ended, self._elsewhere, self._meta = done, ended, elsewhere, meta
 
     def decide(self, chunk: Chunk) -> None:
-        self._fates = [(done, take_report(chunk, done)) for done in self._done]
+        chunk.commit.meta.update(self._meta())
+        elsewhere = self._elsewhere
+        self._fates = [(done, take_report(chunk, done, done.message_id in elsewhere)) for done in self._done]
 
     def settled(self) -> None:
         self._ended(self._fates)

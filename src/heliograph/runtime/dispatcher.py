@@ -1,7 +1,8 @@
 """The dispatcher: offers queued messages to mailer processes over a local socket and carries their answers.
 
 The socket is the lease.  A mailer holds what it was offered until it reports or its socket closes; claims live here, in
-memory.  Only ``sending`` and outcomes are written, by work that goes through the processor's one queue.
+memory.  Only ``sending`` and outcomes are written, by work that goes through the processor's one queue.  What may go,
+in which order and which way, is for the outbox's lanes and :mod:`heliograph.runtime.traffic` to say.
 """
 
 import asyncio
@@ -12,21 +13,39 @@ from typing import Any
 import msgspec
 import structlog
 
+from heliograph.decide.broadcasts import broadcast_of
 from heliograph.deliver.lifecycle import MISSED
-from heliograph.ports import Clock, MessageRow, Store
+from heliograph.deliver.limits import Shaping
+from heliograph.ports import Clock, MessageRow, MxLookup, Store
 from heliograph.runtime import mailwire
 from heliograph.runtime.claims import Bury, End, PassCommitPoint, TakeReports
+from heliograph.runtime.lanes import BROADCAST, NOTICE, TRANSACTIONAL, TRIGGERED
 from heliograph.runtime.meter import Meter
-from heliograph.runtime.outbox import Outbox
+from heliograph.runtime.outbox import Claim, Outbox
+from heliograph.runtime.rollup import Rollup
+from heliograph.runtime.traffic import Traffic
 from heliograph.runtime.work import Work
 
+DEFAULT_SENDER = "default"
+NOT_OFFERED = mailwire.Done("", "stopped", "", 0)
+"""Of a message that comes back without having been anywhere."""
+LOST = mailwire.Done("", "unknown", "", 0)
 LONGEST_SLEEP_S = 1.0
 SLICE = 64
 """Messages offered before other tasks have a turn: a render context costs some 50 us."""
 
 log = structlog.get_logger("heliograph.dispatcher")
 
+Fate = tuple[str, str, str]
+"""Message id, status, reason."""
 RenderContext = Callable[[MessageRow], dict[str, Any] | None]
+
+
+def rank_of(row: MessageRow) -> int:
+    """Whom a message overtakes.  A broadcast that is transactional is a service notice."""
+    if broadcast_of(row.journey):
+        return NOTICE if row.transactional else BROADCAST
+    return TRANSACTIONAL if row.transactional else TRIGGERED
 
 
 class Mailer:
@@ -48,7 +67,9 @@ class Mailer:
 
 class Dispatcher:
     """``settings``: what mailers need to know; ``templates``: name -> compiled template, of the plan in force;
-    ``current``: a message's row as it is now; ``held``: whether the mail of this journey is held."""
+    ``current``: a message's row as it is now; ``held``: whether the mail of this journey is held; ``rank``: whom a
+    message overtakes; ``shaping``: limits of receivers, senders and relays; ``mx``: who looks up where domains have
+    their mail, if they are to be told apart by that."""
 
     def __init__(
         self,
@@ -62,12 +83,19 @@ class Dispatcher:
         templates: Callable[[], Mapping[str, Any]],
         settings: mailwire.MailerSettings,
         held: Callable[[str], bool] = lambda _journey: False,
+        rank: Callable[[MessageRow], int] = rank_of,
+        shaping: Shaping | None = None,
+        mx: MxLookup | None = None,
     ) -> None:
         self._clock, self._meter, self._put, self._current = clock, meter, put, current
         self._render_context, self._templates, self.settings = render_context, templates, settings
-        self._store, self._held = store, held
-        self.outbox = Outbox(store)
+        self._store = store
+        self.traffic = Traffic(shaping, rank=rank, sender=self._sender_of, kept=store.meta)
+        self.outbox = Outbox(store, self.traffic, held=held)
+        self._rollup = None if mx is None else Rollup(mx, self.traffic, clock)
         self.mailers: dict[int, Mailer] = {}
+        self._credits: dict[int, int] = {}
+        """What each mailer takes at once."""
         self._epochs = 0
         self._stirred = asyncio.Event()
         self._opened = asyncio.Event()
@@ -93,7 +121,7 @@ class Dispatcher:
         """Rows just committed as queued.  One that a mailer still holds (it missed its time and was decided again)
         comes back with that mailer's report."""
         for row in rows:
-            if not any(row.message_id in mailer.held for mailer in self.mailers.values()):
+            if self.outbox.claim_of(row.message_id) is None:
                 self.outbox.add(row)
         if self._opened.is_set() and not self._draining:
             self.offer_slice()  # at once: our task may have to wait for its turn
@@ -101,7 +129,7 @@ class Dispatcher:
 
     def resync(self) -> None:
         """A commit was undone: what was dropped from memory on its account is still in the store."""
-        self.outbox.overflowed = True
+        self.outbox.resync()
         self._stirred.set()
 
     def lifted(self, _journey: str) -> None:
@@ -109,6 +137,7 @@ class Dispatcher:
         self.resync()
 
     def plan_changed(self) -> None:
+        self.traffic.plan_changed()
         templates = list(self._templates().values())
         for mailer in self.mailers.values():
             mailer.send(mailwire.Templates(templates))
@@ -120,12 +149,15 @@ class Dispatcher:
     async def run(self) -> None:
         """Offer, until cancelled."""
         self._opened.set()
-        while True:
-            self._stirred.clear()
-            if not self._draining and self.offer_slice():
-                await asyncio.sleep(0)
-            else:
-                await self._sleep()
+        async with asyncio.TaskGroup() as group:
+            if self._rollup is not None:
+                group.create_task(self._rollup.run())
+            while True:
+                self._stirred.clear()
+                if not self._draining and self.offer_slice():
+                    await asyncio.sleep(0)
+                else:
+                    await self._sleep()
 
     async def drain(self, patience_s: float) -> None:
         """Offer no more; let mailers finish what they hold, then close."""
@@ -145,36 +177,52 @@ class Dispatcher:
 
     def offer_slice(self) -> bool:
         """Offer up to a slice, to the mailers with most credit; False when nothing more can go now."""
+        now = self._clock.now()
         mailer = max(self.mailers.values(), key=lambda one: one.credit, default=None)
-        if mailer is None or mailer.credit <= 0:
-            return False
-        jobs, fates = self._jobs(mailer, min(mailer.credit, SLICE))
-        if jobs:
-            mailer.credit -= len(jobs)
-            mailer.send(mailwire.Offer(jobs))
+        jobs: list[mailwire.Job] = []
+        fates = self._overdue(now)
+        if mailer is not None and mailer.credit > 0:
+            if self.outbox.behind(now):
+                self.outbox.fetch(now)
+            jobs = self._jobs(mailer, min(mailer.credit, SLICE), fates, now)
+            if jobs:
+                mailer.credit -= len(jobs)
+                mailer.send(mailwire.Offer(jobs))
         if fates:
             self._put(End(fates))
-        return bool(jobs or fates or self.outbox.behind)
+        more = mailer is not None and mailer.credit > 0 and self.outbox.behind(now)
+        return bool(jobs or fates or more)
 
-    def _jobs(self, mailer: Mailer, count: int) -> tuple[list[mailwire.Job], list[tuple[str, str, str]]]:
-        now = self._clock.now()
+    def _overdue(self, now: int) -> list[Fate]:
+        """Messages that became too late while they waited for something else than a mailer."""
+        fates: list[Fate] = []
+        while len(fates) < SLICE and (row := self.outbox.overdue(now)) is not None:
+            present = self._current(row.message_id)
+            if present is not None and present.status == "queued":
+                fates.append((row.message_id, "deferred", MISSED))
+        return fates
+
+    def _jobs(self, mailer: Mailer, count: int, fates: list[Fate], now: int) -> list[mailwire.Job]:
         jobs: list[mailwire.Job] = []
-        fates: list[tuple[str, str, str]] = []
-        while len(jobs) < count and len(fates) < SLICE and (row := self.outbox.claim(now)) is not None:
+        while len(jobs) < count and len(fates) < SLICE and (claim := self.outbox.claim(now)) is not None:
+            row = claim.row
             if (present := self._current(row.message_id)) is None or present.status != "queued":
-                self.outbox.done(row.message_id)  # cancelled while it waited
+                self._release(claim, now)  # cancelled while it waited
             elif fate := self._fate(row, now):
-                self.outbox.done(row.message_id)
+                self._release(claim, now)
                 fates.append((row.message_id, *fate))
-            elif self._held(row.journey):
-                self.outbox.done(row.message_id)  # it stays in the store until its journey is lifted
             elif (context := self._render_context(row)) is None:
-                self.outbox.done(row.message_id)
+                self._release(claim, now)
                 fates.append((row.message_id, "cancelled", "run_gone"))
             else:
                 mailer.held[row.message_id] = row
-                jobs.append(self._job(row, context))
-        return jobs, fates
+                jobs.append(self._job(claim, context))
+        return jobs
+
+    def _release(self, claim: Claim, now: int) -> None:
+        """It was claimed and does not go."""
+        self.outbox.done(claim.row.message_id)
+        self._back(claim, NOT_OFFERED, now)
 
     def _fate(self, row: MessageRow, now: int) -> tuple[str, str] | None:
         if row.not_after and now >= row.not_after:
@@ -183,7 +231,13 @@ class Dispatcher:
             return "skipped", f"no_template: {row.template}"
         return None
 
-    def _job(self, row: MessageRow, context: dict[str, Any]) -> mailwire.Job:
+    def _sender_of(self, row: MessageRow) -> str:
+        """The name of the sender that its template names."""
+        template = self._templates().get(row.template)
+        return template.get("sender") or DEFAULT_SENDER if template is not None else DEFAULT_SENDER
+
+    def _job(self, claim: Claim, context: dict[str, Any]) -> mailwire.Job:
+        row = claim.row
         return mailwire.Job(
             message_id=row.message_id,
             template=row.template,
@@ -195,6 +249,9 @@ class Dispatcher:
             attempt=row.attempt + 1,
             topic=row.topic,
             key=row.key,
+            campaign=row.journey,
+            route=claim.route,
+            receiver=claim.lane.receiver.name,
         )
 
     async def _sleep(self) -> None:
@@ -245,24 +302,50 @@ class Dispatcher:
                 self.welcome(mailer, credit)
                 log.info("mailer connected", pid=pid, credit=credit, epoch=mailer.epoch)
             case mailwire.AskCommit(epoch, ids) if epoch == mailer.epoch:
-                self._put(PassCommitPoint(ids, mailer.held, lambda go, stop: self._verdicts(mailer, go, stop)))
+                answer = lambda go, stop: self._verdicts(mailer, go, stop)  # noqa: E731
+                self._put(PassCommitPoint(ids, mailer.held, answer, self._meta))
             case mailwire.Report(epoch, done) if epoch == mailer.epoch:
                 mine = [one for one in done if one.message_id in mailer.held]
-                self._put(TakeReports(mine, lambda fates: self._reported(mailer, fates)))
+                elsewhere = self._heard(mine)
+                self._put(TakeReports(mine, lambda fates: self._reported(mailer, fates), elsewhere, self._meta))
+
+    def _meta(self) -> dict[str, bytes]:
+        return self.traffic.meta(self._clock.now())
+
+    def _heard(self, done: Sequence[mailwire.Done]) -> frozenset[str]:
+        """What replies say of receivers and relays, before anything else goes there; the ids of those that another
+        relay may take at once."""
+        now, elsewhere = self._clock.now(), set()
+        for one in done:
+            claim = self.outbox.claim_of(one.message_id) if one.kind != "sent" else None
+            if claim is not None and self.traffic.heard(claim.lane, claim.route, one, now):
+                elsewhere.add(one.message_id)
+        return frozenset(elsewhere)
 
     def welcome(self, mailer: Mailer, credit: int) -> None:
         """From now on it is offered jobs, at most ``credit`` at once."""
         mailer.credit = credit
         self.mailers[mailer.epoch] = mailer
+        self._count_credit(mailer, credit)
         mailer.send(mailwire.Setup(mailer.epoch, self.settings, list(self._templates().values())))
         self._stirred.set()
 
+    def _count_credit(self, mailer: Mailer, credit: int) -> None:
+        self._credits[mailer.epoch] = credit
+        self.traffic.credit = sum(self._credits.values())
+
     def _verdicts(self, mailer: Mailer, go: list[str], stop: list[tuple[str, str]]) -> None:
+        now = self._clock.now()
+        for message_id in go:
+            if (claim := self.outbox.claim_of(message_id)) is not None:
+                claim.asked_at = now
         mailer.send(mailwire.Verdicts(go, stop))
 
     def _reported(self, mailer: Mailer, fates: list[tuple[mailwire.Done, MessageRow | None]]) -> None:
+        now = self._clock.now()
         for done, again in fates:
-            self.outbox.done(done.message_id)
+            if (claim := self.outbox.done(done.message_id)) is not None:
+                self._back(claim, done, now)
             row = mailer.held.pop(done.message_id, None)
             if done.kind == "stopped" and (present := self._current(done.message_id)) is not None:
                 again = present if present.status == "queued" else None
@@ -275,9 +358,14 @@ class Dispatcher:
                 self._meter.observe("message_seconds", max(done.at - row.cause_received_at, 0) / 1000)
         self._stirred.set()
 
+    def _back(self, claim: Claim, done: mailwire.Done, now: int) -> None:
+        self.traffic.ended(claim.lane, claim.route, claim.days, done, claim.asked_at, now)
+
     def lost(self, mailer: Mailer) -> None:
         """The socket closed: the lease is over."""
         self.mailers.pop(mailer.epoch, None)
+        self._credits.pop(mailer.epoch, None)
+        self.traffic.credit = sum(self._credits.values())
         held = list(mailer.held)
         mailer.held.clear()
         if held:
@@ -285,6 +373,22 @@ class Dispatcher:
             self._put(Bury(held, self._buried, "the mailer stopped before the receiver's reply"))
 
     def _buried(self, message_ids: Sequence[str], waiting: Sequence[MessageRow]) -> None:
+        again, now = {row.message_id for row in waiting}, self._clock.now()
         for message_id in message_ids:
-            self.outbox.done(message_id)
+            if (claim := self.outbox.done(message_id)) is not None:
+                self._back(claim, NOT_OFFERED if message_id in again else LOST, now)
         self.offer(waiting)
+
+    # -- to be looked at --
+
+    def waiting_for(self, message_id: str) -> str:
+        """What keeps a queued message from going, beside its own time and its turn."""
+        return self.outbox.waiting_for(message_id)
+
+    def view(self) -> dict[str, Any]:
+        """Receivers, senders and relays: limits, pace, suspensions, queues."""
+        return self.traffic.view(self.outbox.queues(), self._clock.now())
+
+    def feedback(self, row: MessageRow, kind: str) -> None:
+        """A bounce or a complaint that came after the mail, for the warm-up of its sender."""
+        self.traffic.feedback(self._sender_of(row), kind, self._clock.now())

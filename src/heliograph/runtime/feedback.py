@@ -50,8 +50,9 @@ def _arrived(chunk: Chunk, row: MessageRow, outcome: Outcome) -> MessageRow:
     return chunk.desk.message(row.message_id) or row
 
 
-def take_report(chunk: Chunk, done: Done) -> MessageRow | None:
-    """Apply what a mailer says; the row when it waits for another attempt."""
+def take_report(chunk: Chunk, done: Done, elsewhere: bool = False) -> MessageRow | None:
+    """Apply what a mailer says; the row when it waits for another attempt.  ``elsewhere``: another relay takes it, at
+    once, and this was no attempt."""
     row = chunk.desk.message(done.message_id)
     signal = SIGNALS.get(done.kind)
     if row is None or signal is None:
@@ -63,7 +64,7 @@ def take_report(chunk: Chunk, done: Done) -> MessageRow | None:
     if status in _UNSURE and row.status == "sending" and proven(row.outcomes):
         status = "sent"
     if status == "queued":
-        return _again(chunk, row, done)
+        return _again(chunk, row, done, elsewhere)
     if status == "deferred":
         return chunk.miss_message(row, done.at, done.reason)
     if status == "unknown" and (wait := _resend(chunk, row, done.at, done.reason)) is not None:
@@ -87,18 +88,19 @@ def suppress(chunk: Chunk, row: MessageRow, topic: str, at: int, proof: str) -> 
     chunk.drain()
 
 
-def _again(chunk: Chunk, row: MessageRow, done: Done) -> MessageRow | None:
+def _again(chunk: Chunk, row: MessageRow, done: Done, elsewhere: bool) -> MessageRow | None:
     """A later attempt, another decision when it would come too late, or the end of them."""
     if row.unwanted:
         chunk.end_message(row, "cancelled", row.unwanted, done.at)
         chunk.drain()
         return None
-    next_at = next_attempt(row.message_id, row.attempt + 1, done.at)
+    attempt = row.attempt if elsewhere else row.attempt + 1
+    next_at = done.at if elsewhere else next_attempt(row.message_id, attempt, done.at)
     if next_at is None:
         chunk.end_message(row, "expired", spent(done.reason), done.at)
         chunk.drain()
         return None
-    waiting = replace(row, status="queued", reason=done.reason, attempt=row.attempt + 1, next_at=next_at, sending_at=0)
+    waiting = replace(row, status="queued", reason=done.reason, attempt=attempt, next_at=next_at, sending_at=0)
     if row.not_after and next_at >= row.not_after:
         return chunk.miss_message(waiting, next_at, done.reason)
     chunk.write_message(waiting)

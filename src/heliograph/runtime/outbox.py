@@ -1,82 +1,325 @@
-"""The outbox in memory: which queued messages wait, for when, and which mailer holds which.
+"""The outbox in memory: queued messages in their lanes, and which of them mailers hold.
 
-The store has every queued message; this keeps the next ones at hand, at most :data:`BOUND`.  What does not fit stays
-in the store and is fetched when there is room again.
+The store has every queued message; this keeps the next ones at hand, at most :data:`BOUND` and, of broadcasts,
+:data:`BROADCAST_BOUND` more: a broadcast never takes the place of triggered mail.  Within each, a lane may hold twice
+as many messages as there are places free (dynamic thresholds, Choudhury and Hahne 1998), so a receiver that is
+suspended cannot fill memory with its own, and one that is alone may use two thirds of it.  What does not fit stays in
+the store, and is read again from the earliest place at which something was left, the oldest first.
+
+Messages whose time has not come take at most half of the places; those of held journeys take none.
 """
 
 import heapq
-from collections.abc import Iterator
+from collections.abc import Callable
+from heapq import heappop, heappush
+from typing import Final
 
+from heliograph.deliver.rates import NEVER
 from heliograph.ports import MessageRow, Store
+from heliograph.runtime.lanes import BROADCAST, Lane, Lanes
+from heliograph.runtime.traffic import Traffic
 
-BOUND = 20_000
+BOUND: Final = 20_000
 """Rows of about 1 KB: 20 MB, and some seconds of work for a fast relay."""
-PORTION = 1_000
-"""Rows fetched in one go."""
+BROADCAST_BOUND: Final = 10_000
+PORTION: Final = 500
+"""Rows read from the store in one go: some 4 ms."""
+REST_MS: Final = 10_000
+"""What is put off and has no place here may be late by so much: each look for it reads what is queued."""
+SLACK: Final = 1_000
+"""Ends of freshness of messages that have left, kept until it is worth while to clear them out."""
+START: Final = (-(1 << 62), "")
+"""Before the oldest message."""
+
+Place = tuple[int, str]
+
+
+class Claim:
+    """A message that a mailer holds.  ``asked_at``: when it passed its commit point, 0 before; ``days``: for which days
+    its sender's and its relay's quota counted it."""
+
+    __slots__ = ("asked_at", "days", "lane", "route", "row")
+
+    def __init__(self, row: MessageRow, lane: Lane, route: str, days: tuple[int, int]) -> None:
+        self.row, self.lane, self.route, self.days = row, lane, route, days
+        self.asked_at = 0
+
+
+class Waiting:
+    """A message that waits.  ``due``: when it may go; ``later``: that has not come yet."""
+
+    __slots__ = ("due", "lane", "later", "row")
+
+    def __init__(self, row: MessageRow, lane: Lane, due: int, later: bool) -> None:
+        self.row, self.lane, self.due, self.later = row, lane, due, later
+
+
+class Share:
+    """The places of triggered mail, or those of broadcasts.  ``place``: before the first row that was left in the
+    store, None when none was; ``again``: from when it is worth while to read there."""
+
+    __slots__ = ("again", "bound", "count", "later", "place", "room")
+
+    def __init__(self, bound: int) -> None:
+        self.bound = bound
+        self.count = self.later = 0
+        self.place: Place | None = START
+        self.again = 0
+        self.room = False
+        """A lane that had been full has room again."""
+
+    def fits(self, lane: Lane, later: bool) -> bool:
+        return lane.held < 2 * (self.bound - self.count) and not (later and self.later >= self.bound // 2)
+
+    def leave(self, lane: Lane, row: MessageRow, not_before: int) -> None:
+        """It stays in the store."""
+        before = (row.created_at - 1, "")
+        self.place = before if self.place is None else min(self.place, before)
+        self.again = min(self.again, not_before)
+        lane.mark = lane.held // 2
+
+    def behind(self, now: int) -> bool:
+        return self.place is not None and self.again <= now and (self.room or self.count < self.bound // 2)
 
 
 class Outbox:
-    """``ready`` in the order in which they may go (``not_before`` or the next attempt, then age)."""
+    """``held``: whether the mail of this journey is held."""
 
-    def __init__(self, store: Store, bound: int = BOUND) -> None:
-        self._store = store
-        self._bound = bound
-        self._rows: dict[str, MessageRow] = {}
-        self._order: list[tuple[int, int, str]] = []
-        self._claimed: set[str] = set()
-        self.overflowed = True
-        """The store has queued rows that are neither here nor ahead of the present pass through it."""
-        self._reading: Iterator[MessageRow] | None = None
+    def __init__(
+        self,
+        store: Store,
+        traffic: Traffic,
+        *,
+        held: Callable[[str], bool] = lambda _journey: False,
+        bound: int = BOUND,
+        broadcast_bound: int = BROADCAST_BOUND,
+    ) -> None:
+        self._store, self._traffic, self._is_held = store, traffic, held
+        self._lanes: Lanes = traffic.lanes
+        self._waiting: dict[str, Waiting] = {}
+        self._later: list[tuple[int, int, str]] = []
+        self._ends: list[tuple[int, str]] = []
+        self._claims: dict[str, Claim] = {}
+        self._shares = (Share(bound), Share(broadcast_bound))
+        self._pass: tuple[Share, Place] | None = None
+        """The share that is being read for, and the place reached."""
+        self._now = 0
+        traffic.moved = self._move
 
     def __len__(self) -> int:
-        return len(self._rows)
+        return len(self._waiting)
 
     @property
     def claimed(self) -> int:
-        return len(self._claimed)
+        return len(self._claims)
+
+    # -- in --
 
     def add(self, row: MessageRow) -> None:
         """A queued row: newly decided, given back, or to be tried again."""
-        self._claimed.discard(row.message_id)
-        if len(self._rows) >= self._bound:
-            self.overflowed = True
-        elif row.message_id not in self._rows:
-            self._rows[row.message_id] = row
-            heapq.heappush(self._order, (max(row.not_before, row.next_at), row.created_at, row.message_id))
+        message_id = row.message_id
+        if self._claims:
+            self._claims.pop(message_id, None)
+        if message_id not in self._waiting and not self._is_held(row.journey):
+            self._admit(row, self._traffic.lane(row))
 
-    @property
-    def behind(self) -> bool:
-        """There is room for more of what the store has: the next :meth:`claim` reads a portion, in which there may be
-        nothing to send, because messages that are put off are among it."""
-        return (self.overflowed or self._reading is not None) and len(self._rows) < self._bound // 2
+    def _admit(self, row: MessageRow, lane: Lane) -> bool:
+        message_id, due = row.message_id, row.next_at
+        if row.not_before > due:
+            due = row.not_before
+        share = self._shares[lane.rank == BROADCAST]
+        later = due > self._now
+        if not share.fits(lane, later):
+            share.leave(lane, row, due + REST_MS if later else 0)
+            return False
+        self._waiting[message_id] = Waiting(row, lane, due, later)
+        share.count += 1
+        lane.held += 1
+        if row.not_after:
+            heappush(self._ends, (row.not_after, message_id))
+        if later:
+            share.later += 1
+            heappush(self._later, (due, row.created_at, message_id))
+            return True
+        heappush(lane.rows, (due, row.created_at, message_id))
+        lane.count += 1
+        if not lane.state:
+            self._lanes.wake(lane)
+        return True
 
-    def claim(self, now: int) -> MessageRow | None:
-        """The next row that may go now; it is the caller's until :meth:`done` or :meth:`add`."""
-        if self.behind:
-            self._fetch()
-        if not self._order or self._order[0][0] > now:
-            return None
-        _, _, message_id = heapq.heappop(self._order)
-        self._claimed.add(message_id)
-        return self._rows.pop(message_id)
+    def _ripen(self, now: int) -> None:
+        """What was put off until now goes into its lane."""
+        while self._later and self._later[0][0] <= now:
+            place = heappop(self._later)
+            one = self._waiting.get(place[2])
+            if one is not None and one.later and one.due == place[0]:
+                one.later = False
+                self._shares[one.lane.rank == BROADCAST].later -= 1
+                heappush(one.lane.rows, place)
+                one.lane.count += 1
+                if not one.lane.state:
+                    self._lanes.wake(one.lane)
 
-    def done(self, message_id: str) -> None:
-        """The claimed row has come to its end."""
-        self._claimed.discard(message_id)
+    # -- out --
+
+    def claim(self, now: int) -> Claim | None:
+        """The next message that may go now; it is the caller's until :meth:`done` or :meth:`add`."""
+        self._now = now
+        if self._later and self._later[0][0] <= now:
+            self._ripen(now)
+        while (lane := self._lanes.next(now)) is not None:
+            due, _, message_id = heappop(lane.rows)
+            one = self._waiting.get(message_id)
+            if one is None or one.later or one.due != due or one.lane is not lane:
+                continue  # it left, and perhaps came back
+            self._drop(message_id, one)
+            if self._is_held(one.row.journey):
+                self._lanes.served(lane, now)
+                continue
+            claim = self._claims[message_id] = Claim(one.row, lane, *self._traffic.take(lane, now))
+            self._lanes.served(lane, now)
+            return claim
+        return None
+
+    def _drop(self, message_id: str, one: Waiting) -> None:
+        """It waits here no more."""
+        del self._waiting[message_id]
+        lane, share = one.lane, self._shares[one.lane.rank == BROADCAST]
+        share.count -= 1
+        lane.held -= 1
+        if one.later:
+            share.later -= 1
+        else:
+            lane.count -= 1
+        if lane.held <= lane.mark:
+            lane.mark, share.room = -1, True
+
+    def overdue(self, now: int) -> MessageRow | None:
+        """A waiting message whose ``not_after`` has come; it waits no more."""
+        while self._ends and self._ends[0][0] <= now:
+            end, message_id = heappop(self._ends)
+            one = self._waiting.get(message_id)
+            if one is not None and one.row.not_after == end:
+                self._leave(message_id, one)
+                return one.row
+        if len(self._ends) > 2 * len(self._waiting) + SLACK:
+            self._ends = [place for place in self._ends if place[1] in self._waiting]
+            heapq.heapify(self._ends)
+        return None
+
+    def _leave(self, message_id: str, one: Waiting) -> None:
+        """Out of its turn.  Its place in a heap is passed over when it comes; a heap that is mostly such places is
+        cleared."""
+        self._drop(message_id, one)
+        lane = one.lane
+        if one.later and len(self._later) > 2 * sum(share.later for share in self._shares) + SLACK:
+            self._later = [place for place in self._later if self._stands(place)]
+            heapq.heapify(self._later)
+        elif len(lane.rows) > 2 * lane.count + SLACK:
+            lane.rows = [place for place in lane.rows if self._stands(place)]
+            heapq.heapify(lane.rows)
+
+    def _stands(self, place: tuple[int, int, str]) -> bool:
+        one = self._waiting.get(place[2])
+        return one is not None and one.due == place[0]
+
+    def claim_of(self, message_id: str) -> Claim | None:
+        """What is known of a message that a mailer holds."""
+        return self._claims.get(message_id)
+
+    def done(self, message_id: str) -> Claim | None:
+        """The claimed row has come to its end; what was known of it."""
+        return self._claims.pop(message_id, None)
 
     def next_at(self) -> int | None:
-        """The instant from which the first row may go."""
-        return self._order[0][0] if self._order else None
+        """The instant from which something may go, or has become too late."""
+        heads = (
+            self._later[0][0] if self._later else None,
+            self._lanes.next_at(),
+            self._ends[0][0] if self._ends else None,
+        )
+        at = min((head for head in heads if head is not None), default=None)
+        return self._now if self._lanes.ready else at
 
-    def _fetch(self) -> None:
-        """A portion of what the store has queued; rows that do not fit meanwhile ask for another pass."""
-        if self._reading is None:
-            self.overflowed = False
-            self._reading = self._store.unfinished_messages()
-        for _ in range(PORTION):
-            row = next(self._reading, None)
-            if row is None:
-                self._reading = None
+    def waiting_for(self, message_id: str) -> str:
+        """Why a message that waits does not go; "" when nothing but its turn, or when it is not here."""
+        one = self._waiting.get(message_id)
+        if one is None or one.later or one.lane.at is None:
+            return ""
+        return one.lane.at.why()
+
+    def queues(self) -> dict[str, int]:
+        """Messages that wait here, by receiver."""
+        found: dict[str, int] = {}
+        for one in self._waiting.values():
+            name = one.lane.receiver.name
+            found[name] = found.get(name, 0) + 1
+        return found
+
+    # -- the store --
+
+    def behind(self, now: int) -> bool:
+        """There is room for more of what the store has: :meth:`fetch` reads a portion, in which there may be nothing to
+        send, because it is here already or there is no place for it."""
+        return self._pass is not None or any(share.behind(now) for share in self._shares)
+
+    def resync(self) -> None:
+        """Anything may be in the store that is not here."""
+        self._pass = None
+        for share in self._shares:
+            share.place, share.again, share.room = START, 0, True
+
+    def fetch(self, now: int) -> None:
+        """Read a portion of what the store has queued, for triggered mail before broadcasts."""
+        self._now = now
+        if self._pass is None:
+            self._begin()
+        if self._pass is None:
+            return
+        share, place = self._pass
+        rows = self._store.queued_messages(place, PORTION)
+        for row in rows:
+            if self._wanted(row) and not self._take_up(row, share):
+                self._end()
                 return
-            if row.status == "queued" and row.message_id not in self._claimed:
-                self.add(row)
+        self._pass = (share, (rows[-1].created_at, rows[-1].message_id)) if len(rows) == PORTION else None
+
+    def _begin(self) -> None:
+        """A pass for the first share that is behind; on the way it serves the other as well."""
+        share = next((one for one in self._shares if one.behind(self._now)), None)
+        if share is None or share.place is None:
+            return
+        start = share.place
+        self._pass = (share, start)
+        for one in self._shares:
+            if one is share or (one.place is not None and one.place >= start):
+                one.place, one.again, one.room = None, NEVER, False
+
+    def _wanted(self, row: MessageRow) -> bool:
+        known = row.message_id in self._waiting or row.message_id in self._claims
+        return row.status == "queued" and not known and not self._is_held(row.journey)
+
+    def _take_up(self, row: MessageRow, share: Share) -> bool:
+        """False when the pass is over, because there is no room left in the share that it is for."""
+        lane = self._traffic.lane(row)
+        if self._admit(row, lane):
+            return True
+        return self._shares[lane.rank == BROADCAST] is not share or share.count < share.bound * 9 // 10
+
+    def _end(self) -> None:
+        """What lies behind the place that was reached is left for another pass."""
+        if self._pass is not None:
+            before = (self._pass[1][0] - 1, "")  # all of that instant: within one, ids go backwards
+            for share in self._shares:
+                share.place = before if share.place is None else min(share.place, before)
+                share.again = 0
+        self._pass = None
+
+    def _move(self, lane: Lane) -> None:
+        """Its messages belong into another lane from now on: more is known of their receiver."""
+        places, lane.rows = lane.rows, []
+        for place in places:
+            one = self._waiting.get(place[2])
+            if one is not None and one.lane is lane and not one.later:
+                self._drop(place[2], one)
+                self.add(one.row)

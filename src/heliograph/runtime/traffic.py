@@ -1,0 +1,442 @@
+"""Traffic: what the engine knows of receivers, senders and relays, and what it lets through.
+
+The rules are pure and in ``deliver`` (``shaping``, ``rates``, ``warmup``, ``relays``, ``receivers``); this keeps their
+state, one of each, puts messages into lanes, hears what mailers report, and writes down what a restart must not forget:
+counters of days and warm-up go into the very commit that passes the commit point, so they are never behind what was
+sent.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Any, Final
+
+from heliograph.deliver import rates
+from heliograph.deliver.limits import RelayLimits, SenderLimits, Shaping
+from heliograph.deliver.rates import NEVER, Days, Pace
+from heliograph.deliver.receivers import Receivers
+from heliograph.deliver.relays import Relay, Ways
+from heliograph.deliver.replies import SESSION_FAULTS, parse
+from heliograph.deliver.routes import DIRECT
+from heliograph.deliver.shaping import ON_A_CONNECTION, SLOW_MS, STALLED_MS, UNBOUND, Towards
+from heliograph.deliver.warmup import TIERS, Kept, Tier, Warmup
+from heliograph.ports import MessageRow
+from heliograph.runtime import traffic_kept
+from heliograph.runtime.lanes import BROADCAST, RANKS, Gate, Lane, Lanes, Sender
+from heliograph.runtime.mailwire import Done
+
+KEPT: Final = 20_000
+"""Receivers and lanes in memory, some 500 bytes each; when there are more, those without traffic are forgotten."""
+CONNECTIONS: Final = 32
+"""To a receiver without a limit, straight (KumoMTA's default ``connection_limit``)."""
+AHEAD: Final = 2
+"""Messages that a mailer prepares, for each connection, beside those on their way."""
+SLOW_PART: Final = 4
+"""All slow receivers together hold at most a fourth of the places on connections to relays, or of what mailers take."""
+LEAST_SLOW: Final = 2
+
+REACHED: Final = frozenset({"sent", "bounced", "retry"})
+"""Kinds of reports with a reply in them."""
+NO_DAYS: Final = (0, 0)
+"""Nobody counts."""
+NOT_GONE: Final = frozenset({"stopped", "skipped", "missed"})
+"""Kinds of reports of messages that never left."""
+
+
+class SenderTraffic:
+    """The limits of one sender."""
+
+    __slots__ = ("days", "limits", "name", "pace", "warmup")
+
+    def __init__(self, name: str, limits: SenderLimits) -> None:
+        self.name, self.limits = name, limits
+        rate = rates.parse(limits.max_message_rate)
+        self.pace = None if rate is None else Pace(rate)
+        self.days = Days(limits.max_messages_per_day)
+        self.warmup = warmup_of(limits, None)
+
+    @property
+    def limited(self) -> bool:
+        return self.pace is not None or bool(self.days.limit) or self.warmup is not None
+
+    def opens(self, rank: int, now: int) -> int:
+        patient, at = rank == BROADCAST, now
+        if self.pace is not None:
+            at = max(at, self.pace.opens(now))
+        if self.days.limit:
+            at = max(at, self.days.opens(now, patient=patient))
+        if self.warmup is not None:
+            at = max(at, self.warmup.opens(now, patient=patient))
+        return at
+
+    def take(self, now: int) -> int:
+        """One goes; the day it counts for."""
+        if self.pace is not None:
+            self.pace.take(now)
+        self.days.take(now)
+        if self.warmup is not None:
+            self.warmup.take(now)
+        return self.days.day
+
+    def give_back(self, day: int) -> None:
+        self.days.give_back(day)
+        if self.warmup is not None:
+            self.warmup.give_back(day)
+
+    def remember(self, kept: Kept | None) -> None:
+        """After a restart; without warm-up in the settings what was kept is dropped."""
+        self.warmup = warmup_of(self.limits, kept)
+
+    def why(self) -> str:
+        return f"sender {self.name}: {'warm-up' if self.warmup and not self.warmup.warm else 'its limits'}"
+
+
+def warmup_of(limits: SenderLimits, kept: Kept | None) -> Warmup | None:
+    """None when the sender needs none."""
+    if limits.tiers is None:
+        return None
+    tiers = tuple(Tier(*pair) for pair in limits.tiers) or TIERS
+    return Warmup(tiers, limits.bounces, limits.complaints, kept)
+
+
+class Traffic:
+    """``shaping``: the settings; ``rank``: whom a message overtakes (:data:`~heliograph.runtime.lanes.RANKS`);
+    ``sender``: who it is from; ``kept``: values that an earlier process wrote.  ``moved`` is called with each lane
+    whose receiver has turned out to be part of another; ``ask`` with each domain whose MX nobody knows."""
+
+    def __init__(
+        self,
+        shaping: Shaping | None = None,
+        *,
+        rank: Callable[[MessageRow], int],
+        sender: Callable[[MessageRow], str],
+        kept: Callable[[str], bytes | None] = lambda _name: None,
+    ) -> None:
+        self.shaping = shaping or Shaping()
+        self._rank, self._sender = rank, sender
+        self._alike: dict[tuple[str, str, bool, str], Lane] = {}
+        """Messages of one journey, template and domain go into one lane: it is found once."""
+        self.receivers = Receivers(self.shaping.receivers, direct=self.shaping.direct)
+        self.lanes = Lanes(self.closed)
+        self.moved: Callable[[Lane], None] = lambda _lane: None
+        self.ask: Callable[[str], None] = lambda _domain: None
+        self.credit = 0
+        """What all mailers together take at once."""
+        self._towards: dict[str, tuple[Towards, Gate]] = {}
+        self._by_domain: dict[str, tuple[Towards, Gate]] = {}
+        self._lanes: dict[tuple[int, Towards, str], Lane] = {}
+        self._most_lanes = KEPT
+        self._relays = {name: make_relay(name, limits, self.shaping) for name, limits in self.shaping.relays.items()}
+        self._ways: dict[tuple[str, ...], tuple[Ways, Gate]] = {}
+        self._limits = {name: SenderTraffic(name, limits) for name, limits in self.shaping.senders.items()}
+        self._senders: dict[str, Sender] = {}
+        self._usual_ms = 0.0
+        """About the fastest tenth of all replies."""
+        self._slow: set[Towards] = set()
+        self._slow_gate = Gate(self._slow_opens, lambda: "its receiver answers slowly")
+        self._counted = bool(self._limits) and any(one.limited for one in self._limits.values())
+        self._counted = self._counted or any(relay.days.limit or relay.pace for relay in self._relays.values())
+        """There are counters to write down."""
+        self._dirty = {traffic_kept.COUNTERS: False, traffic_kept.RECEIVERS: False}
+        traffic_kept.load(self, kept)
+
+    # -- lanes --
+
+    def lane(self, row: MessageRow) -> Lane:
+        """Where this message waits."""
+        address = row.address
+        alike = (row.journey, row.template, row.transactional, address[address.rfind("@") + 1 :])
+        return self._alike.get(alike) or self._find_lane(alike, row)
+
+    def _find_lane(self, alike: tuple[str, str, bool, str], row: MessageRow) -> Lane:
+        if len(self._alike) >= KEPT:
+            self._alike.clear()
+        rank, sender, found = self._rank(row), self._sender(row), self._find(alike[3])
+        key = (rank, found[0], sender)
+        lane = self._lanes.get(key)
+        if lane is None:
+            if len(self._lanes) >= self._most_lanes:
+                self._forget()
+            lane = self._lanes[key] = Lane(rank, *found, self._senders.get(sender) or self._meet(sender))
+        self._alike[alike] = lane
+        return lane
+
+    def plan_changed(self) -> None:
+        """Templates may name other senders."""
+        self._alike.clear()
+
+    def _find(self, domain: str) -> tuple[Towards, Gate]:
+        if (known := self._by_domain.get(domain)) is not None:
+            return known
+        if len(self._by_domain) >= KEPT:
+            self._by_domain.clear()
+        if self.shaping.rollup and self.receivers.unknown(domain):
+            self.ask(domain)
+        found = self._by_domain[domain] = self._receiver(self.receivers.of(domain))
+        return found
+
+    def _receiver(self, name: str) -> tuple[Towards, Gate]:
+        found = self._towards.get(name)
+        if found is None:
+            limits = self.receivers.limits(name)
+            most = self._most(limits.connection_limit)
+            towards = Towards(name, most=most, rate=rates.parse(limits.max_message_rate))
+            gate = Gate(lambda _rank, now: towards.opens(now), lambda: _why(towards))
+            found = self._towards[name] = (towards, gate)
+        return found
+
+    def _most(self, connection_limit: int) -> int:
+        if connection_limit:
+            return ON_A_CONNECTION * connection_limit
+        return ON_A_CONNECTION * CONNECTIONS if self.shaping.direct else UNBOUND
+
+    def _meet(self, name: str) -> Sender:
+        traffic = self._limits.get(name)
+        gate = Gate(traffic.opens, traffic.why) if traffic is not None and traffic.limited else None
+        limits = self.shaping.senders.get(name)
+        named = tuple(relay for relay in (limits.relays if limits else ()) if relay in self._relays)
+        ways, ways_gate = self._ways_of(named or tuple(self._relays))
+        sender = self._senders[name] = Sender(name, ways, ways_gate, gate)
+        return sender
+
+    def _ways_of(self, names: tuple[str, ...]) -> tuple[Ways, Gate]:
+        found = self._ways.get(names)
+        if found is None:
+            ways = Ways([self._relays[name] for name in names])
+            gate = Gate(lambda rank, now: ways.opens(now, patient=rank == BROADCAST), lambda: _why_ways(ways))
+            found = self._ways[names] = (ways, gate)
+        return found
+
+    def _forget(self) -> None:
+        """Lanes without messages, and receivers without lanes or news."""
+        self._lanes = {key: lane for key, lane in self._lanes.items() if lane.held or lane.state}
+        used = {lane.receiver for lane in self._lanes.values()}
+        self._towards = {
+            name: pair for name, pair in self._towards.items() if pair[0] in used or pair[0].in_flight or pair[0].shaped
+        }
+        self._by_domain.clear()
+        self._alike.clear()
+        self._most_lanes = max(KEPT, 2 * len(self._lanes))
+
+    # -- through the gates --
+
+    def closed(self, lane: Lane, now: int) -> Gate | None:
+        """What a message of this lane has to wait for, None when it may go now."""
+        receiver, sender = lane.receiver, lane.sender
+        if (receiver.shaped or receiver.in_flight >= receiver.window) and receiver.opens(now) > now:
+            return lane.receiver_gate
+        if (
+            receiver.in_flight
+            and (now - receiver.moved_at > STALLED_MS or receiver.low_ms > SLOW_MS)
+            and self._is_slow(receiver, now)
+            and self._slow_opens(lane.rank, now) > now
+        ):
+            return self._slow_gate
+        if sender.gate is not None and sender.gate.opens(lane.rank, now) > now:
+            return sender.gate
+        if sender.ways.shaped and sender.ways_gate.opens(lane.rank, now) > now:
+            return sender.ways_gate
+        return None
+
+    def _is_slow(self, receiver: Towards, now: int) -> bool:
+        if not receiver.slow_beside(self._usual_ms, now):
+            self._slow.discard(receiver)
+            return False
+        self._slow.add(receiver)
+        return True
+
+    def _slow_opens(self, _rank: int, now: int) -> int:
+        self._slow = {one for one in self._slow if one.in_flight}
+        return now if sum(one.in_flight for one in self._slow) < self._slow_room() else NEVER
+
+    def _slow_room(self) -> int:
+        places = sum(ON_A_CONNECTION * one.connections for name, one in self.shaping.relays.items() if name != DIRECT)
+        return max(min(places or self.credit, self.credit or places) // SLOW_PART, LEAST_SLOW)
+
+    def take(self, lane: Lane, now: int) -> tuple[str, tuple[int, int]]:
+        """A message of this lane, which no gate holds back, goes: the route, and the days for which it was counted."""
+        receiver, sender = lane.receiver, lane.sender
+        receiver.take(now)
+        relay = sender.ways.only
+        if relay is not None and not relay.shaped and sender.gate is None:
+            relay.in_flight += 1
+            return relay.name, NO_DAYS
+        sender_day = 0 if sender.gate is None else self._limits[sender.name].take(now)
+        relay = sender.ways.choose(now, patient=lane.rank == BROADCAST)
+        if self._counted:
+            self._dirty[traffic_kept.COUNTERS] = True
+        return relay.name, (sender_day, relay.days.day)
+
+    # -- what mailers report --
+
+    def heard(self, lane: Lane, route: str, done: Done, now: int) -> bool:
+        """A report that is not "sent", before it is recorded; True when the message may go another way at once."""
+        if done.kind not in REACHED:
+            return False
+        relay = self._relays[route]
+        if route != DIRECT and done.kind == "retry" and (done.stage == "connect" or done.code in SESSION_FAULTS):
+            relay.failed(now, done.reason)
+            return lane.sender.ways.elsewhere(relay)
+        if done.stage == "connect":
+            self._changed(lane.receiver.unreachable(now, done.reason))
+            return False
+        self._judge(lane.receiver, done, now)
+        return False
+
+    def _judge(self, receiver: Towards, done: Done, now: int) -> None:
+        """What the reply asks for: as a rule says, or, when it is about us, counted."""
+        rule = self.receivers.rule(receiver.name, done.reason)
+        if rule is None:
+            enhanced = parse(done.reason).enhanced
+            if done.kind == "retry" and done.stage and not enhanced.startswith(("4.1.", "4.2.")):
+                self._changed(receiver.put_off(now, done.reason))
+        elif rule.action == "suspend":
+            receiver.suspend(now + rule.for_ms, done.reason)
+            self._changed(True)
+        elif rule.action == "slow":
+            receiver.slow(now, rates.parse(rule.rate), now + rule.for_ms, done.reason)
+            self._changed(True)
+
+    def _changed(self, really: bool) -> None:
+        if really:
+            self._dirty[traffic_kept.RECEIVERS] = True
+
+    def ended(self, lane: Lane, route: str, days: tuple[int, int], done: Done, asked_at: int, now: int) -> None:
+        """A message has come back, and what became of it."""
+        receiver, sender, relay = lane.receiver, lane.sender, self._relays[route]
+        if done.kind in REACHED and done.stage != "connect":
+            took = now - asked_at if asked_at else 0
+            receiver.answered(now, took)
+            usual = self._usual_ms
+            self._usual_ms = usual + (took - usual) * (0.5 if took < usual or not usual else 0.02)
+            if relay.shaped and done.code not in SESSION_FAULTS:
+                relay.answered()
+        if sender.gate is not None or self._counted:
+            self._count(lane, route, days, done, now)
+        receiver.in_flight -= 1
+        receiver.moved_at = now
+        relay.in_flight -= 1
+        relay.trying = False
+        if lane.receiver_gate.waiting:
+            self.lanes.stir(lane.receiver_gate, now)
+        if self._slow_gate.waiting:
+            self.lanes.stir(self._slow_gate, now)
+        if sender.ways_gate.waiting:
+            self.lanes.stir(sender.ways_gate, now)
+
+    def _count(self, lane: Lane, route: str, days: tuple[int, int], done: Done, now: int) -> None:
+        """What was not accepted counts against nobody's day."""
+        self._dirty[traffic_kept.COUNTERS] = True
+        traffic = self._limits.get(lane.sender.name)
+        if done.kind in NOT_GONE or done.kind == "retry":
+            if traffic is not None:
+                traffic.give_back(days[0])
+            self._relays[route].days.give_back(days[1])
+            if lane.sender.gate is not None and lane.sender.gate.waiting:
+                self.lanes.stir(lane.sender.gate, now)
+        elif traffic is not None and traffic.warmup is not None:
+            traffic.warmup.sent(now)
+            if done.kind == "bounced":
+                traffic.warmup.bounced(now)
+
+    def feedback(self, sender: str, kind: str, now: int) -> None:
+        """A bounce or a complaint that came later."""
+        traffic = self._limits.get(sender)
+        if traffic is None or traffic.warmup is None:
+            return
+        if kind == "complained":
+            traffic.warmup.complained(now)
+        elif kind == "bounced":
+            traffic.warmup.bounced(now)
+        self._dirty[traffic_kept.COUNTERS] = True
+
+    # -- receivers found out --
+
+    def learned(self, domain: str, hosts: Sequence[str]) -> None:
+        """The MX of a domain: its messages move to the receiver that it is part of."""
+        before = self._by_domain.pop(domain, None)
+        self._alike.clear()
+        name = self.receivers.learn(domain, hosts)
+        if before is None or before[0].name == name:
+            return
+        for rank in RANKS:
+            for sender in self._senders:
+                lane = self._lanes.get((rank, before[0], sender))
+                if lane is not None:
+                    self.moved(lane)
+
+    def refresh(self, domain: str) -> None:
+        """What was known of it has passed: when it is mailed to again, it is asked for again."""
+        self.receivers.forget(domain)
+        self._by_domain.pop(domain, None)
+        self._alike.clear()
+
+    # -- by hand --
+
+    def release(self, name: str, now: int) -> bool:
+        """What was learned of a receiver holds no more; False when there is no such receiver."""
+        found = self._towards.get(name)
+        if found is None:
+            return False
+        found[0].release()
+        self.lanes.stir(found[1], now)
+        self._changed(True)
+        return True
+
+    # -- to be kept and looked at --
+
+    def meta(self, now: int) -> dict[str, bytes]:
+        """What has changed of what a restart must not forget."""
+        if not any(self._dirty.values()):
+            return {}
+        changed = [name for name, dirty in self._dirty.items() if dirty]
+        self._dirty = dict.fromkeys(self._dirty, False)
+        return traffic_kept.dump(self, changed, now)
+
+    def view(self, queues: dict[str, int], now: int, limit: int = 200) -> dict[str, Any]:
+        """For people: receivers with traffic or news (the busiest ``limit``), senders with limits, relays."""
+        busy = {
+            name: pair[0] for name, pair in self._towards.items()
+            if queues.get(name) or pair[0].in_flight or pair[0].until or pair[0].why
+        }  # fmt: skip
+        names = sorted(busy, key=lambda name: (-queues.get(name, 0), name))[:limit]
+        return {
+            "receivers": {name: {"queued": queues.get(name, 0), **busy[name].view(now)} for name in names},
+            "senders": {name: sender_view(one, now) for name, one in self._limits.items() if one.limited},
+            "relays": {name: relay.view(now) for name, relay in self._relays.items()},
+        }
+
+    def kept_parts(self) -> tuple[dict[str, SenderTraffic], dict[str, Relay], dict[str, tuple[Towards, Gate]]]:
+        return self._limits, self._relays, self._towards
+
+    def receiver(self, name: str) -> Towards:
+        return self._receiver(name)[0]
+
+
+def make_relay(name: str, limits: RelayLimits, shaping: Shaping) -> Relay:
+    """A relay that is the only way out has no bound of its own: there is nobody to keep places for."""
+    alone = len(shaping.relays) == 1 or name == DIRECT
+    room = UNBOUND if alone else (ON_A_CONNECTION + AHEAD) * limits.connections
+    rate = rates.parse(limits.max_message_rate)
+    return Relay(name, weight=limits.weight, rate=rate, per_day=limits.max_messages_per_day, room=room)
+
+
+def sender_view(one: SenderTraffic, now: int) -> dict[str, object]:
+    one.days.turn(now)
+    if one.warmup is not None:
+        one.warmup.turn(now)
+    return {
+        "max_message_rate": str(one.pace.rate) if one.pace else None,
+        "max_messages_per_day": one.days.limit or None,
+        "sent_today": one.days.used,
+        "warmup": one.warmup.view() if one.warmup else None,
+    }
+
+
+def _why(towards: Towards) -> str:
+    if towards.in_flight >= towards.window:
+        return f"receiver {towards.name}: {towards.in_flight} messages on their way to it"
+    return f"receiver {towards.name}: {towards.why or 'its message rate'}"
+
+
+def _why_ways(ways: Ways) -> str:
+    said = next((relay.why for relay in ways.relays if relay.why), "")
+    return f"relay {', '.join(relay.name for relay in ways.relays)}: {said or 'its limits'}"
