@@ -148,6 +148,19 @@ class TestVerbs:
         assert (town.row(broadcast_id).status, town.row(broadcast_id).messages) == ("finished", {"sent": 30})
         town.check(broadcast_id)
 
+    def test_who_holds_its_mail_pauses_it_and_who_lets_it_go_resumes_it(self) -> None:
+        town = Town()
+        town.settle_many(30)
+        broadcast_id = town.start()
+        town.crank.broadcast(8)
+        town.crank.hold(f"broadcast:{broadcast_id}", "too many bounces")
+        town.run()
+        assert (town.row(broadcast_id).status, town.row(broadcast_id).reason) == ("paused", "too many bounces")
+        assert "sent" not in town.row(broadcast_id).messages
+        town.crank.lift(f"broadcast:{broadcast_id}")
+        town.run()
+        assert (town.row(broadcast_id).status, town.row(broadcast_id).messages) == ("finished", {"sent": 30})
+
     def test_cancel_takes_back_what_has_not_left(self) -> None:
         town = Town()
         town.settle_many(30)
@@ -162,6 +175,17 @@ class TestVerbs:
         assert {one.reason for one in town.rows(broadcast_id)} == {"broadcast cancelled"}
         assert not town.crank._desk.holds.all()
         town.check(broadcast_id)
+
+    def test_nothing_of_it_passes_a_commit_point_whoever_lets_its_mail_go(self) -> None:
+        town = Town()
+        town.settle_many(3)
+        broadcast_id = town.start()
+        town.walk()
+        town.crank.move_broadcast(broadcast_id, "cancel", "wrong audience")
+        town.crank.lift(f"broadcast:{broadcast_id}")
+        assert town.mail() == 0
+        assert town.row(broadcast_id).messages == {"cancelled": 3}
+        assert {one.reason for one in town.rows(broadcast_id)} == {"wrong audience"}
 
     def test_a_message_past_its_commit_point_is_not_taken_back_but_tried_no_more(self) -> None:
         town = Town()

@@ -4,6 +4,7 @@ Each person is asked once.  Every refusal is a fact ``run_refused`` with its rea
 broadcast counts it; whoever enters has a run like any other from then on.
 """
 
+from functools import lru_cache
 from typing import Any, Final
 
 from heliograph.decide import bounds
@@ -30,8 +31,13 @@ HELD_OUT: Final = frozenset({"holdout", "global_holdout"})
 
 def was_offered(state: State, broadcast_id: str) -> bool:
     """Whether it came by this person (some 4,000 events ago at most)."""
-    mark = digest("offer", broadcast_id)[:8]
-    return holds_mark(state, mark)
+    return holds_mark(state, _mark(broadcast_id))
+
+
+@lru_cache(maxsize=128)
+def _mark(broadcast_id: str) -> bytes:
+    """What a state remembers of an offer."""
+    return digest("offer", broadcast_id)[:8]
 
 
 def take(turn: Turn, broadcast_id: str) -> list[tuple[Run, int]]:
@@ -50,7 +56,7 @@ def take(turn: Turn, broadcast_id: str) -> list[tuple[Run, int]]:
 def _objection(turn: Turn, broadcast: Broadcast) -> tuple[str, dict[str, Any]]:
     """Why not: the reason, ``""`` for none, and what to say with it."""
     state, journey = turn.state, broadcast.journey
-    if seen_before(state, digest("offer", broadcast_of(journey.name))[:8], turn.t):
+    if seen_before(state, _mark(broadcast_of(journey.name)), turn.t):
         return "already_offered", {}
     if journey.entry.condition is not None and not journey.entry.condition.truth(turn.person, turn.t):
         return "if_false", entries.failing(turn, journey.entry.condition)

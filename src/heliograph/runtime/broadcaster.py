@@ -18,7 +18,7 @@ from typing import Any, Final
 from heliograph import decide
 from heliograph.decide.broadcasts import Broadcast, broadcast_of, journey_of
 from heliograph.ports import BroadcastRow, Busy
-from heliograph.runtime.counting import unsent
+from heliograph.runtime.counting import CANCELLED, unsent
 from heliograph.runtime.desk import Desk
 from heliograph.runtime.meter import Meter
 from heliograph.runtime.offering import Offers, Turn, Withdraw, is_over, open_messages
@@ -219,10 +219,6 @@ class Broadcaster:
         if len(keys) < limit and not row.through:
             works.append(Offers(name, (), place, place, plan.version, through=True))
         return works
-
-
-CANCELLED: Final = "broadcast cancelled"
-"""The reason of messages that were queued, where nobody gave one."""
 
 
 def fold_offers(desk: Desk, plan: decide.Plan, broadcast: Broadcast, keys: Sequence[str]) -> Steps[list[Swept]]:

@@ -16,8 +16,9 @@ from heliograph.decide.broadcasts import LIVE, MOVES, Broadcast, broadcast_of, j
 from heliograph.decide.parsing import Context
 from heliograph.ports import BroadcastRefused, BroadcastRow, Store
 from heliograph.runtime.chunk import Chunk
+from heliograph.runtime.counting import CANCELLED
 from heliograph.runtime.desk import Desk, Published
-from heliograph.runtime.offering import change, open_messages
+from heliograph.runtime.offering import change, goes_on, open_messages
 from heliograph.runtime.publishing import Prepared, hint, prepare_broadcasts
 from heliograph.runtime.work import Call, SwitchPlan
 
@@ -203,15 +204,13 @@ def _pause(chunk: Chunk, row: BroadcastRow, reason: str) -> BroadcastRow:
 
 def _resume(chunk: Chunk, row: BroadcastRow, _reason: str) -> BroadcastRow:
     chunk.desk.holds.lift(chunk, journey_of(row.broadcast_id))
-    if row.started_at or row.starts_at <= chunk.now():
-        return change(chunk, row.broadcast_id, "running", started_at=chunk.now())
-    return change(chunk, row.broadcast_id, "scheduled")
+    return goes_on(chunk, row)
 
 
 def _cancel(chunk: Chunk, row: BroadcastRow, reason: str) -> BroadcastRow:
     """From here on nothing of it leaves; what is queued is taken back behind this, in portions."""
     if open_messages(row):
-        chunk.desk.holds.put(chunk, journey_of(row.broadcast_id), reason or "broadcast cancelled", BY)
+        chunk.desk.holds.put(chunk, journey_of(row.broadcast_id), reason or CANCELLED, BY)
     else:
         chunk.desk.holds.lift(chunk, journey_of(row.broadcast_id))
     return change(chunk, row.broadcast_id, "cancelled", reason, ended_at=chunk.now())

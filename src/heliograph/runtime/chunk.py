@@ -322,6 +322,9 @@ class Chunk:
 
     def stopped(self, row: MessageRow) -> Stop | None:
         """The decision at the commit point, on the ledger as it is now; None is go."""
+        broadcast = self.desk.broadcast(broadcast_of(row.journey)) if broadcast_of(row.journey) else None
+        if broadcast is not None and broadcast.status == "cancelled" and row.status in CANCELLABLE:
+            return Stop("cancelled", broadcast.reason or counting.CANCELLED)
         words = self.desk.words(row.address).values() if row.address else ()
         held = self.desk.held(row.journey)
         return commit_point(row, words, self.desk.plan.topics, self.now(), held=held)

@@ -19,6 +19,8 @@ MAX_AGAIN: Final = 1_000
 """Keys of one broadcast that wait to be looked at once more; beyond it they are counted as refused ``changing``."""
 COUNTED: Final = frozenset({"run_started", "run_ended", "run_refused"})
 """Facts that count."""
+CANCELLED: Final = "broadcast cancelled"
+"""The reason of messages that had not left, where nobody gave one."""
 SAME_ADDRESS: Final = "same_address"
 """Somebody else with this address gets it."""
 

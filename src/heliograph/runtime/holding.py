@@ -3,6 +3,7 @@
 from collections.abc import Callable
 
 from heliograph.ports import Hold
+from heliograph.runtime import offering
 from heliograph.runtime.chunk import Chunk
 from heliograph.runtime.work import Call
 
@@ -19,6 +20,7 @@ class HoldMail(Call[Hold]):
 
     def decide(self, chunk: Chunk) -> None:
         self.result = chunk.desk.holds.put(chunk, self._journey, self._reason, self._by)
+        offering.held(chunk, self._journey, self.result.reason)
 
 
 class LiftMail(Call[Hold | None]):
@@ -32,6 +34,7 @@ class LiftMail(Call[Hold | None]):
 
     def decide(self, chunk: Chunk) -> None:
         self.result = chunk.desk.holds.lift(chunk, self._journey)
+        offering.lifted(chunk, self._journey)
 
     def settled(self) -> None:
         self._lifted(self._journey)

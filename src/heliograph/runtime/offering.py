@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 import msgspec
 
 from heliograph import decide
-from heliograph.decide.broadcasts import journey_of
+from heliograph.decide.broadcasts import broadcast_of, journey_of
 from heliograph.deliver.lifecycle import CANCELLABLE
 from heliograph.events.record import Offer
 from heliograph.ports import BroadcastRow
@@ -134,6 +134,27 @@ def change(
     row.started_at, row.ended_at = row.started_at or started_at, row.ended_at or ended_at
     row.total = total or row.total
     return row
+
+
+def held(chunk: Chunk, journey: str, reason: str) -> None:
+    """The mail of this journey is held: a broadcast is paused with it."""
+    row = chunk.desk.broadcast(broadcast_of(journey)) if broadcast_of(journey) else None
+    if row is not None and row.status in ("scheduled", "running"):
+        change(chunk, row.broadcast_id, "paused", reason)
+
+
+def lifted(chunk: Chunk, journey: str) -> None:
+    """And goes on with it."""
+    row = chunk.desk.broadcast(broadcast_of(journey)) if broadcast_of(journey) else None
+    if row is not None and row.status == "paused":
+        goes_on(chunk, row)
+
+
+def goes_on(chunk: Chunk, row: BroadcastRow) -> BroadcastRow:
+    """A paused one is what it was."""
+    if row.started_at or row.starts_at <= chunk.now():
+        return change(chunk, row.broadcast_id, "running", started_at=chunk.now())
+    return change(chunk, row.broadcast_id, "scheduled")
 
 
 class Withdraw(Call[int]):

@@ -197,10 +197,10 @@ def begin(turn: Turn, journey: Journey, run_id: str, key: str, event: Event | No
 
 def arm(turn: Turn, journey: Journey) -> str:
     """Drawn by person: ``global_holdout`` keeps somebody out of everything that may send marketing mail."""
-    origin, plan = turn.person.origin, turn.plan
-    if journey.name in plan.marketing and share("global holdout", origin) < plan.policies.global_holdout:
+    origin, kept_back = turn.person.origin, turn.plan.policies.global_holdout
+    if kept_back and journey.name in turn.plan.marketing and share("global holdout", origin) < kept_back:
         return "global_holdout"
-    return "holdout" if share(journey.name, origin, "holdout") < journey.holdout else TREATED
+    return "holdout" if journey.holdout and share(journey.name, origin, "holdout") < journey.holdout else TREATED
 
 
 def _hold_out(turn: Turn, run: Run, journey: Journey) -> None:
