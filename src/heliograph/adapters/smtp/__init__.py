@@ -5,7 +5,7 @@ from functools import partial
 
 from msgspec.structs import replace
 
-from heliograph.adapters.smtp.direct import Direct, policies
+from heliograph.adapters.smtp.direct import Direct, known_policies
 from heliograph.adapters.smtp.limits import Limits
 from heliograph.adapters.smtp.pool import Pool
 from heliograph.adapters.smtp.probe import PATIENCE, probe, sentence
@@ -46,7 +46,7 @@ def _to_receivers(
     way: DirectRoute, reaches: Mapping[str, Reach], limits: Limits, open_dns: OpenDns, courier: Courier
 ) -> Transport:
     dns, trust = open_dns(way.nameservers), Trust(way.ca_pem)
-    return Direct(way, reaches, courier, dns, policies(way, dns, trust), limits, trust)
+    return Direct(way, reaches, courier, dns, known_policies(way, dns, trust), limits, trust)
 
 
 __all__ = [

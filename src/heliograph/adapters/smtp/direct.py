@@ -232,7 +232,7 @@ def networks(texts: Sequence[str]) -> tuple[mx.Network, ...]:
         raise ValueError(f"direct.private_networks: {error}") from None
 
 
-def policies(way: DirectRoute, dns: MailDns, trust: Trust) -> Policies | None:
+def known_policies(way: DirectRoute, dns: MailDns, trust: Trust) -> Policies | None:
     if not way.mta_sts:
         return None
     fetcher = PolicyFetcher(dns, trust, networks(way.private_networks))

@@ -102,7 +102,7 @@ def _resolver(dns: MailDns, private: Sequence[Network]) -> Any:
             found = (await dns.addresses(host)).found
             reached = [address for address in found if may_reach(address, private)]
             if not reached:
-                raise OSError(f"{host} has no address that may be reached")
+                raise OSError(None, f"{host} has no address that may be reached")
             return [
                 ResolveResult(
                     hostname=host, host=address, port=port, proto=0, flags=socket.AI_NUMERICHOST,
