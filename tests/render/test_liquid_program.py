@@ -321,6 +321,12 @@ END = "{% endfor %}{% endfor %}"
         "{% for i in (1..20000) %}{% endfor %}|",
         "{% for i in (1..200) %}{% tablerow j in (1..101) %}{% endtablerow %}{% endfor %}",
         "{% assign x = big %}{% assign y = big %}{% assign z = big %}",
+        "{% for i in (1..19990) %}{% endfor %}" * 10 + "|",
+        "{% for i in (1..19990) %}{% endfor %}" * 10 + "{% for i in (1..1) %}{% endfor %}",
+        "{% for i in (1..19) %}{% tablerow j in (1..1000) cols: 1 %}{% endtablerow %}{% endfor %}" * 6,
+        "{% for i in (1..9999) %}{% for j in (1..2) %}{% endfor %}"
+        + "{% for j in (1..1) %}{% endfor %}" * 99
+        + "{% endfor %}",
         "{% case 1 %}{% when 1, 1, 1, 1 %}" * 7 + "x" + "{% endcase %}" * 7,
         "{% case 1 %}{% when 1, 1, 1, 1 %}" * 8 + "x" + "{% endcase %}" * 8,
         "{% for i in (1..5000) %}{% case 1 %}{% when 1, 1, 1, 1 %}{{ i }}{% endcase %}{% endfor %}",

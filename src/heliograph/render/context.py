@@ -7,7 +7,7 @@ from typing import Any, Protocol, TextIO, cast
 from liquid.builtin.expressions import Path
 from liquid.builtin.expressions.primitive import Blank
 from liquid.context import RenderContext
-from liquid.exceptions import OutputStreamLimitError
+from liquid.exceptions import LoopIterationLimitError, OutputStreamLimitError
 from liquid.template import BoundTemplate
 from liquid.token import Token
 from liquid.undefined import UNDEFINED
@@ -17,6 +17,11 @@ from heliograph.render.errors import Skip
 
 MAX_OUTPUT = 1_000_000
 """Characters one part may grow to; Gmail clips at about 100 KB, relays refuse at 10 to 25 MB."""
+
+MAX_TURNS = 200_000
+"""Of all loops of a part added up: ten times what loops in one another may do; some half a second when interpreted."""
+TURNS_TO_BEGIN = 10
+"""What beginning a loop costs, in turns."""
 
 
 class Missing:
@@ -108,7 +113,7 @@ class Scope(ReadOnlyChainMap):
 class Context(RenderContext):
     """Names, and the message they are for.  ``zone`` is the person's."""
 
-    __slots__ = ("mail", "zone")
+    __slots__ = ("mail", "turns", "zone")
 
     def __init__(self, template: BoundTemplate, *, globals: Mapping[str, object] | None = None, **kwargs: Any) -> None:
         super().__init__(template, globals=globals, **kwargs)
@@ -116,6 +121,14 @@ class Context(RenderContext):
         self.autoescape = False  # ours happens at output; here it would exempt literals
         self.mail: Mail | None = None
         self.zone: tzinfo = UTC
+        self.turns = 0
+
+    def raise_for_loop_limit(self, length: int = 1) -> None:
+        """Asked as each loop begins: the library multiplies loops in one another, we add those behind one another."""
+        self.turns += length + TURNS_TO_BEGIN
+        if self.turns > MAX_TURNS:
+            raise LoopIterationLimitError("loop iteration limit reached", token=None)
+        super().raise_for_loop_limit(length)
 
     def get(self, path: list[object], *, token: Token | None, default: object = UNDEFINED) -> object:
         try:

@@ -103,7 +103,7 @@ def render(
         try:
             return _run(program, _context(template, names, mail, zone))
         except Exception:
-            pass
+            pass  # whatever it was: now python-liquid says what is wrong, or finds nothing
     return interpret(template, names, mail=mail, zone=zone)
 
 

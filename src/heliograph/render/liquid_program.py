@@ -70,11 +70,11 @@ class TooLarge(Exception):
 
 def compile_nodes(nodes: Sequence[Node], env: Environment) -> Program | None:
     """The function that writes what these nodes write, or None when they are too much for one."""
-    compiler = _Compiler(env, nodes)
     try:
+        compiler = _Compiler(env, nodes)
         code = compile(compiler.source(nodes), "<liquid>", "exec", dont_inherit=True)
-    except (TooLarge, RecursionError, MemoryError, SyntaxError):
-        return None
+    except Exception:
+        return None  # too large for us or for CPython; or our mistake, which must not keep mail from being sent
     own = {"written": written_html if env.autoescape else written_text}
     function = next(const for const in code.co_consts if isinstance(const, CodeType))
     return FunctionType(function, {"__builtins__": {}, **RUNTIME, **own, **compiler.expressions.constants})

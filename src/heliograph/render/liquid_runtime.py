@@ -142,6 +142,7 @@ def enter_for(context: Context, name: str, title: str, found: Items) -> tuple[Fo
 
 
 def enter_tablerow(context: Context, name: str, found: Items, columns: int) -> tuple[TableRow, dict[str, object]]:
+    context.raise_for_loop_limit(found[1])  # the library asks once for the table and once for its loop
     row = TableRow(name, *found, columns)
     namespace: dict[str, object] = {"tablerowloop": row}
     _enter(context, namespace, row)
