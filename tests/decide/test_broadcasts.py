@@ -241,6 +241,40 @@ class TestPlan:
         assert offer(found) == "if_false"
 
 
+class TestWhy:
+    def why(self, found: World, user: str = "1") -> dict[str, Any]:
+        key = f"u:{user}"
+        journal = list(reversed(found.journal.get(key, [])))
+        state = found.state(key) if key in found.blobs else None
+        return decide.explain_journey(state, found.plan, "broadcast:b", found.now, journal)
+
+    def test_who_got_it(self) -> None:
+        found = world(document())
+        offer(found)
+        assert "its delivery is not finished" in self.why(found)["sentence"]
+        found.deliver()
+        assert self.why(found)["sentence"].startswith("The mail 'news' was sent at 2026-09-21")
+        found.plan = found.plan.with_broadcasts({}, 0)
+        assert self.why(found)["status"] == "ended"
+
+    def test_who_did_not(self) -> None:
+        found = world(document(audience={"if": {"trait": {"path": "country", "is": "DE"}}}))
+        assert "not come by this person yet; now they would not be in its audience" in self.why(found)["sentence"]
+        offer(found)
+        assert (self.why(found)["status"], self.why(found)["reason"]) == ("refused", "if_false")
+        assert "seen: nothing" in self.why(found)["sentence"]
+        assert self.why(found, "9")["status"] == "unknown_person"
+
+    def test_whose_address_was_anothers(self) -> None:
+        found = world(document())
+        found.identify("2", {"email": "one@x.test"})
+        offer(found), offer(found, user="2")
+        assert "somebody else with this address gets it" in self.why(found, "2")["sentence"]
+
+    def test_one_that_never_was(self) -> None:
+        assert self.why(world())["reason"] == "over"
+
+
 class TestWriting:
     @pytest.mark.parametrize(
         ("parts", "problem"),

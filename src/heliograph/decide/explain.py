@@ -11,12 +11,13 @@ from typing import Any, Final, TypeAlias
 import msgspec
 
 from heliograph.decide import consent
+from heliograph.decide.broadcasts import broadcast_of
 from heliograph.decide.conditions import Condition, EventFilter, Explanation, first_failing
 from heliograph.decide.context import latest_events
 from heliograph.decide.explain_mail import mail_fact, mail_words, places_of, reason_words
 from heliograph.decide.journeys.program import Journey
 from heliograph.decide.journeys.schedules import timer
-from heliograph.decide.journeys.telling import doing, end_reason, entry_words, refusal
+from heliograph.decide.journeys.telling import doing, end_reason, entry_words, offer_refusal, refusal
 from heliograph.decide.plan import Plan, templates_of
 from heliograph.decide.state import Run, State
 from heliograph.decide.times import iso
@@ -45,14 +46,19 @@ def explain_journey(state: State | None, plan: Plan, journey: str, now: int, jou
     ``facts``: what was decided for this journey, newest first.
     """
     compiled = plan.journeys.get(journey) or plan.removed.get(journey)
+    facts = [fact for fact in journal if fact[2].get("journey") == journey]
+    if broadcast_of(journey):
+        return _with_facts({"journey": journey, **_broadcast(state, plan, journey, now, facts)}, facts)
     if compiled is None:
         return {"journey": journey, "status": "unknown_journey", "sentence": f"There is no journey {journey!r}."}
-    facts = [fact for fact in journal if fact[2].get("journey") == journey]
     answer = {"journey": journey, "version": compiled.version, **_journey(state, plan, compiled, now, facts)}
     if journey in plan.removed:
         answer["sentence"] += " The project no longer has this journey: nobody enters it, and runs under way go on."
-    answer["facts"] = [{"at": at, "kind": kind, **data} for at, kind, data in facts[:20]]
-    return answer
+    return _with_facts(answer, facts)
+
+
+def _with_facts(answer: Answer, facts: Journal) -> Answer:
+    return {**answer, "facts": [{"at": at, "kind": kind, **data} for at, kind, data in facts[:20]]}
 
 
 def _journey(state: State | None, plan: Plan, journey: Journey, now: int, facts: Journal) -> Answer:
@@ -209,6 +215,41 @@ def _not_by_segment(state: State, plan: Plan, name: str, now: int) -> Answer:
     if tree.get("could_turn_true_at"):
         said += f"; by time alone it turns true at {iso(tree['could_turn_true_at'])}"
     return {"status": "not_entered", "reason": "segment", "sentence": said + ".", **tree}
+
+
+# -- broadcasts --
+
+
+def _broadcast(state: State | None, plan: Plan, name: str, now: int, facts: Journal) -> Answer:
+    """Whether it came by, and what became of it; also of one that has left the plan."""
+    broadcast = plan.broadcasts.get(broadcast_of(name))
+    if state is None or not state.plan_version:
+        return {"status": "unknown_person", "sentence": NOBODY}
+    if active := [run for run in state.runs.values() if run.journey == name]:
+        return _active(state, plan, active[0], now, facts)
+    decided = _last_decision(state, name, facts)
+    if decided is not None and decided[1] == "run_ended":
+        return {"status": "ended", "since": decided[0], "sentence": _got(decided, facts), "run": decided[2]}
+    if decided is not None:
+        at, _, data = decided
+        said = f"It came by at {iso(at)}, and there was no mail: {offer_refusal(data)}."
+        return {"status": "refused", "since": at, "reason": data.get("reason"), "sentence": said}
+    if broadcast is None:
+        said = "It never came by this person, and it is over or there is no such broadcast."
+        return {"status": "not_entered", "reason": "over", "sentence": said}
+    tree = _tree(broadcast.journey.entry.condition, state, plan, now)
+    said = "It has not come by this person yet"
+    if failing := tree.get("failing"):
+        said += f"; now they would not be in its audience: {_wanted(failing)}"
+    return {"status": "not_entered", "reason": "not_offered", "sentence": said + ".", **tree}
+
+
+def _got(ended: tuple[int, str, dict[str, Any]], facts: Journal) -> str:
+    at, _, data = ended
+    mails = _mails(data.get("run_id", ""), facts)
+    if data.get("reason") != "finished" or not mails:
+        mails.insert(0, f"It ended at {iso(at)}: {end_reason(data)}.")
+    return " ".join(mails)
 
 
 # -- conditions --

@@ -92,4 +92,8 @@ def reason_words(reason: str) -> str:
             return "it is compared with others that come in these minutes"
         case "if_false":
             return "the journey's `if` no longer held"
+        case "same_address":
+            return "somebody else with this address gets it"
+        case "address_changed":
+            return "it was put off, and the person has another address now"
     return reason

@@ -113,6 +113,28 @@ def entry_words(journey: Journey) -> str:
     return "call of the API" if entry.api else repr(entry.segment)
 
 
+def offer_refusal(data: dict[str, Any]) -> str:
+    """From the data of ``run_refused`` of a broadcast."""
+    match data.get("reason"):
+        case "if_false" if "condition" in data:
+            return f"not in its audience then: {data['condition']}; seen: {data['seen'] or 'nothing'}"
+        case "if_false":
+            return "not in its audience then"
+        case "no_address":
+            return "no email address was known"
+        case "too_late":
+            return f"the person's clock had shown its time at {iso(data['at'])}, more than an hour before"
+        case "holdout" | "global_holdout":
+            return "held out of it by lot"
+        case "already_offered":
+            return "it had come by before"
+        case "over":
+            return "it had been cancelled"
+        case "state_full":
+            return "the person has as many active runs as there may be"
+    return str(data.get("reason"))
+
+
 def refusal(journey: Journey, data: dict[str, Any]) -> str:
     """From the data of ``run_refused``."""
     key = f" for {data['entry_key']!r}" if data.get("entry_key") else ""
