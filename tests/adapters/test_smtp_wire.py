@@ -133,12 +133,20 @@ def test_the_envelope_says_what_the_server_takes() -> None:
     )
 
 
+def test_a_header_beyond_ascii_needs_smtputf8_a_body_does_not() -> None:
+    offer = Offer(eightbit=True, smtputf8=True)
+    header, body = "Reply-To: é@b.example\r\n\r\nx".encode(), "X: y\r\n\r\né".encode()
+    assert envelope("a@b.example", "c@d.example", header, offer)[0].endswith(b"> SMTPUTF8 BODY=8BITMIME\r\n")
+    assert envelope("a@b.example", "c@d.example", body, offer)[0].endswith(b"> BODY=8BITMIME\r\n")
+
+
 @pytest.mark.parametrize(
     ("recipient", "data", "offer", "enhanced"),
     [
         ("é@d.example", b"x", Offer(), "5.6.7"),
         ("a@d.example", b"xx", Offer(sizes=True, size=1), "5.3.4"),
-        ("a@d.example", b"\xc3\xa9", Offer(), "5.6.3"),
+        ("a@d.example", b"X: y\r\n\r\n\xc3\xa9", Offer(), "5.6.3"),
+        ("a@d.example", b"Reply-To: \xc3\xa9@b.example\r\n\r\nx", Offer(eightbit=True), "5.6.7"),
         ("a@d.example>\r\nDATA", b"x", Offer(), "5.1.3"),
         ("a b@d.example", b"x", Offer(), "5.1.3"),
         ("", b"x", Offer(), "5.1.3"),

@@ -181,19 +181,26 @@ def _only_crlf(data: bytes) -> bool:
 def envelope(sender: str, recipient: str, data: bytes, offer: Offer) -> tuple[bytes, bytes]:
     """The MAIL and RCPT lines for this message, or :class:`Refused`."""
     options = ""
-    if not (sender.isascii() and recipient.isascii()):
+    eightbit = not data.isascii()
+    if needs := _needs_smtputf8(sender, recipient, data.partition(b"\r\n\r\n")[0] if eightbit else b""):
         if not offer.smtputf8:
-            raise Refused("5.6.7", f"{recipient if sender.isascii() else sender} needs SMTPUTF8, not offered here")
+            raise Refused("5.6.7", f"{needs} needs SMTPUTF8, not offered here")
         options += " SMTPUTF8"
     if offer.size and len(data) > offer.size:
         raise Refused("5.3.4", f"the message has {len(data):,} bytes, the server takes {offer.size:,}")
     if offer.sizes:
         options += f" SIZE={len(data)}"
-    if not data.isascii():
+    if eightbit:
         if not offer.eightbit:
             raise Refused("5.6.3", "the message has 8-bit bytes and the server takes only 7-bit")
         options += " BODY=8BITMIME"
     return f"MAIL FROM:<{_safe(sender)}>{options}\r\n".encode(), f"RCPT TO:<{_safe(recipient)}>\r\n".encode()
+
+
+def _needs_smtputf8(sender: str, recipient: str, header: bytes) -> str:
+    """What it is that needs the extension (RFC 6531, section 3.1), or nothing."""
+    address = next((one for one in (sender, recipient) if not one.isascii()), "")
+    return address or ("" if header.isascii() else "an address in its header")
 
 
 def _safe(address: str) -> str:
