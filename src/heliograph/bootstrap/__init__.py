@@ -23,6 +23,7 @@ import structlog
 import uvloop
 
 from heliograph import console, render
+from heliograph.adapters.dns import Resolver
 from heliograph.adapters.http import Door, HttpServer, parse_rate
 from heliograph.adapters.http.reply import App
 from heliograph.adapters.memory import MemoryStore
@@ -31,6 +32,7 @@ from heliograph.adapters.schema import JsonSchema
 from heliograph.adapters.webhook import AiohttpCaller
 from heliograph.backtest.service import TrialService
 from heliograph.bootstrap.mail import mail_settings, trial
+from heliograph.bootstrap.traffic import shaping
 from heliograph.config import Settings
 from heliograph.console.mail import SendTest
 from heliograph.deliver.webhooks import read_secret
@@ -131,10 +133,14 @@ async def running(
         store: Store = MemoryStore() if data is None else RocksStore(data)
         stack.callback(store.close)
         keys = link_keys(store)
+        traffic = shaping(settings)
+        mx = Resolver(settings.direct.nameservers) if traffic.rollup else None
+        if mx is not None:
+            stack.push_async_callback(mx.close)
         engine = EmbeddedEngine(
             store, compile_schema=JsonSchema, load_template=render.load, clock=clock, caller=AiohttpCaller(),
             mail_settings=mail_settings(settings, keys, data),
-            webhook_keys=list(map(read_secret, settings.webhooks.secrets)),
+            webhook_keys=list(map(read_secret, settings.webhooks.secrets)), shaping=traffic, mx=mx,
         )  # fmt: skip
         socket = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="heliograph-"))) / "mail.sock"
         supervisor = Supervisor(socket, settings.smtp.mailers, credit(engine.dispatcher.settings.routes))

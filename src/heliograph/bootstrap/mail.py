@@ -7,6 +7,7 @@ from pathlib import Path
 from heliograph import render
 from heliograph.adapters.dns import Resolver
 from heliograph.adapters.smtp import PATIENCE, probe, sentence, transport
+from heliograph.bootstrap.traffic import limits_of_receivers
 from heliograph.config import DIRECT as DIRECT_URL
 from heliograph.config import ConfigError, DkimSetting, Problem, RelaySetting, SenderSetting, Settings
 from heliograph.deliver.rates import per_second
@@ -66,7 +67,8 @@ def read_ca(section: str, file: str) -> str:
 
 
 def reaches(settings: Settings) -> dict[str, Reach]:
-    """What one of the mailers may do towards each receiver: its even share, at least one connection."""
+    """What one of the mailers may do towards each receiver: its even share, at least one connection.  For direct mail
+    with the limits of well-known receivers."""
     mailers = settings.smtp.mailers
     return {
         name: Reach(
@@ -74,7 +76,7 @@ def reaches(settings: Settings) -> dict[str, Reach]:
             connections_per_s=per_second(one.max_connection_rate) / mailers,
             deliveries_per_connection=one.max_deliveries_per_connection,
         )
-        for name, one in settings.receiver.items()
+        for name, one in limits_of_receivers(settings).items()
     }
 
 

@@ -269,6 +269,15 @@ class Engine(Protocol):
         """What Liquid sees for this message, from the person's present state; None when the run is gone."""
         ...
 
+    def traffic(self) -> dict[str, Any]:
+        """Mail on its way out: ``receivers`` (with mail or news: queued, in flight, limits, suspension, why),
+        ``senders`` with limits (today's count, warm-up), ``relays`` (working or not, limits, today's count)."""
+        ...
+
+    def waiting_for(self, message_id: str) -> str:
+        """What keeps a queued message from going, in a few words; "" when it is only its own time or its turn."""
+        ...
+
     def journey_counts(self) -> dict[str, dict[str, int]]:
         """For each journey by name, kept across restarts: ``active``, ``started``, ``held_out``, ``finished``,
         ``exited``, ``sent``, ``skipped``, ``goals``."""

@@ -10,6 +10,7 @@ import structlog
 
 from heliograph import decide
 from heliograph.decide.broadcasts import broadcast_of, journey_of
+from heliograph.deliver.limits import Shaping
 from heliograph.deliver.routes import Routes
 from heliograph.events.decode import CALL_TYPES, decode_call
 from heliograph.events.event import EVENT_NAMES, Event
@@ -26,6 +27,7 @@ from heliograph.ports import (
     Hold,
     HttpCaller,
     MessageRow,
+    MxLookup,
     Outstanding,
     PlanRefused,
     PlanTouches,
@@ -44,6 +46,7 @@ from heliograph.runtime.desk import CompileSchema, Desk
 from heliograph.runtime.dispatcher import Dispatcher
 from heliograph.runtime.entering import Enters
 from heliograph.runtime.holding import HoldMail, LiftMail
+from heliograph.runtime.feedback import STOPPING
 from heliograph.runtime.live import Feed, LiveHub
 from heliograph.runtime.meter import Meter
 from heliograph.runtime.past import survivor
@@ -75,7 +78,8 @@ log = structlog.get_logger("heliograph.engine")
 
 class EmbeddedEngine:
     """One process, one store.  ``mail_settings``: what mailer processes get in ``Setup``; ``caller``: who makes the
-    requests of webhooks (without one they fail), ``webhook_keys``: what signs them.
+    requests of webhooks (without one they fail), ``webhook_keys``: what signs them; ``shaping``: limits of receivers,
+    senders and relays; ``mx``: who looks up where domains have their mail.
 
     Life: :meth:`start` (with the document to publish when the store has no plan) .. :meth:`stop`.  ``failed`` resolves
     with the error when something happened that only a new process can mend.
@@ -94,6 +98,8 @@ class EmbeddedEngine:
         full_pause_s: float = 0.5,
         caller: HttpCaller | None = None,
         webhook_keys: Sequence[bytes] = (),
+        shaping: Shaping | None = None,
+        mx: MxLookup | None = None,
     ) -> None:
         self.store = store
         self.clock: Clock = clock or SystemClock()
@@ -128,6 +134,8 @@ class EmbeddedEngine:
             templates=self._templates,
             settings=mail_settings or NO_MAIL,
             held=self._desk.held,
+            shaping=shaping,
+            mx=mx,
         )
         self.webhooks = Webhooks(
             store,
@@ -244,8 +252,20 @@ class EmbeddedEngine:
     async def feedback(self, outcomes: Sequence[Outcome]) -> None:
         self._accept()
         work = Feedback(outcomes)
+        rows = self._newly_told(outcomes)
         self._processor.put(work)
         await work.done
+        for row, kind in rows:
+            self.dispatcher.feedback(row, kind)
+
+    def _newly_told(self, outcomes: Sequence[Outcome]) -> list[tuple[MessageRow, str]]:
+        """Bounces and complaints that nobody has told of these messages yet: the warm-up of their sender counts them."""
+        told = [(self._desk.message(one.message_id), one.kind) for one in outcomes if one.kind in STOPPING]
+        return [
+            (row, kind)
+            for row, kind in told
+            if row is not None and all(before != kind for before, _, _ in row.outcomes)
+        ]
 
     async def feedback_mail(self, raw: bytes, recipient: str = "") -> Heard:
         self._accept()
@@ -412,6 +432,12 @@ class EmbeddedEngine:
         return self._desk.tally.counts()
 
     # -- reads --
+
+    def traffic(self) -> dict[str, Any]:
+        return self.dispatcher.view()
+
+    def waiting_for(self, message_id: str) -> str:
+        return self.dispatcher.waiting_for(message_id)
 
     def outstanding(self, limit: int) -> list[Outstanding]:
         return self.webhooks.pending(limit)
