@@ -277,11 +277,13 @@ class _Dialogue:
     async def _play(self, point: Point, proper: bytes | None = None, note: Note = lambda said: None) -> bytes:
         """Act; what was said in all.  ``note`` hears of it even when the connection then ends."""
         proper = PROPER[point] if proper is None else proper
-        said = b""
-        try:
-            for act in self._receiver.trick(point) or (Piece.WHOLE,):
-                said += await self._act(act, point, proper)
-        finally:
+        said, told = b"", False
+        for act in self._receiver.trick(point) or (Piece.WHOLE,):
+            if isinstance(act, End | Flood):
+                note(said)  # nothing comes behind it
+                told = True
+            said += await self._act(act, point, proper)
+        if not told:
             note(said)
         return said
 

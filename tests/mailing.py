@@ -34,8 +34,8 @@ async def mailing(
     transport: str = "",
     environment: Mapping[str, str] | None = None,
 ) -> AsyncIterator[EmbeddedEngine]:
-    """Whoever orders is sent ``profile.note`` under ``profile.subject``, once.  ``transport``: another than the mailer's
-    own, as ``MODULE:FUNCTION``."""
+    """Whoever orders is sent ``profile.note`` under ``profile.subject``, once.  ``transport``: ``MODULE:FUNCTION``, for
+    another than the mailer's own."""
     document = shop()
     document["templates"]["confirmation"] = compile_template("confirmation", PAGE, f"<p>{NOTE}</p>", "html", NOTE)
     settings = MailerSettings(routes, {"default": sender}, "http://127.0.0.1:8080", {"1": b"k" * 32})
