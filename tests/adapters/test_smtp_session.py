@@ -4,6 +4,7 @@ import asyncio
 import datetime
 import ipaddress
 import ssl
+import warnings
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -15,10 +16,13 @@ from aiosmtpd.smtp import SMTP, AuthResult, Envelope
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
+from msgspec.structs import replace
 
-from heliograph.adapters.smtp import Limits, Pool, parse_url, probe, sentence
+from heliograph.adapters.smtp import Limits, Pool, Trust, parse_url, probe, sentence
+from heliograph.adapters.smtp.opening import Opener, Origin
 from heliograph.ports import Parcel
-from tests.smtp_servers import Receiver, listening
+from tests.certificates import Authority
+from tests.smtp_servers import DROP, STALL, Receiver, listening
 
 QUICK = Limits(connections=1, connect_s=2, greeting_s=2, command_s=2, data_s=2, dot_s=2, quit_s=0.2)
 PARCEL = Parcel("m1", "shop@shop.example", "ada@people.example", b"Subject: dots\r\n\r\n.one\r\n..two\r\n.\r\nend\r\n")
@@ -196,3 +200,70 @@ async def test_a_wrong_password_is_one_plain_line(login: Login, certificate: Pat
     line = await said(f"smtp://ada%40shop:wrong@127.0.0.1:{login.port}?starttls=required", trusting(certificate))
     assert line.startswith(f"127.0.0.1:{login.port} refused the login of ada@shop: 535 5.7.8")
     assert "wrong" not in line
+
+
+async def test_a_private_authority_is_trusted_beside_the_system(tmp_path: Path) -> None:
+    authority = Authority(tmp_path)
+    trust = Trust(authority.file.read_text())
+    async with listening(Receiver(tls=authority.serving())) as receiver:
+        url = receiver.url + "?starttls=required"
+        verdict = await probe(lambda courier: Pool(parse_url(url), courier, QUICK, trust), PARCEL)
+    assert (verdict.kind, verdict.via) == ("sent", f"127.0.0.1:{receiver.port} (TLSv1.3, certificate verified)")
+
+
+async def test_tls_before_1_2_is_no_tls(certificate: Path) -> None:
+    """``optional`` falls back to clear text, ``required`` sends nothing."""
+    old = serving(certificate)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)
+        old.minimum_version = old.maximum_version = ssl.TLSVersion.TLSv1_1
+    old.set_ciphers("DEFAULT:@SECLEVEL=0")
+    async with listening(Receiver(tls=old)) as receiver:
+        assert "(no TLS) accepted" in await said(receiver.url)
+        assert "failed" in await said(receiver.url + "?starttls=required", trusting(certificate))
+    assert len(receiver.mails) == 1
+
+
+@pytest.mark.parametrize(
+    "rule", [STALL, DROP, b"\x15\x03\x01\x00\x02\x02\x0a\r\n"], ids=["silent", "hangs up", "alert"]
+)
+async def test_a_port_that_wants_tls_first_is_hinted_at(rule: object) -> None:
+    async with listening(Receiver(rules={"greeting": rule})) as receiver:  # type: ignore[dict-item]
+        limits = replace(QUICK, greeting_s=0.2)
+        verdict = await probe(lambda courier: Pool(parse_url(receiver.url), courier, limits), PARCEL)
+    assert (verdict.kind, verdict.stage) == ("retry", "connect")
+    assert verdict.reply.endswith("then the url begins with smtps://)")
+
+
+async def test_a_port_that_really_wants_tls_first_is_hinted_at(certificate: Path) -> None:
+    async with listening(Receiver(), implicit_tls=serving(certificate)) as receiver:
+        limits = replace(QUICK, greeting_s=0.2)
+        verdict = await probe(lambda courier: Pool(parse_url(receiver.url), courier, limits), PARCEL)
+    assert "smtps://" in verdict.reply
+
+
+async def test_a_server_that_knows_no_ehlo_is_greeted_with_helo() -> None:
+    async with listening(Receiver(rules={"ehlo": b"502 5.5.1 what?\r\n"})) as receiver:
+        assert "accepted" in await said(receiver.url)
+    assert [command.split()[0] for command in receiver.commands[:3]] == ["EHLO", "HELO", "MAIL"]
+
+
+async def test_we_are_greeted_by_name_and_come_from_the_address_that_was_asked_for() -> None:
+    async with listening(Receiver()) as receiver:
+        opener = Opener(parse_url(receiver.url), QUICK, Trust(), Origin("mail.shop.example", "127.0.0.9"), "127.0.0.1")
+        session = await opener.open()
+        assert session.transport.get_extra_info("sockname")[0] == "127.0.0.9"
+        session.transport.abort()
+    assert receiver.commands == ["EHLO mail.shop.example"]
+
+
+async def test_a_message_that_the_network_stops_taking_is_tried_again_in_time() -> None:
+    """RFC 5321, 4.5.3.2.5: the limit is for each block of data, not for the message; a dot that never left is no
+    reason for ``unknown``."""
+    async with listening(Receiver(rules={"body": STALL})) as receiver:
+        limits = replace(QUICK, block_s=0.2, dot_s=60)
+        long = Parcel(
+            "m1", "shop@shop.example", "ada@people.example", b"x: y\r\n\r\n" + (b"x" * 76 + b"\r\n") * 100_000
+        )
+        verdict = await probe(lambda courier: Pool(parse_url(receiver.url), courier, limits), long)
+    assert (verdict.kind, verdict.reply) == ("retry", "the network took nothing for 0.2 s")
