@@ -46,7 +46,6 @@ from heliograph.runtime.desk import CompileSchema, Desk
 from heliograph.runtime.dispatcher import Dispatcher
 from heliograph.runtime.entering import Enters
 from heliograph.runtime.holding import HoldMail, LiftMail
-from heliograph.runtime.feedback import STOPPING
 from heliograph.runtime.live import Feed, LiveHub
 from heliograph.runtime.meter import Meter
 from heliograph.runtime.past import survivor
@@ -216,6 +215,8 @@ class EmbeddedEngine:
         if chunk.commit.broadcasts:
             self._broadcaster.stir()
         self.wakeups.notice(chunk.earliest)
+        for row, kind in chunk.returned:
+            self.dispatcher.feedback(row, kind)
         if chunk.news:
             self._live.publish(chunk.news)
 
@@ -252,20 +253,8 @@ class EmbeddedEngine:
     async def feedback(self, outcomes: Sequence[Outcome]) -> None:
         self._accept()
         work = Feedback(outcomes)
-        rows = self._newly_told(outcomes)
         self._processor.put(work)
         await work.done
-        for row, kind in rows:
-            self.dispatcher.feedback(row, kind)
-
-    def _newly_told(self, outcomes: Sequence[Outcome]) -> list[tuple[MessageRow, str]]:
-        """Bounces and complaints that nobody has told of these messages yet: the warm-up of their sender counts them."""
-        told = [(self._desk.message(one.message_id), one.kind) for one in outcomes if one.kind in STOPPING]
-        return [
-            (row, kind)
-            for row, kind in told
-            if row is not None and all(before != kind for before, _, _ in row.outcomes)
-        ]
 
     async def feedback_mail(self, raw: bytes, recipient: str = "") -> Heard:
         self._accept()

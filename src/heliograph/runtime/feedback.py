@@ -31,6 +31,8 @@ def take_feedback(chunk: Chunk, outcome: Outcome, *, suppresses: bool = True) ->
         row = _arrived(chunk, row, outcome)
     outcomes = [*row.outcomes, (outcome.kind, outcome.at, outcome.machine)][-MAX_OUTCOMES:]
     chunk.write_message(replace(row, status=status or row.status, outcomes=outcomes))
+    if outcome.kind in STOPPING:
+        chunk.returned.append((row, outcome.kind))
     if suppresses and (topic := STOPPING.get(outcome.kind)):
         suppress(chunk, row, topic, outcome.at, outcome.reason)
     chunk.append(row.key, outcome)
