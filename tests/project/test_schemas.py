@@ -23,6 +23,7 @@ KINDS = {
     "policies.yaml": "policies",
     "journeys/*.yaml": "journey",
     "segments/*.yaml": "segment",
+    "broadcasts/*.yaml": "broadcast",
     "templates/*/message.yaml": "message",
 }
 
@@ -143,6 +144,26 @@ BAD = [
     ("segment", "name: x\nif: {did: {event: A, between: [1]}}\n"),
     ("segment", "name: x\nif: {did: {event: A, where: {total: 5}}}\n"),
     ("segment", "name: x\nif: {did: {event: A, where: {properties.total: {above: 5}}}}\n"),
+    ("broadcast", "name: x\ntemplate: hello\n"),
+    ("broadcast", "name: x\naudience: {everyone: true}\n"),
+    ("broadcast", "template: hello\naudience: {everyone: true}\n"),
+    ("broadcast", "name: x\ntemplate: hello\naudience: {}\n"),
+    ("broadcast", "name: x\ntemplate: hello\naudience: everyone\n"),
+    ("broadcast", "name: x\ntemplate: hello\naudience: {everyone: false}\n"),
+    ("broadcast", "name: x\ntemplate: hello\naudience: {everyone: true, segment: buyers}\n"),
+    ("broadcast", "name: x\ntemplate: hello\naudience: {if: {trait: {path: a}}}\n"),
+    ("broadcast", "name: x\ntemplate: hello\naudience: {segments: buyers}\n"),
+    ("broadcast", "name: x\ntemplate: hello\naudience: {everyone: true}\nat: tomorrow\n"),
+    ("broadcast", "name: x\ntemplate: hello\naudience: {everyone: true}\nlocal_time: true\n"),
+    ("broadcast", "name: x\ntemplate: hello\naudience: {everyone: true}\nlocal_time: true\nat: 2026-12-01T09:00:00Z\n"),
+    (
+        "broadcast",
+        "name: x\ntemplate: hello\naudience: {everyone: true}\nlocal_time: true\nat: 2026-12-01T09:00\nrate: 5/s\n",
+    ),
+    ("broadcast", "name: x\ntemplate: hello\naudience: {everyone: true}\nrate: 50000\n"),
+    ("broadcast", "name: x\ntemplate: hello\naudience: {everyone: true}\nholdout: 0.05\n"),
+    ("broadcast", "name: x\ntemplate: hello\naudience: {everyone: true}\nnotice: true\ntopic: offers\n"),
+    ("broadcast", "name: x\ntemplate: hello\naudience: {everyone: true}\nsegment: buyers\n"),
     ("message", "preheader: x\n"),
     ("message", "subject: 5\n"),
     ("message", "subject: x\nclass: spam\n"),
@@ -170,6 +191,7 @@ BAD = [
 PLACES = {
     "journey": "journeys/x.yaml",
     "segment": "segments/x.yaml",
+    "broadcast": "broadcasts/x.yaml",
     "message": "templates/hello/message.yaml",
     "policies": "policies.yaml",
 }

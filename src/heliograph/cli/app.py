@@ -6,7 +6,20 @@ from typing import Annotated
 import typer
 
 from heliograph import __version__
-from heliograph.cli import feedback, holding, later, local, mail, messages, people, publish, suppressions, trials
+from heliograph.cli import (
+    broadcast,
+    broadcasts,
+    feedback,
+    holding,
+    later,
+    local,
+    mail,
+    messages,
+    people,
+    publish,
+    suppressions,
+    trials,
+)
 from heliograph.cli.client import ServerError
 from heliograph.cli.show import fail
 from heliograph.config import ConfigError
@@ -19,12 +32,13 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
     help="Real-time, event-triggered, personalised email campaigns, self-hosted.",
 )
-for group in (local, publish, trials, people, mail, holding, feedback, later):
+for group in (local, publish, trials, people, mail, broadcast, holding, feedback, later):
     for command in group.COMMANDS:
         name = command.__name__.removesuffix("_").replace("_", "-")
         settings = later.SETTINGS if group is later else None
         app.command(name, hidden=group is later, context_settings=settings)(command)
 
+app.add_typer(broadcasts.app, name="broadcasts")
 app.add_typer(messages.app, name="messages")
 app.add_typer(suppressions.app, name="suppressions")
 

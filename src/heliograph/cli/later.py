@@ -13,11 +13,6 @@ def _refuse(name: str) -> NoReturn:
     fail(f"`heliograph {name}` is not in this version", 2)
 
 
-def broadcast(context: typer.Context) -> None:
-    """Not in this version."""
-    _refuse(context.info_name or "broadcast")
-
-
 def export(context: typer.Context) -> None:
     """Not in this version."""
     _refuse(context.info_name or "export")
@@ -33,4 +28,4 @@ def bench(context: typer.Context) -> None:
     fail("`heliograph bench` is not in this version; in a source checkout, `make bench`", 2)
 
 
-COMMANDS = (broadcast, export, doctor, bench)
+COMMANDS = (export, doctor, bench)

@@ -12,7 +12,7 @@ from litestar.types import ASGIApp, ControllerRouterHandler
 from prometheus_client import CollectorRegistry
 
 from heliograph import __version__
-from heliograph.console import calls, feedback, holding, mail, operate, pages, people, suppressions, trials
+from heliograph.console import broadcasts, calls, feedback, holding, mail, operate, pages, people, suppressions, trials
 from heliograph.console.access import Access
 from heliograph.console.problems import as_problem, busy, failed, schema_router
 from heliograph.console.slashes import EscapedSlashes
@@ -47,6 +47,7 @@ def build(
             operate.segments_router(engine),
             operate.journeys_router(engine),
             holding.router(engine),
+            broadcasts.router(engine),
             calls.entries_router(engine),
             calls.webhooks_router(engine),
             operate.lists_router(engine),

@@ -9,7 +9,8 @@ from typing import Any, NamedTuple
 import jsonschema_rs
 
 from heliograph import config, render
-from heliograph.decide import PlanErrors, compile_plan
+from heliograph.decide import Plan, PlanErrors, Problem, compile_plan
+from heliograph.decide.broadcasts import read_broadcast
 from heliograph.decide.parsing import nearest
 from heliograph.decide.times import TZDATA_VERSION
 from heliograph.project import paths, writes
@@ -272,11 +273,20 @@ def _compile(document: dict[str, Any], folder: Folder) -> list[Finding]:
         shown = [(problem, False) for problem in error.problems]
     else:
         shown = [(problem, True) for problem in plan.warnings]
+        shown += [(problem, False) for problem in _broadcast_problems(plan, folder)]
     return [
         Finding(*folder.locate(_place(problem.path, document, folder)), problem.message, problem.hint, warning)
         for problem, warning in shown
         if not folder.is_broken(problem.path)
     ]
+
+
+def _broadcast_problems(plan: Plan, folder: Folder) -> list[Problem]:
+    """Their times are not judged: last year's may well lie there."""
+    context = plan.reading()
+    for name, node in folder.broadcasts.items():
+        read_broadcast(name, node, ("broadcasts", name), context, plan.templates)
+    return context.problems
 
 
 def _place(path: NodePath, document: dict[str, Any], folder: Folder) -> NodePath:

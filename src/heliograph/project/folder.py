@@ -24,10 +24,9 @@ LATER = {
     "catalogs": "catalogs",
     "transforms": "transforms of events",
     "sources": "webhook sources",
-    "broadcasts": "broadcasts",
 }
 """Folders of the contract that a later version reads; refused by name, never ignored."""
-FOLDERS = ("journeys", "segments", "templates", "schemas", *LATER)
+FOLDERS = ("journeys", "segments", "templates", "schemas", "broadcasts", *LATER)
 BODIES = ("body.mjml", "body.html")
 TEMPLATE_FILES = ("message.yaml", *BODIES, "body.txt")
 MAX_BODY_BYTES = 1024 * 1024
@@ -47,12 +46,14 @@ class TemplateSource(NamedTuple):
 
 
 class Folder:
-    """What the files say.  ``parts``: journeys, segments, schemas and policies of the plan document, as written."""
+    """What the files say.  ``parts``: journeys, segments, schemas and policies of the plan document, as written.
+    ``broadcasts`` are no part of it: somebody sends them."""
 
     def __init__(self, root: Path) -> None:
         self.root = root
         self.findings: list[Finding] = []
         self.parts: dict[str, Any] = {"policies": {}, "segments": {}, "journeys": {}, "schemas": {}}
+        self.broadcasts: dict[str, Any] = {}
         self.templates: dict[str, TemplateSource] = {}
         self.template_names: set[str] = set()
         self.broken: set[tuple[str, str]] = set()
@@ -122,6 +123,9 @@ def read_folder(root: Path) -> Folder:
             _read_named(folder, kind, file)
     for file in _files(folder, "schemas", ".json"):
         _read_schema(folder, file)
+    for file in _files(folder, "broadcasts", ".yaml"):
+        if (value := folder.yaml(file, "broadcasts", name_of(file))) is not None:
+            folder.broadcasts[name_of(file)] = value
     if (root / "policies.yaml").is_file():
         policies = folder.yaml(root / "policies.yaml", "policies")
         if isinstance(policies, dict):
