@@ -9,7 +9,10 @@ from pathlib import Path
 
 from bench.figures import Report
 
-NAMES = ("latency", "ingest", "stages", "decide", "mail", "render", "timers", "publish", "backtest", "memory", "kill")
+NAMES = (
+    "latency", "ingest", "stages", "decide", "mail", "neighbours", "render", "timers", "publish", "backtest", "memory",
+    "kill",
+)  # fmt: skip
 """Each is a module with ``run(report, folder, quick)``."""
 
 
