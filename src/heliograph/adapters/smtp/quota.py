@@ -20,8 +20,8 @@ from heliograph.deliver.routes import Reach
 
 RESERVED: Final = 4
 """One connection in so many is for receivers that have none."""
-UNLIMITED: Final = 20
-"""Connections to a receiver that has no limit of its own (Postfix: default_destination_concurrency_limit)."""
+UNLIMITED: Final = 32
+"""Connections to a receiver that has no limit of its own (KumoMTA's default ``connection_limit``)."""
 BURST_S: Final = 1.0
 """New connections may come as fast as they like, if on average over so long they keep to their rate."""
 CLOCK_GRAIN_S: Final = 0.005
