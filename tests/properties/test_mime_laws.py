@@ -1,5 +1,7 @@
 """Laws of the bytes: whatever is said, a lawful message that says just that."""
 
+from binascii import b2a_qp
+
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -65,6 +67,16 @@ def test_encoded_lines_fit_their_encoding(text: str) -> None:
     assert not any(line.startswith(b"From ") for line in data.split(b"\r\n"))
     assert data.isascii()
     assert b"=_" not in data or encoding == b"7bit"
+
+
+@given(lines | anything | st.text(st.sampled_from("aéжक🎉 \n="), max_size=300))
+@settings(deadline=None, max_examples=200)
+def test_the_shorter_encoding_is_chosen(text: str) -> None:
+    data = normalise(text)
+    encoding, _ = encode_body(data)
+    data = data.replace(b"\n", b"\r\n")
+    quoted = len(b2a_qp(data, istext=True)) * 3 <= len(data) * 4 + 100
+    assert encoding == b"7bit" or encoding == (b"quoted-printable" if quoted else b"base64")
 
 
 @given(anything | st.text(st.sampled_from("ab =?\r\n\t,"), max_size=300))

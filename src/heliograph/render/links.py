@@ -12,7 +12,8 @@ retired (design, section 7).  A click carries its destination under the signatur
 
 import hmac
 import re
-from base64 import b32encode, urlsafe_b64decode, urlsafe_b64encode
+from base64 import b32encode, urlsafe_b64decode
+from binascii import b2a_base64
 from collections.abc import Mapping
 from functools import lru_cache
 from typing import Literal
@@ -63,6 +64,7 @@ class LinkKeys(msgspec.Struct, frozen=True):
 _Packed = tuple[bytes, str, str, str | None, str]
 _encoder = msgspec.msgpack.Encoder()
 _decoder = msgspec.msgpack.Decoder(_Packed)
+_URL_SAFE = bytes.maketrans(b"+/", b"-_")
 _EMPTY = _encoder.encode("")
 
 
@@ -96,7 +98,7 @@ def _encode(claims: Claims) -> bytes:
 
 
 def _token(number: int, mac: bytes, body: bytes) -> str:
-    return urlsafe_b64encode(bytes((number,)) + mac + body).rstrip(b"=").decode()
+    return b2a_base64(bytes((number,)) + mac + body, newline=False).translate(_URL_SAFE).rstrip(b"=").decode()
 
 
 def sign(kind: Kind, claims: Claims, keys: LinkKeys) -> str:

@@ -63,10 +63,12 @@ def encode_body(data: bytes) -> tuple[bytes, bytes]:
     of quoted-printable and base64."""
     if data.isascii() and _fits(data):
         return b"7bit", data.replace(b"\n", b"\r\n")
+    extra = len(data) - len(data.decode())  # quoted, a character of n + 1 octets grows by at least 8/3 n
     data = data.replace(b"\n", b"\r\n")
-    quoted = b2a_qp(data, istext=True)
-    if len(quoted) * 3 <= len(data) * 4 + 100:
-        return b"quoted-printable", _without_from(quoted)
+    if extra * 8 <= len(data) + 100:
+        quoted = b2a_qp(data, istext=True)
+        if len(quoted) * 3 <= len(data) * 4 + 100:
+            return b"quoted-printable", _without_from(quoted)
     return b"base64", base64_lines(data)
 
 
