@@ -111,7 +111,12 @@ TAGS: dict[str, tuple[str, ...]] = {
         "{% case a %}{% else %}1{% when 1 %}2{% else %}3{% endcase %}{% case 1 %}{% when 1 %} {% endcase %}|",
         "{% assign x = 1 %}{% case x %}{% when 1 %}{% assign x = 2 %}a{% when 2 %}b{% endcase %}",
     ),
-    "closing": ("a{% closing %}b",),
+    "closing": (
+        "a{% closing %}b",
+        "a{% closing %}{{ text }}b",
+        "{% if text %}{% closing %}{% endif %}b",
+        "{% closing %}",
+    ),
     "comment": ("a{% comment %}{{ b {% endcomment %}c",),
     "content": ('plain <b> & \'text\' é😀 \\ {} %s """ \N{LINE SEPARATOR}', ""),
     "continue": (

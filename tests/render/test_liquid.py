@@ -131,6 +131,12 @@ def test_no_filter_but_raw_lets_markup_through() -> None:
                 assert "<script" not in render(HTML.from_string(f"{{{{ {value} | {call} }}}}"), hostile), call
 
 
+def test_what_stands_behind_the_closing_is_written() -> None:
+    """It was swallowed: every mail lacked its ``</body></html>``."""
+    assert html("<body>a{% closing %}</body></html>") == "<body>a</body></html>"
+    assert html("{% closing %}{{ 'b' }}") == "b"
+
+
 def test_text_escapes_nothing_and_shows_no_markup() -> None:
     assert text("{{ profile.firstName }}") == "<b>Jo</b> & 'co'"
     assert text("{{ '<b>Jo</b> &amp; co' | raw }}") == "Jo & co"

@@ -168,7 +168,7 @@ class ClosingTag(Tag):
     block = False
 
     def parse(self, stream: TokenStream) -> Node:
-        return ClosingNode(stream.eat(TOKEN_TAG))
+        return ClosingNode(stream.expect(TOKEN_TAG))
 
 
 class RefusedTag(Tag):
