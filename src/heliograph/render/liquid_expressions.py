@@ -182,12 +182,12 @@ class Expressions:
         named = [arg for arg in node.args if type(arg) is KeywordArgument]
         if len(positional) + len(named) != len(node.args):
             raise Uncovered
-        ways: list[tuple[str, str]] = []
-        if not named:
-            ways += self._short_ways(getattr(function, "__wrapped__", function), positional)
-        if not named and all(map(_is_literal, positional)) and getattr(function, "passes_missing", False):
+        passes = getattr(function, "passes_missing", False)
+        original = function.__wrapped__ if passes else function
+        ways = [] if named else list(self._short_ways(original, positional))
+        if passes and not named and all(map(_is_literal, positional)):
             ways.append(("v", "type({}) is Missing"))
-            function = function.__wrapped__
+            function = original
         arguments = "".join(f", {self.value(argument)}" for argument in positional) + self._keywords(function, named)
         return self._first_of(ways, self.value(left), self._called(function), arguments)
 
@@ -203,11 +203,7 @@ class Expressions:
         """What some filters do to a plain text or whole number, without asking what it is again and again."""
         if function in _STR_METHODS and not arguments:
             yield f"v.{_STR_METHODS[function]}()", "type({}) is str"
-        elif (
-            function is default
-            and len(arguments) < 2
-            and all(type(a) is NamedPath or _is_literal(a) for a in arguments)
-        ):
+        elif function is default and len(arguments) < 2 and all(map(_cannot_fail, arguments)):
             yield "v", "type({}) is str and v"
         elif function in _INT_OPERATORS and len(arguments) == 1 and type(arguments[0]) is IntegerLiteral:
             by = arguments[0].value

