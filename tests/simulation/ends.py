@@ -8,10 +8,12 @@ import msgspec
 from heliograph import decide
 from heliograph.adapters.memory import MemoryStore
 from heliograph.adapters.schema import JsonSchema
+from heliograph.decide.broadcasts import broadcast_of
 from heliograph.ports import UNFINISHED, Commit, MessageRow, Store
 from heliograph.runtime.chunk import Chunk
 from heliograph.runtime.clock import ManualClock
 from heliograph.runtime.desk import Desk, Published
+from tests.simulation import letters
 from tests.simulation.watch import TAKEN, Watch, law
 from tests.simulation.world import World
 
@@ -31,6 +33,7 @@ def check(world: World, *, replay: bool = True) -> None:
     slots_do_not_leak(states, rows)
     arms_add_up(watch, rows)
     requests_have_ended(store, states)
+    letters.check(store, watch.letters, rows, states, law)
     if replay:
         replay_decides_the_same(store)
 
@@ -61,7 +64,8 @@ def members_are_those_of_the_states(store: Store, states: dict[str, decide.State
 
 def runs_add_up(watch: Watch, states: dict[str, decide.State]) -> None:
     """Who entered is in, or has left."""
-    active = {run.run_id for state in states.values() for run in state.runs.values()}
+    runs = (run for state in states.values() for run in state.runs.values())
+    active = {run.run_id for run in runs if not broadcast_of(run.journey)}
     law(active == set(watch.started) - set(watch.ended), "entrants are active or ended",
         active ^ (set(watch.started) - set(watch.ended)))  # fmt: skip
 

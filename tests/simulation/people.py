@@ -113,8 +113,11 @@ class People:
                 call = self._identify(who)
                 call["traits"]["renewal_at"] = f"2026-{chance.choice((3, 4, 10, 11)):02}-{chance.randrange(1, 29):02}"
                 return call
-            case 5 | 6:
+            case 5:
                 return {"type": "page", "name": "Home", "userId": f"p{who}"}
+            case 6:  # somebody else of the household, who reads the same mail
+                about = {"traits": {"email": address(who)}, "timezone": ZONES[who % len(ZONES)]}
+                return {"type": "track", "event": "Twin Seen", "userId": f"t{who}", "context": about}
             case 7:
                 return self._track(who, "Signed Up")
             case 8 | 9:

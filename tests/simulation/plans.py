@@ -4,6 +4,7 @@ import random
 from typing import Any
 
 from tests.simulation.features import EXIT_EVENTS, FEATURES, QUIET, ZONES, Feature, Part, quiet_hours
+from tests.simulation.letters import TEMPLATES
 
 __all__ = ["EXIT_EVENTS", "FEATURES", "QUIET", "ZONES", "Feature", "document", "quiet_hours"]
 
@@ -38,7 +39,7 @@ def document(features: list[Feature], chance: random.Random) -> Part:
         "policies": policies,
         "segments": {name: {"name": name, "if": condition} for name, condition in segments.items()},
         "journeys": journeys,
-        "templates": {name: template(name) for name in sends(list(journeys.values()))},
+        "templates": {name: template(name) for name in [*sends(list(journeys.values())), *TEMPLATES]},
         "schemas": {},
     }
 
@@ -55,7 +56,7 @@ def template(name: str) -> Part:
     return {
         "name": name,
         "version": "00000001",
-        "class": "transactional" if name == "order-confirmation" else "marketing",
+        "class": "transactional" if name == "order-confirmation" else TEMPLATES.get(name, "marketing"),
         "freshness_ms": 86_400_000 if name == "keen" else None,
         "on_unknown": "hold",
         "last": [],

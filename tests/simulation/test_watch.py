@@ -9,8 +9,9 @@ import pytest
 from msgspec.structs import replace
 
 from heliograph.decide import people, pressure
-from heliograph.decide.journeys import runs
-from heliograph.runtime import chunk, claims
+from heliograph.decide.journeys import runs, sending
+from heliograph.events.ids import make_id
+from heliograph.runtime import chunk, claims, counting, offering
 from tests.simulation import ends, plans
 from tests.simulation.watch import Broken
 from tests.simulation.world import World
@@ -49,6 +50,15 @@ def never_quiet(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(pressure, "quiet_from", lambda *_: 0)
 
 
+def everybody_apart(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(sending, "_message_id", lambda turn, run, *about: make_id(turn.state.key, run.run_id, *about))
+
+
+def skips_some(patch: pytest.MonkeyPatch) -> None:
+    offer, chance = offering.Offers._offer, random.Random(1)
+    patch.setattr(offering.Offers, "_offer", lambda *about: None if chance.random() < 0.2 else offer(*about))
+
+
 BREAKS: dict[str, tuple[str, Patch]] = {
     "no decision at the commit point": (
         "nothing is sent|quiet hours",
@@ -60,6 +70,12 @@ BREAKS: dict[str, tuple[str, Patch]] = {
     "slots are not given back": ("a slot is held", lambda patch: patch.setattr(pressure, "vacate", nothing)),
     "repeats are news": ("once", lambda patch: patch.setattr(STEP, "seen_before", lambda *_: False)),
     "unknown mail is sent again": ("mailed twice", sends_again),
+    "an address is somebody's own": ("gets a broadcast once", everybody_apart),
+    "people drop out of the walk": ("nobody is left out|progress is true", skips_some),
+    "what left is not counted": (
+        "progress is true",
+        lambda patch: patch.setattr(counting, "note_message", nothing),
+    ),
     "something in a decision is chance": ("a replay decides the same", forgetful),
 }
 """What is broken -> the law that must see it, and how it is broken."""

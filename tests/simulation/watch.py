@@ -9,9 +9,11 @@ from collections.abc import Sequence
 from datetime import datetime
 from zoneinfo import ZoneInfo
 
+from heliograph.decide.broadcasts import broadcast_of
 from heliograph.events.event import Event
 from heliograph.events.record import EventBody, LedgerRow
 from heliograph.ports import Commit, JournalRow, MessageRow, Result
+from tests.simulation.letters import Letters
 from tests.simulation.people import Sent
 from tests.simulation.plans import EXIT_EVENTS, QUIET, ZONES
 
@@ -58,10 +60,12 @@ class Watch:
         self.asked: set[str] = set()
         self.imported: set[str] = set()
         self.zoned: set[str] = set()
+        self.letters = Letters()
 
     # -- every commit --
 
     def committed(self, commit: Commit) -> None:
+        self.letters.committed(commit)
         self._facts(commit)
         for message_id, row in commit.messages.items():
             self._message(self.rows.get(message_id), row)
@@ -104,6 +108,8 @@ class Watch:
         for key, fact in commit.journal:
             self.facts[fact.kind] += 1
             run = fact.data.get("run_id", "")
+            if broadcast_of(fact.data.get("journey", "")):
+                continue  # two people may have one address: their books are apart
             if fact.kind == "run_started":
                 law(run not in self.started, "a run starts once", run, fact.data)
                 self.started[run] = (key, fact.position)
@@ -136,7 +142,8 @@ class Watch:
         if row.status == "sending" and (old is None or old.sending_at != row.sending_at or old.status != "sending"):
             self.checked["commit points"] += 1
             self._may_go(row)
-            self.begun[row.address][row.message_id] = (row.sending_at, row.topic or "")
+            if not row.key.startswith("u:t"):  # caps are those of a person
+                self.begun[row.address][row.message_id] = (row.sending_at, row.topic or "")
         if row.status == "sent":
             self.recently_sent = [*self.recently_sent[-30:], row.message_id]
 
@@ -160,6 +167,8 @@ class Watch:
     def _may_go(self, row: MessageRow) -> None:
         ended = self.ended.get(row.run_id)
         law(ended is None, "nothing is sent for a run that has ended", row, ended)
+        letter = broadcast_of(row.journey)
+        law(not letter or self.letters.runs[row.run_id] > 0, "nothing is sent for a broadcast run that has ended", row)
         self._not_exited(row)
         stops = ["!manual", "!bounce"] if row.transactional else ["!manual", "!bounce", "!complaint"]
         for stop in stops:

@@ -19,7 +19,7 @@ from heliograph.runtime.clock import ManualClock
 from heliograph.runtime.crank import Crank
 from heliograph.runtime.retention import idle_keys
 from heliograph.runtime.work import Expiries
-from tests.simulation import plans
+from tests.simulation import letters, plans
 from tests.simulation.mailer import SimMailer
 from tests.simulation.people import COUNT, People
 from tests.simulation.watch import Watch
@@ -230,11 +230,12 @@ class World:
         self.restart()
         self.mailers.append(SimMailer(self.crank.mailer(64), careful=True))
         self._deliver_all()
-        while self.crank.wake() or self.crank.sweep():
+        letters.resume_all(self)
+        while self.crank.wake() or self.crank.sweep() or self.crank.broadcast():
             self._deliver_all()
         while (at := self.crank.next_at()) is not None and at <= self.end_at + 10 * DAY:
             self._set(max(at, self.true))
-            while self.crank.wake():
+            while self.crank.wake() or self.crank.broadcast():
                 self._deliver_all()
             self._deliver_all()
 
@@ -264,6 +265,9 @@ _CHANCES: dict[Any, float] = {
     World.lose_mailer: 0.5,
     World.step_clock: 0.3,
     World.fill_disk: 0.2,
+    letters.begin: 0.5,
+    letters.move: 0.5,
+    letters.walk: 5,
     World.crash: 0.2,
     World.publish: 0.1,
 }
