@@ -1,0 +1,94 @@
+"""The circuit breaker at work: it hears what became of mails once that is on disk, and holds what does too badly.
+
+Transactional mail is not judged: what somebody waits for, a service notice above all, is never stopped on statistics.
+"""
+
+from collections import Counter
+from collections.abc import Callable, Iterable
+from typing import Final, NamedTuple, Protocol
+
+import structlog
+
+from heliograph.deliver.breaker import Breaker, Finding, Kind, Rules
+from heliograph.ports import Clock, MessageRow
+from heliograph.runtime.meter import Meter
+
+log = structlog.get_logger("heliograph.breaker")
+
+MAX_OPENED: Final = 1_000
+"""Journeys held by the breaker that are watched for being let go."""
+
+
+class Sample(NamedTuple):
+    """``late``: it was counted when it was sent."""
+
+    row: MessageRow
+    kind: Kind
+    late: bool = False
+
+
+class Holding(Protocol):
+    def __call__(self, journey: str, reason: str) -> None:
+        """Hold the mail of this journey, soon."""
+
+
+class MailBreaker:
+    """``receiver``: who takes the mail of a domain.  ``held``: whether a journey's mail is held.  ``hold`` holds it."""
+
+    def __init__(
+        self,
+        rules: Rules,
+        clock: Clock,
+        meter: Meter,
+        *,
+        held: Callable[[str], bool],
+        hold: Holding,
+        receiver: Callable[[str], str] = lambda domain: domain,
+    ) -> None:
+        self._clock, self._meter = clock, meter
+        self._held, self._hold, self.receiver = held, hold, receiver
+        self._enabled = rules.enabled
+        self._breaker = Breaker(rules, clock.now())
+        self._opened: dict[str, None] = {}
+
+    def heard(self, samples: Iterable[Sample]) -> None:
+        """What one commit brought."""
+        if not self._enabled:
+            return
+        now = self._clock.now()
+        mails = Counter[tuple[str, str, Kind]]()
+        for row, kind, late in samples:
+            if row.transactional or self._is_held(row.journey, now):
+                continue
+            domain = row.address.rpartition("@")[2]
+            if late:
+                sent_at = row.sent_at or row.sending_at
+                self._act(self._breaker.trouble(row.journey, self.receiver(domain), kind, sent_at, now))
+            else:
+                mails[row.journey, domain, kind] += 1
+        for (journey, domain, kind), count in mails.items():
+            self._act(self._breaker.mails(journey, self.receiver(domain), kind, count, now))
+
+    def _is_held(self, journey: str, now: int) -> bool:
+        """Held mail needs no more evidence; mail that was let go needs fresh one."""
+        if self._held(journey):
+            return True
+        if journey in self._opened:
+            del self._opened[journey]
+            self._breaker.forget(journey, now)
+        return False
+
+    def _act(self, finding: Finding | None) -> None:
+        if finding is None:
+            return
+        if not finding.opens:
+            log.warning("one receiver alone", journey=finding.journey, receiver=finding.receiver, reason=finding.reason)
+            return
+        if finding.journey in self._opened:
+            return  # it is about to be held
+        if len(self._opened) >= MAX_OPENED:
+            del self._opened[next(iter(self._opened))]
+        self._opened[finding.journey] = None
+        self._meter.count("breaker_open_total", finding.kind)
+        log.error("breaker open", journey=finding.journey, kind=finding.kind, reason=finding.reason)
+        self._hold(finding.journey, finding.reason)
