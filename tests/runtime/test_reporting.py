@@ -25,7 +25,7 @@ def post() -> Post:
 
 
 def bounce(post: Post, sample: str = "postfix-gmail", keys: render.LinkKeys | None = None, to: str = ADDRESS) -> bytes:
-    """A notification made by Postfix, as if it were about the message: named by its id, and signed if there are keys."""
+    """A notification made by Postfix, as if it were about the message: with its id, and signed if there are keys."""
     raw = (SAMPLES / f"{sample}.eml").read_text()
     raw = raw.replace("d" * 25 + raw.split("d" * 25)[1][0], post.row.message_id)
     for mailbox in ("gmail@remote", "policy@remote", "full@remote", "person-1@people"):

@@ -31,6 +31,7 @@ from heliograph.adapters.rocksdb import RocksStore
 from heliograph.adapters.schema import JsonSchema
 from heliograph.adapters.webhook import AiohttpCaller
 from heliograph.backtest.service import TrialService
+from heliograph.bootstrap.breaker import breaker_rules
 from heliograph.bootstrap.mail import mail_settings, trial
 from heliograph.bootstrap.traffic import shaping
 from heliograph.config import Settings
@@ -139,6 +140,7 @@ async def running(
             stack.push_async_callback(mx.close)
         engine = EmbeddedEngine(
             store, compile_schema=JsonSchema, load_template=render.load, clock=clock, caller=AiohttpCaller(),
+            breaker=breaker_rules(settings.breaker),
             mail_settings=mail_settings(settings, keys, data),
             webhook_keys=list(map(read_secret, settings.webhooks.secrets)), shaping=traffic, mx=mx,
         )  # fmt: skip

@@ -21,7 +21,7 @@ from typing import Final, Literal, TypeAlias
 
 import msgspec
 
-from heliograph.deliver.replies import SESSION_FAULTS
+from heliograph.deliver.replies import SESSION_FAULTS, parse
 
 Kind: TypeAlias = Literal["sent", "bounced", "failed", "complained"]
 
@@ -40,6 +40,7 @@ every bucket they are 90 MB, with the usual three about 15."""
 OTHERS: Final = ""
 
 _SENT, _BOUNCED, _FAILED, _COMPLAINED = range(4)
+_TROUBLES: Final[tuple[Kind, ...]] = ("bounced", "failed", "complained")
 _COLUMN: Final[Mapping[str, int]] = {"sent": _SENT, "bounced": _BOUNCED, "failed": _FAILED, "complained": _COMPLAINED}
 
 
@@ -65,20 +66,22 @@ class Finding(msgspec.Struct, frozen=True):
     reason: str
 
 
-def kind_of_report(kind: str, code: int, enhanced: str, attempt: int, *, condemned: bool) -> Kind | None:
-    """What a mailer's report counts as, None when it does not count.  ``attempt``: how many there were before.
+def kind_of_report(kind: str, reply: str, attempt: int, *, last: bool = False, condemned: bool = False) -> Kind | None:
+    """What a mailer's report counts as, None when it does not count.  ``reply``: the receiver's last line; ``attempt``:
+    how many tries there were before; ``last``: there will be no other.
 
     A bounce about the address is one: it is dead (``condemned``), full or disabled (5.2.x).  Any other is a failure of
     ours: policy about the sender, content, routing.  So is a refused session (settings), counted at the first attempt.
     """
     if kind == "bounced":
-        return "bounced" if condemned or enhanced.startswith("5.2.") else "failed"
+        return "bounced" if condemned or parse(reply).enhanced.startswith("5.2.") else "failed"
     if kind == "retry":
-        return "failed" if code in SESSION_FAULTS and not attempt else None
+        refused = not attempt and parse(reply).code in SESSION_FAULTS
+        return "failed" if last or refused else None
     return _OUTCOMES.get(kind)
 
 
-_OUTCOMES: Final[Mapping[str, Kind]] = {"sent": "sent", "unknown": "failed", "expired": "failed"}
+_OUTCOMES: Final[Mapping[str, Kind]] = {"sent": "sent", "unknown": "failed"}
 
 Counts: TypeAlias = list[int]
 """Mails, and of those bounced, failed, complained about."""
@@ -179,7 +182,10 @@ class Breaker:
         watched, column = self._of(journey, now), _COLUMN[kind]
         watched.fast.mails(receiver, column, count, now)
         watched.slow.mails(receiver, column, count, now)
-        return self._judge(journey, watched, kind, now) if column else None
+        enough = 0 <= watched.fast.all[_SENT] - self.rules.least < count
+        kinds = _TROUBLES if enough else (kind,) if column else ()
+        found = (self._judge(journey, watched, one, now) for one in kinds)
+        return next((one for one in found if one is not None), None)
 
     def trouble(self, journey: str, receiver: str, kind: Kind, sent_at: int, now: int) -> Finding | None:
         """Something came back about a mail that was counted when it was sent."""

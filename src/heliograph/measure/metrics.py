@@ -54,6 +54,9 @@ METRICS: dict[str, Metric] = {
     "heliograph_reports_total": Metric(
         COUNTER, "Mails that came to bounce addresses, by what they were taken for.", ("kind",)
     ),
+    "heliograph_breaker_open_total": Metric(
+        COUNTER, "How often the circuit breaker held a journey's or broadcast's mail, by what went wrong.", ("kind",)
+    ),
     "heliograph_mail_held": Metric(GAUGE, "Journeys and broadcasts whose mail is held."),
     "heliograph_mailers": Metric(GAUGE, "Mailer processes connected."),
     "heliograph_sweep_keys_total": Metric(COUNTER, "Keys touched after a publish."),

@@ -33,6 +33,7 @@ from heliograph.events.record import (
 )
 from heliograph.ports import Clock, Commit, DeadLetter, JournalRow, MessageRow, RequestRow
 from heliograph.runtime import counting
+from heliograph.runtime.breaker import Sample
 from heliograph.runtime.desk import Desk
 from heliograph.runtime.past import survivor
 
@@ -52,8 +53,8 @@ class Chunk:
     """Build it by :meth:`append` and the other verbs, then :meth:`finish`.
 
     Beside the commit it collects what to do once that is on disk: ``offers`` (messages to mail), ``calls`` (webhooks to
-    make), ``called`` (ids of those that are over), ``earliest`` (the earliest deadline set), ``returned`` (messages that
-    bounced or were complained about after they were sent) and ``news`` (for the live feed, when ``watched``).
+    make), ``called`` (ids of those that are over), ``earliest`` (the earliest deadline set), ``samples`` (what became
+    of mails, for the circuit breaker) and ``news`` (for the live feed, when ``watched``).
     """
 
     def __init__(self, desk: Desk, clock: Clock) -> None:
@@ -63,7 +64,7 @@ class Chunk:
         self.offers: list[MessageRow] = []
         self.calls: dict[str, RequestRow] = {}
         self.called: list[str] = []
-        self.returned: list[tuple[MessageRow, str]] = []
+        self.samples: list[Sample] = []
         self.news: list[dict[str, Any]] = []
         self.duplicate = False
         self.watched = False

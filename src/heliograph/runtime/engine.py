@@ -10,6 +10,7 @@ import structlog
 
 from heliograph import decide
 from heliograph.decide.broadcasts import broadcast_of, journey_of
+from heliograph.deliver.breaker import Rules
 from heliograph.deliver.limits import Shaping
 from heliograph.deliver.routes import Routes
 from heliograph.events.decode import CALL_TYPES, decode_call
@@ -18,6 +19,7 @@ from heliograph.events.identity import email_key, key_from_profile_id, normalise
 from heliograph.events.record import Enter, LedgerRow, ListChange, Outcome
 from heliograph.ports import (
     Arrival,
+    BroadcastRefused,
     BroadcastRow,
     Busy,
     Clock,
@@ -39,6 +41,7 @@ from heliograph.ports import (
 )
 from heliograph.render import LinkKeys
 from heliograph.runtime import broadcasts, counting, mailwire
+from heliograph.runtime.breaker import MailBreaker, Sample
 from heliograph.runtime.broadcaster import Broadcaster
 from heliograph.runtime.chunk import Chunk
 from heliograph.runtime.clock import SystemClock
@@ -46,6 +49,7 @@ from heliograph.runtime.desk import CompileSchema, Desk
 from heliograph.runtime.dispatcher import Dispatcher
 from heliograph.runtime.entering import Enters
 from heliograph.runtime.holding import HoldMail, LiftMail
+from heliograph.runtime.holds import BREAKER
 from heliograph.runtime.live import Feed, LiveHub
 from heliograph.runtime.meter import Meter
 from heliograph.runtime.past import survivor
@@ -69,6 +73,8 @@ from heliograph.runtime.webhooks import Nobody, Webhooks
 from heliograph.runtime.work import Call, ChangeLists, ChangeWords, Collect, Feedback, Replay, SwitchPlan
 
 NO_MAIL = mailwire.MailerSettings(routes=Routes(), senders={}, base_url="", link_keys={})
+NEVER = Rules(enabled=False)
+"""No circuit breaker, where nobody asked for one."""
 T = TypeVar("T")
 CALL_OF_NAME = {name: call for call, name in EVENT_NAMES.items()}
 
@@ -78,7 +84,7 @@ log = structlog.get_logger("heliograph.engine")
 class EmbeddedEngine:
     """One process, one store.  ``mail_settings``: what mailer processes get in ``Setup``; ``caller``: who makes the
     requests of webhooks (without one they fail), ``webhook_keys``: what signs them; ``shaping``: limits of receivers,
-    senders and relays; ``mx``: who looks up where domains have their mail.
+    senders and relays; ``mx``: who looks up where domains have their mail; ``breaker``: when mail is held.
 
     Life: :meth:`start` (with the document to publish when the store has no plan) .. :meth:`stop`.  ``failed`` resolves
     with the error when something happened that only a new process can mend.
@@ -99,6 +105,7 @@ class EmbeddedEngine:
         webhook_keys: Sequence[bytes] = (),
         shaping: Shaping | None = None,
         mx: MxLookup | None = None,
+        breaker: Rules = NEVER,
     ) -> None:
         self.store = store
         self.clock: Clock = clock or SystemClock()
@@ -145,11 +152,20 @@ class EmbeddedEngine:
             caller=caller or Nobody(),
             keys=webhook_keys,
         )
+        self._breaker = MailBreaker(
+            breaker,
+            self.clock,
+            self.meter,
+            held=self._desk.held,
+            hold=self._trip,
+            receiver=self.dispatcher.traffic.receivers.of,
+        )
         self._sweeper = Sweeper(self._desk, self.meter, put, heard=lambda: self._heard, now=self.clock.now)
         self._broadcaster = Broadcaster(self._desk, self.meter, put, heard=lambda: self._heard, now=self.clock.now)
         self.forgetter = Forgetter(store, self.clock, put)
         self._publishing = asyncio.Lock()
         self._tasks: list[asyncio.Task[None]] = []
+        self._pausing: set[asyncio.Task[None]] = set()
         self._accepting = self._stopped = False
         self._watch_gauges()
 
@@ -214,11 +230,18 @@ class EmbeddedEngine:
             self.webhooks.settled(chunk.calls.values(), chunk.called)
         if chunk.commit.broadcasts:
             self._broadcaster.stir()
+        if chunk.samples:
+            self._sampled(chunk.samples)
         self.wakeups.notice(chunk.earliest)
-        for row, kind in chunk.returned:
-            self.dispatcher.feedback(row, kind)
         if chunk.news:
             self._live.publish(chunk.news)
+
+    def _sampled(self, samples: Sequence[Sample]) -> None:
+        """What became of mails: for the circuit breaker and, what came later, for the warm-up of their senders."""
+        self._breaker.heard(samples)
+        for row, kind, late in samples:
+            if late:
+                self.dispatcher.feedback(row, "complained" if kind == "complained" else "bounced")
 
     def _undone(self) -> None:
         self.dispatcher.resync()
@@ -314,6 +337,23 @@ class EmbeddedEngine:
 
     def holds(self) -> dict[str, Hold]:
         return self._desk.holds.all()
+
+    def _trip(self, journey: str, reason: str) -> None:
+        """The circuit breaker opens.  A broadcast is paused, too: nobody else is offered it."""
+        try:
+            self._processor.put(HoldMail(journey, reason, BREAKER, internal=True))
+        except Busy:
+            return
+        if broadcast_id := broadcast_of(journey):
+            task = asyncio.create_task(self._pause(broadcast_id, reason))
+            self._pausing.add(task)
+            task.add_done_callback(self._pausing.discard)
+
+    async def _pause(self, broadcast_id: str, reason: str) -> None:
+        try:
+            await self.move_broadcast(broadcast_id, "pause", f"{BREAKER}: {reason}")
+        except (LookupError, BroadcastRefused, Busy) as error:
+            log.warning("held, but not paused", broadcast_id=broadcast_id, error=str(error))
 
     # -- plans --
 

@@ -4,10 +4,12 @@ from typing import Final
 
 from msgspec.structs import replace
 
+from heliograph.deliver.breaker import Kind, kind_of_report
 from heliograph.deliver.lifecycle import ARRIVED, FEEDBACK, RESENT, SENT, SIGNALS, UNFINISHED, advance, proven
 from heliograph.deliver.retry import next_attempt, spent
 from heliograph.events.record import LedgerRow, Outcome
 from heliograph.ports import MessageRow
+from heliograph.runtime.breaker import Sample
 from heliograph.runtime.chunk import MAX_OUTCOMES, Chunk
 from heliograph.runtime.mailwire import Done
 
@@ -17,11 +19,12 @@ REPEATABLE: Final = frozenset({"opened", "clicked"})
 """Each of these is an event of its own; any other kind a second time changes nothing."""
 
 
-def take_feedback(chunk: Chunk, outcome: Outcome, *, suppresses: bool = True) -> None:
+def take_feedback(chunk: Chunk, outcome: Outcome, *, suppresses: bool = True, trusted: bool = True) -> None:
     """Record what came back about a message after it was sent, and tell its person.
 
     It may be the first that is heard of a message that is ``unknown``, or that waits to be tried again: what arrived is
-    ``sent``, and its person hears that first.  ``suppresses``: whether a bounce or complaint stops the address.
+    ``sent``, and its person hears that first.  ``suppresses``: whether a bounce or complaint stops the address;
+    ``trusted``: whether it counts for the circuit breaker.
     """
     row = chunk.desk.message(outcome.message_id)
     if row is None or (outcome.kind not in REPEATABLE and any(kind == outcome.kind for kind, _, _ in row.outcomes)):
@@ -31,11 +34,17 @@ def take_feedback(chunk: Chunk, outcome: Outcome, *, suppresses: bool = True) ->
         row = _arrived(chunk, row, outcome)
     outcomes = [*row.outcomes, (outcome.kind, outcome.at, outcome.machine)][-MAX_OUTCOMES:]
     chunk.write_message(replace(row, status=status or row.status, outcomes=outcomes))
-    if outcome.kind in STOPPING:
-        chunk.returned.append((row, outcome.kind))
+    if trusted and outcome.kind in STOPPING:
+        chunk.samples.append(Sample(row, _trouble(outcome, suppresses), late=True))
     if suppresses and (topic := STOPPING.get(outcome.kind)):
         suppress(chunk, row, topic, outcome.at, outcome.reason)
     chunk.append(row.key, outcome)
+
+
+def _trouble(outcome: Outcome, condemned: bool) -> Kind:
+    if outcome.kind == "complained":
+        return "complained"
+    return kind_of_report("bounced", outcome.reason, 0, condemned=condemned) or "bounced"
 
 
 def _following(row: MessageRow, signal: str) -> str | None:
@@ -63,6 +72,7 @@ def take_report(chunk: Chunk, done: Done, elsewhere: bool = False) -> MessageRow
     if status is None:
         return None
     done = replace(done, at=max(done.at, row.sending_at, row.created_at))  # its clock may have been set back
+    _count(chunk, row, done)
     if status in _UNSURE and row.status == "sending" and proven(row.outcomes):
         status = "sent"
     if status == "queued":
@@ -76,6 +86,14 @@ def take_report(chunk: Chunk, done: Done, elsewhere: bool = False) -> MessageRow
     chunk.end_message(row, status, done.reason, done.at)
     chunk.drain()
     return None
+
+
+def _count(chunk: Chunk, row: MessageRow, done: Done) -> None:
+    """For the circuit breaker, as far as this report counts."""
+    last = done.kind == "retry" and next_attempt(row.message_id, row.attempt + 1, done.at) is None
+    kind = kind_of_report(done.kind, done.reason, row.attempt, last=last, condemned=done.suppress)
+    if kind is not None:
+        chunk.samples.append(Sample(row, kind))
 
 
 _UNSURE: Final = frozenset({"queued", "deferred", "unknown"})

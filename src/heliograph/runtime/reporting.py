@@ -62,7 +62,7 @@ class TakeMail(Call[Heard]):
         self.result = Heard(kind, row.message_id, proven, reason=reason)
 
     def _apply(self, chunk: Chunk, row: MessageRow, kind: str, reason: str, proven: bool, *, stops: bool) -> None:
-        take_feedback(chunk, Outcome(row.message_id, kind, chunk.now(), reason), suppresses=stops)
+        take_feedback(chunk, Outcome(row.message_id, kind, chunk.now(), reason), suppresses=stops, trusted=proven)
         self.result = Heard(kind, row.message_id, proven, stops, reason)
 
 

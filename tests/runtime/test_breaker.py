@@ -1,0 +1,145 @@
+"""The circuit breaker in the engine: a journey that does badly is held, says so, and goes on when somebody lets it."""
+
+from pathlib import Path
+from typing import Any
+
+from heliograph.deliver.breaker import Rules
+from heliograph.events.record import Outcome
+from heliograph.ports import MessageRow
+from heliograph.runtime import mailwire
+from heliograph.runtime.breaker import MailBreaker, Sample
+from heliograph.runtime.clock import ManualClock
+from heliograph.runtime.engine import EmbeddedEngine
+from heliograph.runtime.holds import BREAKER
+from heliograph.runtime.meter import Meter
+from tests.integration.test_engine_mail import socket as socket
+from tests.runtime.harness import T0, PuppetMailer, call, identify, messages, running, send, until
+
+RULES = Rules(least=24)
+DEAD = "550 5.1.1 no such user"
+
+
+class Mailing:
+    """An engine and a mailer that reports what a test says, address by address."""
+
+    def __init__(self, engine: EmbeddedEngine, mailer: PuppetMailer) -> None:
+        self.engine, self.mailer = engine, mailer
+        self.people = 0
+
+    async def enter(self, count: int, event: str = "Signed Up") -> None:
+        users = [f"p{n}" for n in range(self.people, self.people + count)]
+        self.people += count
+        await send(self.engine, *(identify(u, email=f"{u}@r{int(u[1:]) % 4}.example") for u in users))
+        await send(self.engine, *(call(event, u) for u in users))
+
+    async def mail(self, count: int, bad: int = 0, kind: str = "bounced", reason: str = DEAD) -> None:
+        """So many of those that are offered are mailed, the first of them badly."""
+        done = 0
+        while done < count:
+            offer: mailwire.Offer = await self.mailer.hear(mailwire.Offer)
+            verdicts = await self.mailer.ask(*(job.message_id for job in offer.jobs))
+            assert len(verdicts.go) == len(offer.jobs)
+            for number, job in enumerate(offer.jobs, done):
+                told = (kind, reason) if number < bad else ("sent", "250 Ok")
+                self.mailer.report(job.message_id, *told, suppress=told == ("bounced", DEAD))
+            done += len(offer.jobs)
+        assert done == count
+        await until(lambda: self.engine.dispatcher.outbox.claimed == 0)
+
+
+async def test_it_holds_what_bounces_says_so_and_needs_fresh_evidence_afterwards(socket: Path) -> None:
+    async with running(socket=socket, breaker=RULES) as engine:
+        mailing = Mailing(engine, await PuppetMailer.connect(socket, credit=100))
+        await mailing.enter(24)
+        await mailing.mail(24, bad=8)
+        await until(engine.holds)
+        hold = engine.holds()["welcome"]
+        assert hold.by == BREAKER and " mails bounced within PT1H (limit 5 %), " in hold.reason
+        assert engine.meter.registry.get_sample_value("heliograph_breaker_open_total", {"kind": "bounced"}) == 1
+        await mailing.enter(24)
+        assert len(messages(engine, status="queued")) == 24, "people enter, their mail waits"
+        assert isinstance(engine.clock, ManualClock)
+        engine.clock.advance(1)
+        await engine.lift("welcome")
+        await mailing.mail(24, bad=1)
+        assert engine.holds() == {}, "33 % of 24 and one of 24: the first is no evidence any more"
+        await mailing.enter(8)
+        await mailing.mail(8, bad=8)
+        await until(engine.holds)
+        await mailing.mailer.close()
+
+
+async def test_policy_about_us_is_a_failure_and_not_a_bounce(socket: Path) -> None:
+    async with running(socket=socket, breaker=RULES) as engine:
+        mailing = Mailing(engine, await PuppetMailer.connect(socket, credit=100))
+        await mailing.enter(24)
+        await mailing.mail(24, bad=5, reason="550 5.7.26 unauthenticated")
+        assert engine.holds() == {}, "21 %, of 25 % allowed"
+        await mailing.enter(8)
+        await mailing.mail(8, bad=8, reason="550 5.7.26 unauthenticated")
+        await until(engine.holds)
+        assert "were refused or lost" in engine.holds()["welcome"].reason
+        await mailing.mailer.close()
+
+
+async def test_transactional_mail_is_never_held_on_statistics(socket: Path) -> None:
+    async with running(socket=socket, breaker=RULES) as engine:
+        mailing = Mailing(engine, await PuppetMailer.connect(socket, credit=100))
+        await mailing.enter(60, "Order Completed")
+        await mailing.mail(60, bad=60)
+        await send(engine, call("X"))
+        assert engine.holds() == {}
+        await mailing.mailer.close()
+
+
+async def test_complaints_that_come_later_count_and_so_do_late_bounces(socket: Path) -> None:
+    async with running(socket=socket, breaker=RULES) as engine:
+        mailing = Mailing(engine, await PuppetMailer.connect(socket, credit=100))
+        await mailing.enter(60)
+        await mailing.mail(60)
+        rows = messages(engine)
+        await engine.feedback([Outcome(row.message_id, "complained", T0) for row in rows[:4]])
+        assert engine.holds() == {}, "four are chance"
+        await engine.feedback([Outcome(row.message_id, "complained", T0) for row in rows[4:8]])
+        await until(engine.holds)
+        assert "brought complaints within P1D" in engine.holds()["welcome"].reason
+        await mailing.mailer.close()
+
+
+async def test_without_rules_nothing_is_held(socket: Path) -> None:
+    async with running(socket=socket) as engine:
+        mailing = Mailing(engine, await PuppetMailer.connect(socket, credit=100))
+        await mailing.enter(60)
+        await mailing.mail(60, bad=60)
+        await send(engine, call("X"))
+        assert engine.holds() == {}
+        await mailing.mailer.close()
+
+
+def row(number: int, **fields: Any) -> MessageRow:
+    given: dict[str, Any] = {
+        "message_id": f"m{number}", "key": "u:a", "journey": "j", "journey_version": "1", "run_id": "r", "step_id": "s",
+        "template": "t", "template_version": "1", "topic": None, "transactional": False, "status": "sent", "reason": "",
+        "address": f"a@{number % 3}.example", "created_at": T0, "sent_at": T0, **fields,
+    }  # fmt: skip
+    return MessageRow(**given)
+
+
+def test_a_hold_that_is_on_its_way_is_asked_for_once() -> None:
+    held: list[str] = []
+    breaker = MailBreaker(RULES, ManualClock(T0), Meter(), held=lambda _: False, hold=lambda name, _: held.append(name))
+    for n in range(100):
+        breaker.heard([Sample(row(n), "bounced")])
+    assert held.count("j") >= 1 and len(set(held)) == 1
+
+
+def test_receivers_are_told_apart_by_who_takes_their_mail() -> None:
+    """Three domains, one receiver: it alone refuses, and the campaign goes on."""
+    held: list[str] = []
+    breaker = MailBreaker(
+        RULES, ManualClock(T0), Meter(), held=lambda _: False, hold=lambda name, _: held.append(name),
+        receiver=lambda domain: "big" if domain.endswith(".example") else domain,
+    )  # fmt: skip
+    breaker.heard([Sample(row(n, address=f"a@{n % 5}.test"), "sent") for n in range(60)])
+    breaker.heard([Sample(row(n), "failed") for n in range(40)])
+    assert not held
