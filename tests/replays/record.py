@@ -1,13 +1,14 @@
-"""Records the histories anew: ``python -m tests.replays.record``.  Do it only to say that decisions may change.
+"""Records histories anew: ``python -m tests.replays.record [NAME ...]``.  Do it only to say that decisions may change.
 
-Three worlds without trouble: the shop with the traffic of ``heliograph simulate``, ``examples/exact``, and the plan of
-every feature that the simulator knows.  In each, people come as visitors and log in, things arrive late and twice, mail
-comes to all sorts of ends, and two edits are published while runs are under way.
+Four worlds without trouble: the shop with the traffic of ``heliograph simulate``, ``examples/exact``, and the plan of
+every feature that the simulator knows, without and with broadcasts.  In each, people come as visitors and log in,
+things arrive late and twice, mail comes to all sorts of ends, and edits are published while runs are under way.
 """
 
+import contextlib
 import random
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,12 +19,13 @@ from heliograph.adapters.schema import JsonSchema
 from heliograph.events.decode import decode_call
 from heliograph.events.event import API_ENTRY, Event
 from heliograph.events.record import Answer, LedgerRow, ListChange, Outcome, encode_record
+from heliograph.ports import BroadcastRefused
 from heliograph.project import check_project
 from heliograph.runtime.clock import ManualClock
 from heliograph.runtime.crank import Crank
 from heliograph.simulate import shop
 from tests.replays.histories import History, replay, save
-from tests.simulation import plans
+from tests.simulation import letters, plans
 from tests.simulation.mailer import SimMailer
 from tests.simulation.people import People
 from tests.simulation.world import DAY
@@ -129,7 +131,25 @@ class Recorder:
         return history
 
 
-# -- the three worlds --
+class Letters(Recorder):
+    """Beside everything else, letters go out to some or to all, and are paused, resumed and cancelled."""
+
+    def _else(self) -> None:
+        super()._else()
+        chance = self.chance
+        if chance.random() < 0.08:
+            with contextlib.suppress(BroadcastRefused):  # nobody is on the list yet
+                self.crank.create_broadcast({**letters.written(chance, self), "id": f"letter-{self.made}"})
+        if chance.random() < 0.03 and (rows := self.store.broadcasts(3)[0]):
+            with contextlib.suppress(BroadcastRefused):
+                self.crank.move_broadcast(chance.choice(rows).broadcast_id, chance.choice(letters.MOVES))
+
+    def _outside(self) -> None:
+        self.crank.broadcast(6)
+        super()._outside()
+
+
+# -- the four worlds --
 
 
 def slim(folder: Path) -> Document:
@@ -210,12 +230,26 @@ def features_history() -> History:
     return Recorder(3, documents, feature_calls(chance), days=50).run(500)
 
 
-def main() -> None:
-    for name, make in (("exact", exact_history), ("features", features_history), ("shop", shop_history)):
-        history = make()
+def broadcasts_history() -> History:
+    chance = random.Random(4)
+    documents = [plans.document(list(plans.FEATURES), chance) for _ in range(2)]
+    return Letters(4, documents, feature_calls(chance), days=8).run(300)
+
+
+HISTORIES: dict[str, Callable[[], History]] = {
+    "broadcasts": broadcasts_history,
+    "exact": exact_history,
+    "features": features_history,
+    "shop": shop_history,
+}
+
+
+def main(names: Sequence[str]) -> None:
+    for name in names or HISTORIES:
+        history = HISTORIES[name]()
         size = save(history, name)
         sys.stdout.write(f"{name}: {len(history.log):,} records, {size:,} bytes\n")
 
 
 if __name__ == "__main__":
-    main()
+    main(sys.argv[1:])

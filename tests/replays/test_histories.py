@@ -25,7 +25,7 @@ def history(request: pytest.FixtureRequest) -> History:
 
 
 def test_the_examples_have_histories() -> None:
-    assert {file.stem for file in FILES} == {"exact", "features", "shop"}
+    assert {file.stem for file in FILES} == {"broadcasts", "exact", "features", "shop"}
     assert sum(file.stat().st_size for file in FILES) < 700_000
 
 

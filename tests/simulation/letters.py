@@ -5,7 +5,7 @@ Their books are kept from commits alone: what facts and rows say, never what the
 
 import random
 from collections import Counter, defaultdict
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from heliograph import decide
 from heliograph.decide.broadcasts import broadcast_of
@@ -59,7 +59,14 @@ def begin(world: "World") -> None:
         world.happened[f"refused {refused.problems[0][0]}"] += 1
 
 
-def written(chance: random.Random, world: "World") -> dict[str, Any]:
+class Place(Protocol):
+    """Where letters are written: with a clock, and a store that knows the earlier ones."""
+
+    store: Any
+    clock: Any
+
+
+def written(chance: random.Random, world: Place) -> dict[str, Any]:
     document: dict[str, Any] = {"name": "a letter", "template": "letter", "topic": chance.choice(("offers", "news"))}
     if chance.random() < 0.2:
         document = {"name": "an alarm", "template": "alarm", "notice": True}

@@ -16,6 +16,7 @@ from msgspec.structs import replace
 from heliograph import decide
 from heliograph.adapters.rocksdb import Logged, RocksView
 from heliograph.decide import effects as fx
+from heliograph.decide.broadcasts import broadcast_of
 from heliograph.events.identity import profile_id
 from heliograph.events.record import Record
 from heliograph.ports import MessageRow
@@ -115,6 +116,8 @@ class Verifier:
         """A message that was put off may be decided again: its row tells of the latest decision."""
         for message_id, effect in {one.message_id: one for one in messages}.items():
             row, why = self._view.message(message_id), effect.status == "skipped"
+            if row is not None and row.key != key and broadcast_of(row.journey):
+                continue  # a broadcast to an address that somebody else holds, too: the row is theirs
             again = _told(effect, why=why)
             recorded = None if row is None else _told(row, why=why)
             if recorded != again:
