@@ -105,3 +105,8 @@ def test_the_last_settlement_counts_until_it_is_unknown_again(kinds: str, action
 def test_only_people_and_receivers_prove_anything() -> None:
     assert proven([("opened", 1, False)]) and proven([("delivered", 1, False)]) and proven([("complained", 1, False)])
     assert not proven([("opened", 1, True), ("clicked", 1, True), ("bounced", 1, False), ("missed", 1, False)])
+
+
+def test_what_nobody_can_take_bounces_before_its_commit_point() -> None:
+    """A domain without a name or with a null MX is found out by the mailer, which then asks for nothing."""
+    assert advance("claimed", SIGNALS["bounced"]) == "bounced"

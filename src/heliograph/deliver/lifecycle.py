@@ -49,7 +49,14 @@ _EVIDENCE: Final = {"prove": "sent", "deliver": "delivered", "bounce": "bounced"
 TRANSITIONS: Final[Mapping[str, Mapping[str, str]]] = {
     "deferred": {"decide": "queued", **_STOPS, **_EVIDENCE},
     "queued": {"claim": "claimed", "miss": "deferred", **_STOPS, **_EVIDENCE},
-    "claimed": {"go": "sending", "release": "queued", "retry": "queued", "miss": "deferred", **_STOPS},
+    "claimed": {
+        "go": "sending",
+        "release": "queued",
+        "retry": "queued",
+        "miss": "deferred",
+        "bounce": "bounced",  # nowhere to send it: no such domain, or one that takes no mail
+        **_STOPS,
+    },
     "sending": {
         "sent": "sent",
         "bounce": "bounced",
