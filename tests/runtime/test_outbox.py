@@ -227,8 +227,7 @@ def test_held_after_it_came_into_its_lane() -> None:
 
 @pytest.mark.parametrize("seed", range(20))
 def test_random_traffic_everybody_goes_once_and_nothing_is_lost(seed: int) -> None:
-    """Random receivers, classes, puttings-off, small bounds and answers: each message goes once, in its lane's order."""
-    print(f"seed {seed}")
+    """Random receivers, classes, puttings-off, small bounds and answers: each goes once, in the order of its lane."""
     chance = random.Random(seed)
     journeys = ["j", "k", "broadcast:b"]
     rows = [

@@ -29,6 +29,8 @@ LEAST: Final = 10
 """So many of them put off before anything is concluded."""
 SHARE: Final = 0.2
 """And this share of all replies.  Up to 5 % is everyday life at large receivers; a fifth is a request."""
+DEAF_MS: Final = 10_000
+"""After slowing down, "later" is not counted for a while: it answers what was on its way before."""
 LOWEST_PER_S: Final = 1 / 60
 """Slower than one a minute nobody learns whether it is welcome again."""
 STEPS: Final = 10
@@ -60,6 +62,7 @@ class Towards:
         "_answered",
         "_backed",
         "_ceiling",
+        "_deaf_until",
         "_failures",
         "_pace",
         "_put_off",
@@ -91,7 +94,7 @@ class Towards:
         self._slowed_until = 0
         self._backed: Pace | None = None
         self._ceiling = 0.0
-        self._recovers_at = 0
+        self._recovers_at = self._deaf_until = 0
         self._answered = self._put_off = self._failures = 0
         self._watched_from = 0
 
@@ -149,9 +152,11 @@ class Towards:
         self.low_ms += (took_ms - self.low_ms) * (0.5 if took_ms < self.low_ms or not self.low_ms else 0.02)
 
     def put_off(self, now: int, why: str) -> bool:
-        """It said "later", about us and not about one mailbox; True when that slows it down."""
+        """It said "later", about us and not about one mailbox (:meth:`answered` follows); True when that slows it
+        down."""
+        if now < self._deaf_until:
+            return False
         self._count(now)
-        self._answered += 1
         self._put_off += 1
         if self._put_off < max(LEAST, SHARE * self._answered):
             return False
@@ -185,7 +190,7 @@ class Towards:
         per_s = self._per_second(now)
         self._ceiling = max(self._ceiling if self._backed else 0.0, per_s)
         self._backed = Pace(rates.of(max(per_s / 2, LOWEST_PER_S)), now)
-        self._recovers_at = now + WATCH_MS
+        self._recovers_at, self._deaf_until = now + WATCH_MS, now + DEAF_MS
         self._watched_from, self._answered, self._put_off = now, 0, 0
         self.why, self.shaped = why, True
 
