@@ -34,7 +34,7 @@ FILTERS: dict[str, tuple[str, ...]] = {
     "floor": (),
     "has": ("'name', 'Cup'", "'sale'", "'nothing'"),
     "join": ("', '", "'<br>'", "5", "none"),
-    "json": ("2", "none", "'x'", "indent: 1"),
+    "json": ("2", "none", "'x'", "indent: 1", "101", "100", "unicode"),
     "last": (),
     "lstrip": (),
     "map": ("'name'", "'nothing'", "0", "nothing"),

@@ -16,6 +16,7 @@ NAMES = {
     "event": {"properties": {"products": [{"name": "Cup", "price": 9.5}, {"name": "Tin"}]}},
     "last": {"Product Viewed": [{"properties": {"name": "Lamp"}}]},
     "now": "2026-09-21T14:13:20.000Z",
+    "big": "x" * 300_000,
 }
 
 
@@ -172,6 +173,11 @@ def test_money() -> None:
         "{% assign a = 'xxxxxxxxxxxxxxxx' %}{% for i in (1..15) %}{% assign a = a | append: a %}{% endfor %}"
         "{% for i in (1..100) %}{{ a }}{% endfor %}",
         "{% case 1 %}{% when 1, 1, 1, 1, 1, 1, 1, 1 %}" * 20 + "{% endcase %}" * 20,
+        "{{ profile | json: 1000000000000 }}",
+        "{{ big | replace: '', big }}",
+        "{{ big | replace: sub: big, seq: '' }}",
+        "{{ big | split: '' | join: big }}",
+        "{{ big | split: '' | join: separator: big }}",
         "{{ 1 | divided_by: 0 }}",
         "{{ 'a' | slice: 'b' }}",
         "{% if profile.n > 'a' %}{% endif %}",

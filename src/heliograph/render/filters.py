@@ -21,7 +21,7 @@ from liquid.exceptions import FilterArgumentError
 from liquid.filter import flatten, with_context
 
 from heliograph.decide.times import from_ms, is_zone, zone
-from heliograph.render.context import Context, Missing
+from heliograph.render.context import MAX_OUTPUT, Context, Missing
 
 Filter = Callable[..., Any]
 
@@ -32,6 +32,8 @@ _MS_FROM = 100_000_000_000
 _WIDE = re.compile(r"%[-_0^#+]*\d{3}")
 """The C library pads to any width that it is told, up to all memory."""
 _MARKUP = re.compile(r"<[^>]*>")
+MAX_INDENT = 100
+"""Characters that ``json`` puts before a line; Python makes them all at once, however many."""
 
 
 def install(env: Environment, *, html: bool) -> None:
@@ -39,6 +41,7 @@ def install(env: Environment, *, html: bool) -> None:
         del env.filters[name]
     env.filters.update({"date": _date, "money": _money, "json": _json, "map": _map})
     env.filters.update({"raw": Markup} if html else _PLAIN)
+    env.filters.update({name: _bounded(env.filters[name], size) for name, size in _SIZES.items()})
     env.filters.update({name: _passing_missing(f) for name, f in env.filters.items() if name != "default"})
 
 
@@ -57,6 +60,34 @@ def _passing_missing(function: Filter) -> Filter:
 
     passing.passes_missing = True  # type: ignore[attr-defined]
     return passing
+
+
+def _bounded(function: Filter, size: Callable[..., int]) -> Filter:
+    """Two texts that may be there each can make one that no memory holds: that is refused before it is made."""
+
+    @wraps(function)
+    def bounded(value: object, *args: object, **named: object) -> object:
+        try:
+            expected = size(value, *args, **named)
+        except TypeError:
+            expected = 0  # nothing that the filter takes; it says so
+        if expected > MAX_OUTPUT:
+            raise FilterArgumentError(f"more than {MAX_OUTPUT:,} characters", token=None)
+        return function(value, *args, **named)
+
+    return bounded
+
+
+def _size_replaced(value: object, seq: object, sub: object = "") -> int:
+    text = str(value)
+    return len(text) + text.count(str(seq)) * len(str(sub))
+
+
+def _size_joined(value: object, separator: object = " ", **_: object) -> int:
+    return len(value) * len(str(separator)) if isinstance(value, list | tuple | range) else 0
+
+
+_SIZES: dict[str, Callable[..., int]] = {"replace": _size_replaced, "join": _size_joined}
 
 
 def _map(value: object, key: object) -> object:
@@ -135,7 +166,10 @@ def _locale(context: Context) -> Locale:
         return Locale.parse("en")
 
 
-def _json(value: object, indent: int | None = None) -> str:
+def _json(value: object, indent: int | str | None = None) -> str:
+    width = len(indent) if isinstance(indent, str) else indent
+    if isinstance(width, int) and width > MAX_INDENT:
+        raise FilterArgumentError(f"an indent is at most {MAX_INDENT} characters wide", token=None)
     return json.dumps(value, ensure_ascii=False, indent=indent)
 
 

@@ -119,6 +119,8 @@ def interpret(
     except (ValueError, TypeError, ArithmeticError, LookupError, AttributeError, RecursionError) as error:
         # A filter met a value it was not made for: this person's data, not our program, is at fault.
         raise Skip(f"liquid: {error}") from error
+    except MemoryError as error:
+        raise Skip("liquid: more than memory holds") from error
     return buffer.getvalue()
 
 
