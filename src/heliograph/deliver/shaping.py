@@ -25,14 +25,14 @@ UNBOUND: Final = 1 << 30
 
 WATCH_MS: Final = 60_000
 """Replies are counted over a minute: shorter would be ruled by chance, longer would go on annoying."""
-LEAST: Final = 10
-"""So many of them put off before anything is concluded."""
+LEAST: Final = 50
+"""So many of them put off before anything is concluded: fewer are dealt with by each message's own growing delay."""
 SHARE: Final = 0.2
 """And this share of all replies.  Up to 5 % is everyday life at large receivers; a fifth is a request."""
 DEAF_MS: Final = 10_000
 """After slowing down, "later" is not counted for a while: it answers what was on its way before."""
-LOWEST_PER_S: Final = 1 / 60
-"""Slower than one a minute nobody learns whether it is welcome again."""
+LOWEST_PER_S: Final = 1 / 6
+"""Slower than ten a minute it gets only where a rule says so: nobody would learn that more is welcome again."""
 STEPS: Final = 10
 """From half to the whole again in five quiet minutes."""
 
@@ -216,11 +216,13 @@ class Towards:
 
     # -- how it compares --
 
-    def slow_beside(self, usual_ms: float, now: int) -> bool:
-        """It answers much slower than others, or not at all."""
-        if self.in_flight and now - self.moved_at > STALLED_MS:
+    def slow_beside(self, usual_ms: float, now: int, *, apart: bool) -> bool:
+        """It does not answer, or much slower than others.  ``apart``: it has connections of its own, so slowness harms
+        nobody."""
+        long = SLOWER * usual_ms
+        if self.in_flight and now - self.moved_at > max(STALLED_MS, long):
             return True
-        return self.low_ms > SLOW_MS and self.low_ms > SLOWER * usual_ms
+        return not apart and self.low_ms > max(SLOW_MS, long)
 
     # -- across a restart, and to be looked at --
 

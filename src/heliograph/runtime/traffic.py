@@ -237,7 +237,7 @@ class Traffic:
         return None
 
     def _is_slow(self, receiver: Towards, now: int) -> bool:
-        if not receiver.slow_beside(self._usual_ms, now):
+        if not receiver.slow_beside(self._usual_ms, now, apart=self.shaping.direct):
             self._slow.discard(receiver)
             return False
         self._slow.add(receiver)
