@@ -144,6 +144,14 @@ def test_a_second_loss_can_be_settled_again(post: Post) -> None:
     assert post.kinds == ["unknown", "resent", "unknown", "resent"]
 
 
+def test_what_is_on_its_way_is_not_settled(post: Post) -> None:
+    assert post.offered and post.ask()
+    before = post.row
+    for action in ("sent", "resend", "drop"):
+        assert post.settle(action) == Settled(before.message_id, "not_unknown", "it is sending")
+    assert post.row == before
+
+
 def test_drop(post: Post) -> None:
     """It stays what it is, settled; what comes back later is still believed."""
     post.lose()
