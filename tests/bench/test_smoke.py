@@ -10,7 +10,11 @@ from bench.__main__ import NAMES
 from bench.processes import missing
 
 ROOT = Path(__file__).parent.parent.parent
-NEEDS = {"ingest": missing("wrk"), "mail": missing("smtp-sink", "smtp-source", "openssl")}
+NEEDS = {
+    "ingest": missing("wrk"),
+    "mail": missing("smtp-sink", "smtp-source", "openssl"),
+    "broadcast": missing("smtp-sink"),
+}
 
 
 @pytest.mark.parametrize("name", NAMES)
