@@ -10,8 +10,8 @@ from pathlib import Path
 from bench.figures import Report
 
 NAMES = (
-    "latency", "ingest", "stages", "decide", "mail", "neighbours", "broadcast", "render", "timers", "publish", "backtest",
-    "memory", "kill",
+    "latency", "ingest", "stages", "decide", "mail", "neighbours", "broadcast", "render", "timers", "publish",
+    "backtest", "memory", "kill",
 )  # fmt: skip
 """Each is a module with ``run(report, folder, quick)``."""
 

@@ -23,7 +23,7 @@ from heliograph.simulate.client import Job, Pool
 
 RECEIVERS, SLOW = 4, 0
 DELAY_S, REFUSED = 0.25, 20
-RATE, SECONDS, SETTLE_S = 80.0, 20.0, 3.0
+RATE, SECONDS, SETTLE_S = 80.0, 20.0, 1.0
 
 TOML = """
 [project]
