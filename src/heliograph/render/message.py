@@ -26,6 +26,8 @@ from heliograph.render.text import RULE, tidy
 MAX_LOADED = 1_000
 """Templates kept parsed; the oldest goes first."""
 FOOTER_STYLE = "margin:24px auto 0;max-width:600px;padding:0 16px 24px;font:12px/1.5 sans-serif;color:#6b7280"
+LINKS = ("preferences", "unsubscribe")
+"""Under ``urls``; methods of :class:`~heliograph.render.links.MessageLinks`."""
 INSTANTS = (("event", "occurred_at"), ("trigger", "occurred_at"), ("run", "entered_at"))
 """Where a context holds ms that Liquid shows as RFC 3339."""
 
@@ -219,8 +221,7 @@ def _names(template: Template, context: Mapping[str, Any], mail: _Mail, now: int
         holder = names.get(name)
         if isinstance(holder, dict) and isinstance(at := holder.get(field), int):
             names[name] = {**holder, field: iso(at)}
-    links = {"unsubscribe": mail.links.unsubscribe, "preferences": mail.links.preferences}
-    names["urls"] = {name: make() for name, make in links.items() if name in template.uses}
+    names["urls"] = {name: getattr(mail.links, name)() for name in LINKS if name in template.uses}
     return names
 
 
