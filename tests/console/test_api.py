@@ -145,6 +145,10 @@ async def test_why_tells_what_mail_waits_for() -> None:
             answer = await api.get(f"/api/profiles/ann/why?{asked}")
             assert f"The mail 'welcome' waits: {reason}." in answer.json()["sentence"]
         assert "waits" not in (await api.get("/api/profiles/ann/why?journey=cart")).json()["sentence"]
+        await engine.hold("welcome", "wrong picture", "bea")
+        answer = await api.get("/api/profiles/ann/why?journey=welcome")
+        said = "The mail 'welcome' waits: welcome is paused since 2025-06-15T15:06:40Z by bea: wrong picture."
+        assert said in answer.json()["sentence"]
 
 
 @pytest.mark.parametrize("secure", [True, False])

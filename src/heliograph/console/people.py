@@ -11,6 +11,7 @@ from litestar.params import Parameter
 from heliograph import decide
 from heliograph.console import shapes
 from heliograph.console.slashes import as_sent
+from heliograph.decide.times import iso
 from heliograph.events.identity import profile_id
 from heliograph.ports import Engine, MessageRow, Store
 
@@ -103,8 +104,17 @@ def with_waiting(
 ) -> dict[str, Any]:
     """Tell why mail that was decided has not left: deciding is over then, only the outbox knows."""
     rows, _ = engine.store.messages(key=key, status="queued", limit=WAITING_READ)
-    waits = [f"The mail {row.template!r} waits: {row.reason}." for row in rows if row.reason and asked(row)]
+    found = [(row.template, why_waiting(engine, row)) for row in rows if asked(row)]
+    waits = [f"The mail {template!r} waits: {why}." for template, why in found if why]
     return {**answer, "sentence": " ".join([answer["sentence"], *waits])}
+
+
+def why_waiting(engine: Engine, row: MessageRow) -> str:
+    """What keeps a queued message: its journey's mail is held, or what its receiver said; "" for its turn only."""
+    hold = engine.holds().get(row.journey)
+    if hold is None:
+        return row.reason
+    return f"{row.journey} is paused since {iso(hold.at)} by {hold.by}: {hold.reason or 'no reason given'}"
 
 
 def router(engine: Engine) -> Router:
