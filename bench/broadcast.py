@@ -102,7 +102,7 @@ class Trial:
         self._peaks = [0, 0]
 
     def run(self, report: Report, signed: str) -> None:
-        imported = self._import()
+        imported = bring_in(self._server, self._people)
         pings = Pings(self._server.port)
         cpu = [cpu_s(pids) for pids in (self.engine, self.mailers)]
         started = time.monotonic()
@@ -116,20 +116,6 @@ class Trial:
         self._check(progress)
         self._say(report, signed, imported, first, last, engine_s, mailers_s)
         pings.say(report, signed, self._api)
-
-    def _import(self) -> float:
-        """People a second, until the segment has them all."""
-        file, started = self._server.folder / "people.jsonl", time.monotonic()
-        file.write_bytes(b"\n".join(msgspec.json.encode(person(n)) for n in range(self._people)))
-        command = [sys.executable, "-m", "heliograph.cli", "import", str(file), "--topic", "offers"]
-        command += ["--consent-source", "bench", "--consent-at", "2026-01-01T00:00:00Z", "--url", self._server.url]
-        command += ["--token", TOKEN, "--write-key", WRITE_KEY, "--strict"]
-        subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
-        while (count := self._api.call("GET", "/api/segments/readers/members?limit=1")["count"]) < self._people:
-            if time.monotonic() - started > PATIENCE_S:
-                raise RuntimeError(f"only {count} of {self._people} people are in the segment")
-            time.sleep(LOOK_S)
-        return self._people / (time.monotonic() - started)
 
     def _watch(self, started: float) -> tuple[float, float, dict[str, Any]]:
         """Seconds from the call to the first mail that was sent and to the last; the progress at the end."""
@@ -169,9 +155,30 @@ class Trial:
         report.add("broadcast", f"resident memory at most, {signed}", sum(self._peaks) / 2**20, "MB", note=peaks)
 
 
+def bring_in(server: Server, people: int) -> float:
+    """Import them; people a second, until the segment has them all."""
+    api, file, started = Api(server.port), server.folder / "people.jsonl", time.monotonic()
+    file.write_bytes(b"\n".join(msgspec.json.encode(person(n)) for n in range(people)))
+    command = [sys.executable, "-m", "heliograph.cli", "import", str(file), "--topic", "offers"]
+    command += ["--consent-source", "bench", "--consent-at", "2026-01-01T00:00:00Z", "--url", server.url]
+    command += ["--token", TOKEN, "--write-key", WRITE_KEY, "--strict"]
+    subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+    while (count := api.call("GET", "/api/segments/readers/members?limit=1")["count"]) < people:
+        if time.monotonic() - started > PATIENCE_S:
+            raise RuntimeError(f"only {count} of {people} people are in the segment")
+        time.sleep(LOOK_S)
+    return people / (time.monotonic() - started)
+
+
 def person(n: int) -> dict[str, Any]:
     traits = {f"field{k}": f"person {n} & value {k}" for k in range(FIELDS)}
-    return {"user_id": f"user-{n}", "email": f"user-{n}@bench.example", "firstName": "Ada", "reader": True, **traits}
+    return {
+        "user_id": f"user-{n}",
+        "email": f"user-{n}@bench.example",
+        "firstName": f"Ada {n}",
+        "reader": True,
+        **traits,
+    }
 
 
 class Api:

@@ -7,6 +7,7 @@ import signal
 import time
 from pathlib import Path
 
+from bench import kill_broadcast
 from bench.figures import Report
 from bench.load import Plan, known, loading
 from bench.processes import end
@@ -15,6 +16,11 @@ from bench.sink import receiver
 
 
 def run(report: Report, folder: Path, quick: bool) -> None:
+    under_load(report, folder, quick)
+    kill_broadcast.run(report, folder / "broadcast", quick)
+
+
+def under_load(report: Report, folder: Path, quick: bool) -> None:
     before_s, after_s, sends, buyers = (1.0, 2.0, 50, 100) if quick else (10.0, 8.0, 300, 5_000)
     with receiver(folder) as sink:
         server = Server(folder, sink.url)
