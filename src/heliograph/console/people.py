@@ -9,6 +9,7 @@ from litestar.exceptions import HTTPException, NotFoundException
 from litestar.params import Parameter
 
 from heliograph import decide
+from heliograph.decide.broadcasts import broadcast_of
 from heliograph.console import shapes
 from heliograph.console.slashes import as_sent
 from heliograph.decide.times import iso
@@ -88,7 +89,7 @@ def explain(engine: Engine, key: str, journey: str | None, template: str | None)
     """``why`` for one person and one journey or template."""
     plan, state, now = engine.plan, engine.state(key), engine.clock.now()
     if journey is not None:
-        if journey not in plan.journeys and journey not in plan.removed:
+        if journey not in plan.journeys and journey not in plan.removed and not broadcast_of(journey):
             raise NotFoundException(f"no journey is called {journey!r}{near_word(journey, list(plan.journeys))}")
         answer = decide.explain_journey(state, plan, journey, now, journal_of(engine, key))
         return with_waiting(engine, key, answer, lambda row: row.journey == journey)
