@@ -18,6 +18,7 @@ from heliograph.events.record import (
     Link,
     ListChange,
     MergeInto,
+    Offer,
     Outcome,
     Record,
     Touch,
@@ -124,12 +125,21 @@ DOCUMENT = plan_document(
         "global_holdout": "10%",
     },
 )
+DOCUMENT["broadcasts"] = {
+    "all": {"name": "all", "template": "one", "topic": "news", "audience": {"everyone": True}},
+    "gold": {"name": "gold", "template": "two", "audience": {"segment": "gold"}, "holdout": "30%"},
+    "local": {"name": "local", "template": "two", "audience": {"if": {"did": {"event": "B"}}},
+              "at": "2026-09-22T09:00", "local_time": True},
+    "notice": {"name": "notice", "template": "three", "audience": {"broadcast": "all"}, "notice": True},
+}  # fmt: skip
 OTHER = plan_document(
     [JOURNEYS[-1]],
     {"recent": SEGMENTS["recent"], "gold": {"trait": {"path": "tier", "in": ["gold", "vip"]}}},
     topics={"news": "required"},
 )
 PLANS = [compile_plan(DOCUMENT, 1), compile_plan(OTHER, 2), compile_plan(DOCUMENT, 3)]
+
+LEAVES = sorted(PLANS[0].leaves.leaves)
 
 SCALARS = (
     st.none() | st.booleans() | st.integers(-(1 << 63), (1 << 64) - 1) | st.floats() | st.text(max_size=8)
@@ -188,6 +198,8 @@ BODIES = st.one_of(
     st.builds(Enter, journey=st.sampled_from(["asked", "acts", "none"]), event=EVENTS, hops=HOPS),
     st.builds(Answer, request_id=st.text(max_size=3), ok=st.booleans(), body=VALUES, hops=HOPS),
     st.builds(Touch, plan=st.integers(0, 9)),
+    st.builds(Offer, broadcast=st.sampled_from(["all", "gold", "local", "notice", "never"]), plan=st.integers(0, 9),
+              folds=st.dictionaries(st.sampled_from(LEAVES), VALUES, max_size=2), hops=HOPS),
     st.builds(Expire, idle_ms=st.integers(-1, 20 * DAY)),
     st.builds(ListChange, name=st.sampled_from(["list", "gold"]), on=st.booleans(), at=TIMES, hops=HOPS),
 )  # fmt: skip

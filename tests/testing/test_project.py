@@ -4,9 +4,11 @@ import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from heliograph.ports import BroadcastRefused
 from heliograph.project import ProjectError
 from heliograph.testing import EventRefused, Person, Project, Request
 
@@ -220,6 +222,26 @@ def test_lists_and_suppressions(edited: Edit) -> None:
     project.suppress("Ann@Example.com")
     ann.track("Trial Started", trial_id="t")
     assert ann.unsent == ["trial-started: skipped, suppressed: manual"]
+
+
+def test_a_broadcast_reaches_its_audience_and_says_how_far_it_is(shop: Project) -> None:
+    ann = shop.person("ann", email="ann@example.com", consent={"offers": True})
+    bob = shop.person("bob", email="bob@example.com")
+    template = next(name for name, one in shop._crank.plan.templates.items() if _is_plain(one))
+    letter = shop.broadcast(template=template, topic="offers", audience={"everyone": True}, at="2026-06-01T12:00:00Z")
+    assert (letter.status, ann.mails) == ("scheduled", [])
+    shop.advance("PT4H")
+    assert (letter.status, ann.mails, bob.mails) == ("finished", [template], [])
+    assert letter.progress["skipped"] == {"no_consent: offers": 1}
+    assert "no consent for the topic 'offers'" in bob.why(f"broadcast:{letter.id}")
+    assert "no consent" in bob.why(template=template)
+    with pytest.raises(BroadcastRefused, match="it is finished"):
+        letter.pause()
+
+
+def _is_plain(template: dict[str, Any]) -> bool:
+    """Marketing that needs no event."""
+    return template["class"] == "marketing" and "event" not in str(template.get("paths"))
 
 
 def test_a_timeline_tells_everything(shop: Project) -> None:

@@ -3,6 +3,7 @@
 from typing import Any
 
 from heliograph.decide import consent
+from heliograph.decide.broadcasts import broadcast_of
 from heliograph.decide.plan import Plan
 from heliograph.decide.state import Ended, Run, State, unpack
 from heliograph.decide.times import iso
@@ -91,7 +92,14 @@ def profile_view(state: State, plan: Plan, now: int) -> dict[str, Any]:
         "email": state.address or None,
         "traits": state.traits,
         "timezone": Person(state, plan).timezone,
-        "segments": [{"name": name, "since": since} for name, since in sorted(state.members.items())],
+        "segments": [
+            {"name": name, "since": since} for name, since in sorted(state.members.items()) if not broadcast_of(name)
+        ],
+        "broadcasts": [
+            {"broadcast_id": broadcast_of(name), "since": since}
+            for name, since in sorted(state.members.items(), key=lambda one: -one[1])
+            if broadcast_of(name)
+        ],
         "runs": [*_active_runs(state, now), *_ended_runs(state)],
         "consent": consent.view(state, plan.topics),
         "ids": [profile_id(key) for key in state.links],

@@ -298,7 +298,8 @@ def explain_template(state: State | None, plan: Plan, template: str, now: int, j
     if state is None or not state.plan_version:
         return {"template": template, "status": "unknown_person", "sentence": NOBODY}
     mails = [mail for mail in map(mail_fact, journal) if mail and mail["template"] == template]
-    journeys = [one for one in plan.journeys.values() if template in templates_of(one)]
+    every = (*plan.journeys.values(), *(one.journey for one in plan.broadcasts.values()))
+    journeys = [one for one in every if template in templates_of(one)]
     refusal = _refusal_now(state, plan, template, journeys)
     answer: Answer = {"template": template, "messages": mails, "refusal": refusal}
     told = [explain_journey(state, plan, one.name, now, journal) for one in journeys]

@@ -15,9 +15,10 @@ project whose folder the test lies in, and a failed comparison of mails says why
 """
 
 from heliograph.project import ProjectError
+from heliograph.testing.broadcast import Broadcast
 from heliograph.testing.mail import Mail, Mails
 from heliograph.testing.person import Person
 from heliograph.testing.project import EventRefused, Project
 from heliograph.testing.web import Request
 
-__all__ = ["EventRefused", "Mail", "Mails", "Person", "Project", "ProjectError", "Request"]
+__all__ = ["Broadcast", "EventRefused", "Mail", "Mails", "Person", "Project", "ProjectError", "Request"]

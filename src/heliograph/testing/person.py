@@ -3,6 +3,7 @@
 from typing import TYPE_CHECKING, Any
 
 from heliograph import decide
+from heliograph.decide.broadcasts import broadcast_of
 from heliograph.decide.parsing import nearest
 from heliograph.events.record import LedgerRow, ListChange, Outcome
 from heliograph.testing.mail import Mail, Mails
@@ -197,7 +198,8 @@ class Person:
             _must_exist("template", template, plan.templates)
             answer = decide.explain_template(state, plan, template, now, journal)
         else:
-            _must_exist("journey", journey, plan.journeys)
+            if not broadcast_of(journey):
+                _must_exist("journey", journey, plan.journeys)
             answer = decide.explain_journey(state, plan, journey, now, journal)
         return str(answer["sentence"])
 

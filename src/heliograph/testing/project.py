@@ -23,6 +23,7 @@ from heliograph.project import ProjectError, check_project
 from heliograph.runtime.clock import ManualClock
 from heliograph.runtime.crank import Crank
 from heliograph.runtime.mailwire import MailerSender, MailerSettings
+from heliograph.testing.broadcast import Broadcast
 from heliograph.testing.mail import Mail, Mails
 from heliograph.testing.person import Person
 from heliograph.testing.postman import Postman
@@ -151,7 +152,7 @@ class Project:
         """Everything that happens at this instant."""
         for _ in range(FOREVER):
             self._postman.deliver()
-            if not self._crank.wake() and not self._web.serve():
+            if not self._crank.wake() and not self._web.serve() and not self._crank.broadcast():
                 return
         raise RuntimeError(f"timers go in circles at {self.now}")
 
@@ -195,6 +196,18 @@ class Project:
         finally:
             self._postman.held = False
         self._settle()
+
+    # -- broadcasts --
+
+    def broadcast(self, document: dict[str, Any] | None = None, /, **keys: Any) -> Broadcast:
+        """Send a broadcast: what its file says, or its keys (``template="news", audience={"segment": "buyers"}``).
+
+        Whoever is in its audience is mailed at once, or when ``at`` has come.  Raises
+        :class:`~heliograph.ports.BroadcastRefused`."""
+        written = {"name": "a broadcast", **(document or {}), **keys}
+        row = self._crank.create_broadcast(written)
+        self._settle()
+        return Broadcast(self._crank, row.broadcast_id, self._settle)
 
     # -- the outside --
 
