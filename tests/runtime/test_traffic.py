@@ -14,7 +14,7 @@ from heliograph.ports import Commit, MxAnswer
 from heliograph.runtime.clock import ManualClock
 from heliograph.runtime.dispatcher import rank_of
 from heliograph.runtime.mailwire import Done
-from heliograph.runtime.outbox import Claim, Outbox
+from heliograph.runtime.outbox import Entry, Outbox
 from heliograph.runtime.rollup import Rollup
 from heliograph.runtime.traffic import Traffic
 from heliograph.runtime.traffic_kept import RECEIVERS
@@ -33,7 +33,7 @@ class Mail:
         self.outbox = Outbox(self.store, self.traffic)
         self.now = T0
         self.number = 0
-        self.sent: list[tuple[int, Claim]] = []
+        self.sent: list[tuple[int, Entry]] = []
 
     def queue(self, count: int, domain: str = "a.example", sender: str = "default", **fields: Any) -> None:
         for _ in range(count):
@@ -42,15 +42,15 @@ class Mail:
             self.store.commit(Commit(messages={one.message_id: one}))
             self.outbox.add(one)
 
-    def claims(self, most: int = 10_000) -> list[Claim]:
-        found = list[Claim]()
+    def claims(self, most: int = 10_000) -> list[Entry]:
+        found = list[Entry]()
         if self.outbox.behind(self.now):
             self.outbox.fetch(self.now)
         while len(found) < most and (claim := self.outbox.claim(self.now)) is not None:
             found.append(claim)
         return found
 
-    def answer(self, claim: Claim, done: Done, took: int = 5) -> bool:
+    def answer(self, claim: Entry, done: Done, took: int = 5) -> bool:
         """True when it may go another way at once."""
         self.outbox.done(claim.row.message_id)
         claim.asked_at = self.now - took
@@ -59,9 +59,9 @@ class Mail:
         self.store.commit(Commit(messages={claim.row.message_id: replace(claim.row, status=done.kind)}))
         return elsewhere
 
-    def go(self, ms: int, step: int = 10) -> list[Claim]:
+    def go(self, ms: int, step: int = 10) -> list[Entry]:
         """Everything that goes meanwhile, each taken at once."""
-        found = list[Claim]()
+        found = list[Entry]()
         for now in range(self.now, self.now + ms, step):
             self.now = now
             while claims := self.claims(20):
@@ -81,7 +81,7 @@ LOGIN = Done("", "retry", "535 5.7.8 Bad credentials", 0, code=535, stage="mail"
 SUSPEND = Done("", "retry", "421 4.7.0 [TSS04] Messages temporarily deferred", 0, code=421, stage="mail")
 
 
-def of_receiver(claims: list[Claim]) -> Counter[str]:
+def of_receiver(claims: list[Entry]) -> Counter[str]:
     return Counter(claim.lane.receiver.name for claim in claims)
 
 
@@ -101,7 +101,7 @@ def test_a_reply_suspends_its_receiver_alone_and_triggered_mail_goes_first_when_
     first = mail.claims(5)
     mail.answer(next(claim for claim in first if claim.lane.receiver.name == "yahoo"), SUSPEND)
     for claim in first:
-        if mail.outbox.claim_of(claim.row.message_id):
+        if claim.row.message_id in mail.outbox.claims:
             mail.answer(claim, SENT)
     mail.queue(2, "yahoo.com")
     mail.queue(5, "b.example")
@@ -291,7 +291,7 @@ def test_random_limits_traffic_and_clock_steps(seed: int) -> None:
             senders={"s1": SenderLimits(max_message_rate="50/s", relays=("default", "r2"))},
         )
     )
-    under_way, gone = list[Claim](), list[tuple[int, Claim]]()
+    under_way, gone = list[Entry](), list[tuple[int, Entry]]()
     for _ in range(600):
         mail.now += chance.choice([0, 1, 5, 20, 300])
         if chance.random() < 0.6:

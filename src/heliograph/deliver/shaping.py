@@ -143,13 +143,15 @@ class Towards:
 
     def answered(self, now: int, took_ms: int) -> None:
         """It took a message, or refused that one alone."""
-        self._count(now)
+        if not 0 <= now - self._watched_from < WATCH_MS:
+            self._count(now)
         self._answered += 1
         self._failures = 0
         if self.window < self.most:
             self.window += 1
         # Falls fast and rises slowly: about the fastest tenth of the replies, whatever waits behind others.
-        self.low_ms += (took_ms - self.low_ms) * (0.5 if took_ms < self.low_ms or not self.low_ms else 0.02)
+        low = self.low_ms
+        self.low_ms = low + (took_ms - low) * (0.5 if took_ms < low or not low else 0.02)
 
     def put_off(self, now: int, why: str) -> bool:
         """It said "later", about us and not about one mailbox (:meth:`answered` follows); True when that slows it

@@ -21,7 +21,7 @@ from heliograph.runtime import mailwire
 from heliograph.runtime.claims import Bury, End, PassCommitPoint, TakeReports
 from heliograph.runtime.lanes import BROADCAST, NOTICE, TRANSACTIONAL, TRIGGERED
 from heliograph.runtime.meter import Meter
-from heliograph.runtime.outbox import Claim, Outbox
+from heliograph.runtime.outbox import Entry, Outbox
 from heliograph.runtime.rollup import Rollup
 from heliograph.runtime.traffic import Traffic
 from heliograph.runtime.work import Work
@@ -120,9 +120,10 @@ class Dispatcher:
     def offer(self, rows: Sequence[MessageRow]) -> None:
         """Rows just committed as queued.  One that a mailer still holds (it missed its time and was decided again)
         comes back with that mailer's report."""
+        add, claims = self.outbox.add, self.outbox.claims
         for row in rows:
-            if self.outbox.claim_of(row.message_id) is None:
-                self.outbox.add(row)
+            if row.message_id not in claims:
+                add(row)
         if self._opened.is_set() and not self._draining:
             self.offer_slice()  # at once: our task may have to wait for its turn
         self._stirred.set()
@@ -219,7 +220,7 @@ class Dispatcher:
                 jobs.append(self._job(claim, context))
         return jobs
 
-    def _release(self, claim: Claim, now: int) -> None:
+    def _release(self, claim: Entry, now: int) -> None:
         """It was claimed and does not go."""
         self.outbox.done(claim.row.message_id)
         self._back(claim, NOT_OFFERED, now)
@@ -236,7 +237,7 @@ class Dispatcher:
         template = self._templates().get(row.template)
         return template.get("sender") or DEFAULT_SENDER if template is not None else DEFAULT_SENDER
 
-    def _job(self, claim: Claim, context: dict[str, Any]) -> mailwire.Job:
+    def _job(self, claim: Entry, context: dict[str, Any]) -> mailwire.Job:
         row = claim.row
         return mailwire.Job(
             message_id=row.message_id,
@@ -317,7 +318,7 @@ class Dispatcher:
         relay may take at once."""
         now, elsewhere = self._clock.now(), set()
         for one in done:
-            claim = self.outbox.claim_of(one.message_id) if one.kind != "sent" else None
+            claim = self.outbox.claims.get(one.message_id) if one.kind != "sent" else None
             if claim is not None and self.traffic.heard(claim.lane, claim.route, one, now):
                 elsewhere.add(one.message_id)
         return frozenset(elsewhere)
@@ -335,17 +336,17 @@ class Dispatcher:
         self.traffic.credit = sum(self._credits.values())
 
     def _verdicts(self, mailer: Mailer, go: list[str], stop: list[tuple[str, str]]) -> None:
-        now = self._clock.now()
+        now, claims = self._clock.now(), self.outbox.claims
         for message_id in go:
-            if (claim := self.outbox.claim_of(message_id)) is not None:
+            if (claim := claims.get(message_id)) is not None:
                 claim.asked_at = now
         mailer.send(mailwire.Verdicts(go, stop))
 
     def _reported(self, mailer: Mailer, fates: list[tuple[mailwire.Done, MessageRow | None]]) -> None:
-        now = self._clock.now()
+        now, ended, claims = self._clock.now(), self.traffic.ended, self.outbox.claims
         for done, again in fates:
-            if (claim := self.outbox.done(done.message_id)) is not None:
-                self._back(claim, done, now)
+            if (claim := claims.pop(done.message_id, None)) is not None:
+                ended(claim.lane, claim.route, claim.days, done, claim.asked_at, now)
             row = mailer.held.pop(done.message_id, None)
             if done.kind == "stopped" and (present := self._current(done.message_id)) is not None:
                 again = present if present.status == "queued" else None
@@ -358,7 +359,7 @@ class Dispatcher:
                 self._meter.observe("message_seconds", max(done.at - row.cause_received_at, 0) / 1000)
         self._stirred.set()
 
-    def _back(self, claim: Claim, done: mailwire.Done, now: int) -> None:
+    def _back(self, claim: Entry, done: mailwire.Done, now: int) -> None:
         self.traffic.ended(claim.lane, claim.route, claim.days, done, claim.asked_at, now)
 
     def lost(self, mailer: Mailer) -> None:

@@ -94,6 +94,7 @@ class Lanes:
         """The lane whose turn it is and that may give a message now; :meth:`served` follows."""
         if self._alarms and self._alarms[0][0] <= now:
             self._ring(now)
+        closed = self._closed
         for turns in self._rounds:
             while turns:
                 lane = turns[0]
@@ -101,7 +102,7 @@ class Lanes:
                     turns.popleft()
                     lane.state = IDLE
                     lane.rows.clear()
-                elif (gate := self._closed(lane, now)) is None:
+                elif (gate := closed(lane, now)) is None:
                     return lane
                 else:
                     turns.popleft()
@@ -114,8 +115,7 @@ class Lanes:
         """It gave a message, or what it held is gone."""
         turns = self._rounds[lane.rank]
         if lane.count:
-            if len(turns) > 1:
-                turns.rotate(-1)
+            turns.rotate(-1)
         else:
             turns.popleft()
             lane.state = IDLE

@@ -17,7 +17,7 @@ from typing import Final
 from heliograph.deliver.rates import NEVER
 from heliograph.ports import MessageRow, Store
 from heliograph.runtime.lanes import BROADCAST, Lane, Lanes
-from heliograph.runtime.traffic import Traffic
+from heliograph.runtime.traffic import NO_DAYS, Traffic
 
 BOUND: Final = 20_000
 """Rows of about 1 KB: 20 MB, and some seconds of work for a fast relay."""
@@ -34,24 +34,16 @@ START: Final = (-(1 << 62), "")
 Place = tuple[int, str]
 
 
-class Claim:
-    """A message that a mailer holds.  ``asked_at``: when it passed its commit point, 0 before; ``days``: for which days
-    its sender's and its relay's quota counted it."""
+class Entry:
+    """A message at hand.  While it waits: ``due``, when it may go, and ``later``, that this has not come yet.  While a
+    mailer holds it: the ``route`` chosen, ``asked_at``, when it passed its commit point (0 before), and ``days``, for
+    which its sender's and its relay's quota counted it."""
 
-    __slots__ = ("asked_at", "days", "lane", "route", "row")
-
-    def __init__(self, row: MessageRow, lane: Lane, route: str, days: tuple[int, int]) -> None:
-        self.row, self.lane, self.route, self.days = row, lane, route, days
-        self.asked_at = 0
-
-
-class Waiting:
-    """A message that waits.  ``due``: when it may go; ``later``: that has not come yet."""
-
-    __slots__ = ("due", "lane", "later", "row")
+    __slots__ = ("asked_at", "days", "due", "lane", "later", "route", "row")
 
     def __init__(self, row: MessageRow, lane: Lane, due: int, later: bool) -> None:
         self.row, self.lane, self.due, self.later = row, lane, due, later
+        self.route, self.days, self.asked_at = "", NO_DAYS, 0
 
 
 class Share:
@@ -67,9 +59,6 @@ class Share:
         self.again = 0
         self.room = False
         """A lane that had been full has room again."""
-
-    def fits(self, lane: Lane, later: bool) -> bool:
-        return lane.held < 2 * (self.bound - self.count) and not (later and self.later >= self.bound // 2)
 
     def leave(self, lane: Lane, row: MessageRow, not_before: int) -> None:
         """It stays in the store."""
@@ -96,10 +85,11 @@ class Outbox:
     ) -> None:
         self._store, self._traffic, self._is_held = store, traffic, held
         self._lanes: Lanes = traffic.lanes
-        self._waiting: dict[str, Waiting] = {}
+        self._waiting: dict[str, Entry] = {}
         self._later: list[tuple[int, int, str]] = []
         self._ends: list[tuple[int, str]] = []
-        self._claims: dict[str, Claim] = {}
+        self.claims: dict[str, Entry] = {}
+        """By id: the messages that mailers hold."""
         self._shares = (Share(bound), Share(broadcast_bound))
         self._pass: tuple[Share, Place] | None = None
         """The share that is being read for, and the place reached."""
@@ -111,16 +101,13 @@ class Outbox:
 
     @property
     def claimed(self) -> int:
-        return len(self._claims)
+        return len(self.claims)
 
     # -- in --
 
     def add(self, row: MessageRow) -> None:
         """A queued row: newly decided, given back, or to be tried again."""
-        message_id = row.message_id
-        if self._claims:
-            self._claims.pop(message_id, None)
-        if message_id not in self._waiting and not self._is_held(row.journey):
+        if row.message_id not in self._waiting and not self._is_held(row.journey):
             self._admit(row, self._traffic.lane(row))
 
     def _admit(self, row: MessageRow, lane: Lane) -> bool:
@@ -129,10 +116,10 @@ class Outbox:
             due = row.not_before
         share = self._shares[lane.rank == BROADCAST]
         later = due > self._now
-        if not share.fits(lane, later):
+        if lane.held >= 2 * (share.bound - share.count) or (later and share.later >= share.bound // 2):
             share.leave(lane, row, due + REST_MS if later else 0)
             return False
-        self._waiting[message_id] = Waiting(row, lane, due, later)
+        self._waiting[message_id] = Entry(row, lane, due, later)
         share.count += 1
         lane.held += 1
         if row.not_after:
@@ -162,26 +149,28 @@ class Outbox:
 
     # -- out --
 
-    def claim(self, now: int) -> Claim | None:
+    def claim(self, now: int) -> Entry | None:
         """The next message that may go now; it is the caller's until :meth:`done` or :meth:`add`."""
         self._now = now
         if self._later and self._later[0][0] <= now:
             self._ripen(now)
-        while (lane := self._lanes.next(now)) is not None:
+        lanes, waiting = self._lanes, self._waiting
+        while (lane := lanes.next(now)) is not None:
             due, _, message_id = heappop(lane.rows)
-            one = self._waiting.get(message_id)
+            one = waiting.get(message_id)
             if one is None or one.later or one.due != due or one.lane is not lane:
                 continue  # it left, and perhaps came back
             self._drop(message_id, one)
             if self._is_held(one.row.journey):
-                self._lanes.served(lane, now)
+                lanes.served(lane, now)
                 continue
-            claim = self._claims[message_id] = Claim(one.row, lane, *self._traffic.take(lane, now))
-            self._lanes.served(lane, now)
-            return claim
+            self.claims[message_id] = one
+            one.route, one.days = self._traffic.take(lane, now)
+            lanes.served(lane, now)
+            return one
         return None
 
-    def _drop(self, message_id: str, one: Waiting) -> None:
+    def _drop(self, message_id: str, one: Entry) -> None:
         """It waits here no more."""
         del self._waiting[message_id]
         lane, share = one.lane, self._shares[one.lane.rank == BROADCAST]
@@ -207,7 +196,7 @@ class Outbox:
             heapq.heapify(self._ends)
         return None
 
-    def _leave(self, message_id: str, one: Waiting) -> None:
+    def _leave(self, message_id: str, one: Entry) -> None:
         """Out of its turn.  Its place in a heap is passed over when it comes; a heap that is mostly such places is
         cleared."""
         self._drop(message_id, one)
@@ -223,13 +212,9 @@ class Outbox:
         one = self._waiting.get(place[2])
         return one is not None and one.due == place[0]
 
-    def claim_of(self, message_id: str) -> Claim | None:
-        """What is known of a message that a mailer holds."""
-        return self._claims.get(message_id)
-
-    def done(self, message_id: str) -> Claim | None:
+    def done(self, message_id: str) -> Entry | None:
         """The claimed row has come to its end; what was known of it."""
-        return self._claims.pop(message_id, None)
+        return self.claims.pop(message_id, None)
 
     def next_at(self) -> int | None:
         """The instant from which something may go, or has become too late."""
@@ -296,7 +281,7 @@ class Outbox:
                 one.place, one.again, one.room = None, NEVER, False
 
     def _wanted(self, row: MessageRow) -> bool:
-        known = row.message_id in self._waiting or row.message_id in self._claims
+        known = row.message_id in self._waiting or row.message_id in self.claims
         return row.status == "queued" and not known and not self._is_held(row.journey)
 
     def _take_up(self, row: MessageRow, share: Share) -> bool:
