@@ -18,5 +18,5 @@ def breaker_rules(setting: BreakerSetting) -> Rules:
 
 
 def share(text: str) -> float:
-    """``2%`` is 0.02; an empty text 0, which is no limit."""
-    return float(text.removesuffix("%") or 0) / 100
+    """``2%`` is 0.02."""
+    return float(text.removesuffix("%")) / 100
