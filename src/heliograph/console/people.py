@@ -9,9 +9,9 @@ from litestar.exceptions import HTTPException, NotFoundException
 from litestar.params import Parameter
 
 from heliograph import decide
-from heliograph.decide.broadcasts import broadcast_of
 from heliograph.console import shapes
 from heliograph.console.slashes import as_sent
+from heliograph.decide.broadcasts import broadcast_of
 from heliograph.decide.times import iso
 from heliograph.events.identity import profile_id
 from heliograph.ports import Engine, MessageRow, Store
