@@ -42,7 +42,7 @@ class Author:
 
     def __init__(self, seed: int) -> None:
         self.chance = random.Random(seed)
-        self.budget = 40
+        self.budget = self.chance.choice((5, 10, 40))  # what is short is seldom skipped
         self.loops = 0
 
     # -- expressions --
@@ -95,7 +95,7 @@ class Author:
     def filter(self) -> str:
         often = ("default", "default", "upcase", "size", "first")
         name = self.chance.choice((*HTML.filters, *often)) if self.chance.random() < 0.99 else "no_such_filter"
-        count = max(0, ARGUMENTS.get(name, 0) + self.chance.choice((0, 0, 0, 0, 0, -1, 1)))
+        count = max(0, ARGUMENTS.get(name, 0) + self.chance.choice((0,) * 18 + (-1, 1)))
         arguments = [self.primitive() for _ in range(count)]
         if name == "default" and self.chance.random() < 0.2:
             arguments.append(f"allow_false: {self.primitive()}")
@@ -104,7 +104,7 @@ class Author:
         return f"{name}: {', '.join(arguments)}" if arguments else name
 
     def condition(self) -> str:
-        operator = self.chance.choice(("==", "!=", "<>", "<", ">", "<=", ">=", "contains", None, None))
+        operator = self.chance.choice(("==", "==", "!=", "<>", "<", ">", "<=", ">=", "contains", None, None, None))
         source = f"{self.primitive()} {operator} {self.primitive()}" if operator else self.primitive()
         return (
             f"{source} {self.chance.choice(('and', 'or'))} {self.condition()}" if self.chance.random() < 0.3 else source
@@ -135,7 +135,7 @@ class Author:
 
     def output(self) -> str:
         left, right = (self.chance.choice(("", "", "-")) for _ in range(2))
-        guard = " | default: 'd'" if self.chance.random() < 0.7 else ""  # or nearly every message would be skipped
+        guard = " | default: 'd'" if self.chance.random() < 0.85 else ""  # or nearly every message would be skipped
         return f"{{{{{left} {self.filtered()}{guard} {right}}}}}"
 
     def small(self) -> str:
@@ -163,7 +163,7 @@ class Author:
         source = f"{self.chance.choice(('a', 'b', 'p', 'x', 'forloop', 'now'))} in {items}"
         for name in ("limit", "offset"):
             if self.chance.random() < 0.2:
-                source += f" {name}: {self.chance.choice((self.primitive(), str(self.chance.randint(-1, 4))))}"
+                source += f" {name}: {self.primitive() if self.chance.random() < 0.2 else self.chance.randint(-1, 4)}"
         if self.chance.random() < 0.1:
             source += " offset: continue"
         return source + (" reversed" if self.chance.random() < 0.2 else "")
@@ -208,7 +208,7 @@ class Author:
         return self.chance.choice(options)
 
     def template(self) -> str:
-        return "".join(self.node() for _ in range(self.chance.randint(2, 8)))
+        return "".join(self.node() for _ in range(self.chance.choice((1, 2, 4, 8))))
 
     # -- data --
 

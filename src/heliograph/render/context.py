@@ -5,7 +5,7 @@ from datetime import UTC, tzinfo
 from typing import Any, Protocol, TextIO, cast
 
 from liquid.builtin.expressions import Path
-from liquid.builtin.expressions.primitive import Blank
+from liquid.builtin.expressions.primitive import Blank, RangeLiteral
 from liquid.context import RenderContext
 from liquid.exceptions import LoopIterationLimitError, OutputStreamLimitError
 from liquid.template import BoundTemplate
@@ -18,6 +18,8 @@ from heliograph.render.errors import Skip
 MAX_OUTPUT = 1_000_000
 """Characters one part may grow to; Gmail clips at about 100 KB, relays refuse at 10 to 25 MB."""
 
+MAX_ITERATIONS = 20_000
+"""Of nested loops together: 2,500 lines of a big order, eight times over."""
 MAX_TURNS = 200_000
 """Of all loops of a part added up: ten times what loops in one another may do; some half a second when interpreted."""
 TURNS_TO_BEGIN = 10
@@ -66,6 +68,20 @@ class NamedPath(Path):
 
     def evaluate(self, context: RenderContext) -> object:
         return context.get(cast(list[object], self.path), token=self.token)
+
+
+class ShortRange(RangeLiteral):
+    """A range that can be walked through.  Filters, ``reversed`` and ``contains`` do so whatever its length is: a number
+    in a person's data would be enough to fill the memory."""
+
+    __slots__ = ()
+    __hash__ = RangeLiteral.__hash__
+
+    def _make_range(self, start: object, stop: object) -> range:
+        made = super()._make_range(start, stop)
+        if made.stop - made.start > MAX_ITERATIONS:
+            raise LoopIterationLimitError("loop iteration limit reached", token=None)
+        return made
 
 
 class Mail(Protocol):

@@ -21,21 +21,19 @@ from typing import Any, TextIO, cast
 from liquid import Environment
 from liquid.ast import Node
 from liquid.builtin.expressions import Path
-from liquid.builtin.expressions.primitive import Blank
+from liquid.builtin.expressions.primitive import Blank, RangeLiteral
 from liquid.builtin.tags.case_tag import MultiExpressionBlockNode
 from liquid.context import RenderContext
 from liquid.exceptions import LiquidError
 from liquid.template import BoundTemplate
 
-from heliograph.render.context import BlankOrNil, Buffer, Context, Mail, NamedPath
+from heliograph.render.context import MAX_ITERATIONS, BlankOrNil, Buffer, Context, Mail, NamedPath, ShortRange
 from heliograph.render.errors import Skip
 from heliograph.render.filters import install
 from heliograph.render.liquid_program import Program, compile_nodes
 from heliograph.render.liquid_runtime import Written
 from heliograph.render.liquid_tags import REFUSED, TAGS, RefusedTag, StrictWhenNode
 
-MAX_ITERATIONS = 20_000
-"""Of nested loops together: 2,500 lines of a big order, eight times over."""
 MAX_VARIABLES = 1_000_000
 """Bytes (``sys.getsizeof``) of everything assigned and captured."""
 
@@ -70,6 +68,8 @@ def _adapt_node(node: Node, static: RenderContext) -> None:
 def _adapt(expression: Any) -> None:
     if type(expression) is Path and all(isinstance(segment, str | int) for segment in expression.path):
         expression.__class__ = NamedPath
+    elif type(expression) is RangeLiteral:
+        expression.__class__ = ShortRange
     for side in ("left", "right"):
         if type(getattr(expression, side, None)) is Blank:
             setattr(expression, side, BlankOrNil(expression.token))

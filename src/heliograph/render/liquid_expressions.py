@@ -41,7 +41,6 @@ from liquid.builtin.expressions.primitive import (
     FalseLiteral,
     FloatLiteral,
     IntegerLiteral,
-    RangeLiteral,
     StringLiteral,
     TrueLiteral,
 )
@@ -51,7 +50,7 @@ from liquid.builtin.filters.string import capitalize, downcase, lstrip, rstrip, 
 from liquid.environment import Environment
 from liquid.expression import Expression
 
-from heliograph.render.context import BlankOrNil, NamedPath, path_text
+from heliograph.render.context import BlankOrNil, NamedPath, ShortRange, path_text
 from heliograph.render.liquid_names import Names, Uncovered, literal
 
 MAX_NESTING = 30
@@ -163,7 +162,7 @@ class Expressions:
         segments = [self.value(s) if isinstance(s, Path) else self.constant(s) for s in expression.path]
         return f"context.get([{', '.join(segments)}], token=None)"
 
-    def _range(self, expression: RangeLiteral) -> str:
+    def _range(self, expression: ShortRange) -> str:
         make = self.constant(expression._make_range)
         return f"{make}({self.value(expression.start)}, {self.value(expression.stop)})"
 
@@ -261,7 +260,7 @@ class Expressions:
     }  # fmt: skip
     """Their value is their test."""
     _RAW: ClassVar[dict[type, Callable[["Expressions", Any], str]]] = {
-        Nil: _nil, NamedPath: _named_path, Path: _dynamic_path, RangeLiteral: _range, FilteredExpression: _filtered,
+        Nil: _nil, NamedPath: _named_path, Path: _dynamic_path, ShortRange: _range, FilteredExpression: _filtered,
         **_TESTS,
     }  # fmt: skip
 
