@@ -3,14 +3,14 @@
 import re
 from pathlib import Path
 
-from heliograph.measure.metrics import COUNTER, METRICS, TALLY
+from heliograph.measure.metrics import COUNTER, GAUGE, LEVELS, METRICS, TALLY
 
 PAGE = Path(__file__).parents[2] / "docs" / "reference" / "metrics.md"
 
 
 def row(name: str) -> str:
     metric = METRICS[name]
-    kind = COUNTER if metric.kind == TALLY else metric.kind
+    kind = {TALLY: COUNTER, LEVELS: GAUGE}.get(metric.kind, metric.kind)
     labels = ", ".join(f"`{label}`" for label in metric.labels)
     return f"| `{name}` | {kind} | {labels} | {metric.help} |"
 

@@ -10,6 +10,9 @@ COUNTER, GAUGE, HISTOGRAM = "counter", "gauge", "histogram"
 TALLY = "tally"
 """A counter that is kept elsewhere and read when somebody asks."""
 
+LEVELS = "levels"
+"""Gauges that are kept elsewhere and read when somebody asks."""
+
 _FAST = (0.0002, 0.0005, 0.001, 0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0)
 _SEND = (0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0, 30.0, 300.0, 3600.0)
 
@@ -58,6 +61,17 @@ METRICS: dict[str, Metric] = {
         COUNTER, "How often the circuit breaker held a journey's or broadcast's mail, by what went wrong.", ("kind",)
     ),
     "heliograph_mail_held": Metric(GAUGE, "Journeys and broadcasts whose mail is held."),
+    "heliograph_receiver_queued": Metric(
+        LEVELS, "Queued messages in memory, by receiver: those with most of them.", ("receiver",)
+    ),
+    "heliograph_receiver_in_flight": Metric(
+        LEVELS, "Messages with mailers, by receiver: those with most of them.", ("receiver",)
+    ),
+    "heliograph_receiver_held_back_seconds": Metric(
+        LEVELS, "Until mail goes again to a receiver that is suspended.", ("receiver",)
+    ),
+    "heliograph_relay_works": Metric(LEVELS, "0 while a relay is down.", ("relay",)),
+    "heliograph_warmup_tier": Metric(LEVELS, "In which tier a sender's warm-up is, from 1.", ("sender",)),
     "heliograph_mailers": Metric(GAUGE, "Mailer processes connected."),
     "heliograph_sweep_keys_total": Metric(COUNTER, "Keys touched after a publish."),
     "heliograph_broadcast_people_total": Metric(COUNTER, "People who were offered a broadcast."),

@@ -6,6 +6,7 @@ in which order and which way, is for the outbox's lanes and :mod:`heliograph.run
 """
 
 import asyncio
+import heapq
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -36,6 +37,8 @@ SLICE = 64
 
 log = structlog.get_logger("heliograph.dispatcher")
 
+WATCHED = 100
+"""Receivers told apart in metrics: each is a time series for ever."""
 Fate = tuple[str, str, str]
 """Message id, status, reason."""
 RenderContext = Callable[[MessageRow], dict[str, Any] | None]
@@ -46,6 +49,11 @@ def rank_of(row: MessageRow) -> int:
     if broadcast_of(row.journey):
         return NOTICE if row.transactional else BROADCAST
     return TRANSACTIONAL if row.transactional else TRIGGERED
+
+
+def largest(values: Mapping[str, float]) -> dict[str, float]:
+    """The :data:`WATCHED` largest."""
+    return dict(heapq.nlargest(WATCHED, values.items(), key=lambda item: item[1]))
 
 
 class Mailer:
@@ -389,6 +397,15 @@ class Dispatcher:
     def view(self) -> dict[str, Any]:
         """Receivers, senders and relays: limits, pace, suspensions, queues."""
         return self.traffic.view(self.outbox.queues(), self._clock.now())
+
+    def watch_gauges(self) -> None:
+        """What Prometheus is told of receivers (:data:`WATCHED` of them at most), relays and senders."""
+        meter, traffic, now = self._meter, self.traffic, self._clock.now
+        meter.watch_tally("receiver_queued", lambda: largest(self.outbox.queues()))
+        meter.watch_tally("receiver_in_flight", lambda: largest(traffic.in_flight()))
+        meter.watch_tally("receiver_held_back_seconds", lambda: largest(traffic.held_back(now())))
+        meter.watch_tally("relay_works", traffic.works)
+        meter.watch_tally("warmup_tier", traffic.tiers)
 
     def feedback(self, row: MessageRow, kind: str) -> None:
         """A bounce or a complaint that came after the mail, for the warm-up of its sender."""

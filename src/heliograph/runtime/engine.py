@@ -503,6 +503,7 @@ class EmbeddedEngine:
         self.meter.watch("messages_claimed", lambda: outbox.claimed)
         self.meter.watch("webhooks_waiting", lambda: len(self.webhooks.calls))
         self.meter.watch("webhooks_under_way", lambda: self.webhooks.calls.under_way)
+        self.dispatcher.watch_gauges()
         self.meter.watch("mailers", lambda: len(self.dispatcher.mailers))
         self.meter.watch("mail_held", lambda: len(self._desk.holds.all()))
         self.meter.watch("disk_full", lambda: int(self._processor.full))

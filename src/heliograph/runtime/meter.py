@@ -4,9 +4,9 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
-from prometheus_client.core import CounterMetricFamily
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 
-from heliograph.measure.metrics import COUNTER, GAUGE, METRICS, TALLY, Metric
+from heliograph.measure.metrics import COUNTER, GAUGE, LEVELS, METRICS, TALLY, Metric
 
 
 class Meter:
@@ -23,7 +23,7 @@ class Meter:
     def _make(self, name: str, metric: Metric) -> Any:
         if metric.kind == COUNTER:
             return Counter(name, metric.help, metric.labels, registry=self.registry)
-        if metric.kind == TALLY:
+        if metric.kind in (TALLY, LEVELS):
             return _Tally(name, metric, self.registry)
         if metric.kind == GAUGE:
             return Gauge(name, metric.help, metric.labels, registry=self.registry)
@@ -43,7 +43,7 @@ class Meter:
         self._metrics[name].set_function(read)
 
     def watch_tally(self, name: str, read: Callable[[], Mapping[str, float]]) -> None:
-        """A counter kept elsewhere: label -> count so far."""
+        """Counters or gauges kept elsewhere: label -> value now."""
         self._metrics[name].read = read
 
     def watch_many(self, name: str, read: Callable[[], Mapping[str, float]]) -> None:
@@ -61,17 +61,18 @@ class Meter:
 
 
 class _Tally:
-    """A collector for a counter that somebody else keeps."""
+    """A collector for counters or gauges that somebody else keeps."""
 
     def __init__(self, name: str, metric: Metric, registry: CollectorRegistry) -> None:
         self.read: Callable[[], Mapping[str, float]] = dict
         self._name, self._metric = name, metric
         registry.register(self)  # a collector by its shape
 
-    def describe(self) -> Iterator[CounterMetricFamily]:
-        yield CounterMetricFamily(self._name, self._metric.help, labels=self._metric.labels)
+    def describe(self) -> Iterator[CounterMetricFamily | GaugeMetricFamily]:
+        family = CounterMetricFamily if self._metric.kind == TALLY else GaugeMetricFamily
+        yield family(self._name, self._metric.help, labels=self._metric.labels)
 
-    def collect(self) -> Iterator[CounterMetricFamily]:
+    def collect(self) -> Iterator[CounterMetricFamily | GaugeMetricFamily]:
         (family,) = self.describe()
         for label, count in self.read().items():
             family.add_metric([label], count)

@@ -404,6 +404,21 @@ class Traffic:
             "relays": {name: relay.view(now) for name, relay in self._relays.items()},
         }
 
+    def in_flight(self) -> dict[str, float]:
+        """By receiver, those with any."""
+        return {name: one.in_flight for name, (one, _) in self._towards.items() if one.in_flight}
+
+    def held_back(self, now: int) -> dict[str, float]:
+        """Seconds until a suspension ends, by receiver."""
+        return {name: (one.until - now) / 1000 for name, (one, _) in self._towards.items() if one.until > now}
+
+    def works(self) -> dict[str, float]:
+        return {name: float(relay.works) for name, relay in self._relays.items()}
+
+    def tiers(self) -> dict[str, float]:
+        """Warm-up tiers from 1, one more when warm, by sender."""
+        return {name: one.warmup.tier + 1 for name, one in self._limits.items() if one.warmup is not None}
+
     def kept_parts(self) -> tuple[dict[str, SenderTraffic], dict[str, Relay], dict[str, tuple[Towards, Gate]]]:
         return self._limits, self._relays, self._towards
 
