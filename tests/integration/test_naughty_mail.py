@@ -41,7 +41,7 @@ from heliograph.render.links import MAX_URL
 from heliograph.render.mime import base64_lines
 from tests.naughty import strings
 from tests.properties.test_dkim_laws import signatures
-from tests.render.kit import KEYS, assert_lawful, compiled, envelope, keys
+from tests.render.kit import KEYS, assert_lawful, compiled, envelope, keys, rendered
 
 COUNT = 10_000
 SEED = 20_261_122
@@ -251,6 +251,17 @@ def test_no_string_as_an_address_says_more_than_one_address() -> None:
             assert mail.recipient.rpartition("@")[2].isascii()
             assert_lawful(mail.data)
     assert mailed > 100
+
+
+async def test_an_address_beyond_ascii_travels_with_its_signatures() -> None:
+    """UTF-8 in the envelope and in the header (RFC 6531, 6532); the domain as A-label in both."""
+    mail = rendered(to="jörg@bücher.example", reply_to="Für uns <für-uns@shop.example>", signers=keys()[0])
+    assert mail.smtputf8
+    ((sender, to, data),) = await travel([mail])
+    assert (sender, to, data) == ("hello@shop.example", ["jörg@xn--bcher-kva.example"], mail.data)
+    assert "\r\nTo: jörg@xn--bcher-kva.example\r\n".encode() in data
+    assert data.partition(b"\r\n\r\n")[2].isascii()
+    assert signatures(data) == 2
 
 
 def sampled(count: int) -> list[bytes]:

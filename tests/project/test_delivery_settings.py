@@ -87,6 +87,10 @@ warmup = { tiers = [{ per_hour = -1 }], bounces = "two" }
         ("[relay.b]\nweight = 2", "relay.b.url is missing"),
         ('[sender.b]\nfrom = "b@b.example"\nmax_message_rate = "fast"', "must be like 100/s"),
         ('[sender.b]\nfrom = "b@b.example"\nreturn_path = "Bounces <b@b.example>"', "must be a bare address"),
+        (
+            '[sender.b]\nfrom = "b@b.example"\nreturn_path = "nineteen-characters@b.example"',
+            "18 ASCII characters before the @",
+        ),
         ("receiver = 3", "must be a table of receivers"),
     ],
 )

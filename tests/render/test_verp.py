@@ -7,8 +7,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from heliograph.config.rules import MAX_RETURN_PATH
 from heliograph.events.ids import make_id
 from heliograph.render import BadAddress, LinkKeys, ReturnPath, read_verp
+from heliograph.render.verp import MAX_OWN
 from tests.render.kit import KEYS, rendered
 
 PATH = ReturnPath("bounce@mail.shop.example")
@@ -69,6 +71,10 @@ def test_an_id_that_fits_no_token_goes_without() -> None:
 def test_a_return_path_that_cannot_carry_a_token_is_refused(text: str) -> None:
     with pytest.raises(BadAddress, match=r"return_path|no email address"):
         ReturnPath(text)
+
+
+def test_the_settings_know_how_much_room_there_is() -> None:
+    assert MAX_RETURN_PATH == MAX_OWN
 
 
 def test_a_message_leaves_from_its_own_return_path() -> None:

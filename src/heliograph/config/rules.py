@@ -36,6 +36,9 @@ _FROM = re.compile(r"(?:[^<>\r\n\x00]*<)?[^<>@\s\x00]+@[^<>@\s\x00]+\.?[^<>@\s\x
 _RATE = re.compile(r"[1-9][0-9]*/(s|m|h|d)")
 _SHARE = re.compile(r"[0-9]+(\.[0-9]+)?%")
 _HOST = re.compile(r"[A-Za-z0-9-]{1,63}(\.[A-Za-z0-9-]{1,63})+")
+MAX_RETURN_PATH: Final = 18
+"""Characters before the @: what each mail's token leaves of a local part's 64 (``heliograph.render.verp``, which would
+bring all of Liquid with it)."""
 _ADDRESS = re.compile(r"[^<>@\s\x00-\x20]+@[^<>@\s\x00-\x20]+")
 
 
@@ -91,9 +94,14 @@ def _rule_from(value: str) -> str:
 
 
 def _rule_return_path(value: str) -> str:
-    if not value or (_ADDRESS.fullmatch(value) and "+" not in value):
+    if not value or (
+        _ADDRESS.fullmatch(value) and value.isascii() and "+" not in value and value.find("@") <= MAX_RETURN_PATH
+    ):
         return ""
-    return f"must be a bare address without a +, like bounce@mail.shop.example, not {value!r}"
+    return (
+        "must be a bare address without a +, like bounce@mail.shop.example, with at most "
+        f"{MAX_RETURN_PATH} ASCII characters before the @ (each mail's token joins them), not {value!r}"
+    )
 
 
 def _rule_relay(value: str) -> str:
