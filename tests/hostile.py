@@ -431,8 +431,8 @@ def _piece(piece: Piece, point: Point, proper: bytes) -> bytes:
 
 
 @contextlib.asynccontextmanager
-async def hostile(receiver: Hostile) -> AsyncIterator[Hostile]:
-    """The receiver on a free port of 127.0.0.1; every connection is cut at the end."""
+async def hostile(receiver: Hostile, host: str = "127.0.0.1", port: int = 0) -> AsyncIterator[Hostile]:
+    """The receiver, on a free port unless one is named; every connection is cut at the end."""
     tasks: set[asyncio.Task[None]] = set()
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -449,7 +449,7 @@ async def hostile(receiver: Hostile) -> AsyncIterator[Hostile]:
             writer.transport.abort()
             tasks.discard(task)
 
-    server = await asyncio.start_server(serve, "127.0.0.1", 0, limit=1 << 20)
+    server = await asyncio.start_server(serve, host, port, limit=1 << 20)
     receiver.port = server.sockets[0].getsockname()[1]
     try:
         yield receiver
@@ -505,6 +505,21 @@ def check(receiver: Hostile, fates: Mapping[str, Fate]) -> None:
         entry = receiver.entries[address]
         broken = [law for law, holds in _laws(receiver, entry, fate).items() if not holds]
         assert not broken, f"{address}: {broken}: {fate}, {entry}"
+
+
+def together(servers: Sequence[Hostile]) -> Hostile:
+    """The account of servers that stand behind one address: one receiver, as far as laws go."""
+    whole = Hostile({})
+    for server in servers:
+        whole.refused_senders += server.refused_senders
+        whole.misheard += server.misheard
+        for address, entry in server.entries.items():
+            one = whole.entries[address]
+            one.kept += entry.kept
+            one.asked += entry.asked
+            one.heard = one.heard or entry.heard
+            one.said += entry.said
+    return whole
 
 
 def _laws(receiver: Hostile, entry: Entry, fate: Fate) -> dict[str, bool]:
