@@ -9,6 +9,7 @@ from heliograph import __version__
 from heliograph.cli import (
     broadcast,
     broadcasts,
+    delivery,
     feedback,
     holding,
     later,
@@ -32,7 +33,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
     help="Real-time, event-triggered, personalised email campaigns, self-hosted.",
 )
-for group in (local, publish, trials, people, mail, broadcast, holding, feedback, later):
+for group in (local, publish, trials, people, mail, broadcast, holding, delivery, feedback, later):
     for command in group.COMMANDS:
         name = command.__name__.removesuffix("_").replace("_", "-")
         settings = later.SETTINGS if group is later else None

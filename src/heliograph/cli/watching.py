@@ -80,7 +80,7 @@ class Pace:
         """``612/s  0:00:31 left``, as much of it as is known."""
         (first, done, sent), (last, now_done, now_sent) = self._looks[0], self._looks[-1]
         seconds = last - first
-        if seconds <= 0 or now_done <= done:
+        if seconds <= 0 or now_done <= done or now_sent <= sent:
             return ""
         left = (figures.total - figures.done) * seconds / (now_done - done)
         return f"{(now_sent - sent) / seconds:,.0f}/s  {clock(left)} left"

@@ -12,7 +12,19 @@ from litestar.types import ASGIApp, ControllerRouterHandler
 from prometheus_client import CollectorRegistry
 
 from heliograph import __version__
-from heliograph.console import broadcasts, calls, feedback, holding, mail, operate, pages, people, suppressions, trials
+from heliograph.console import (
+    broadcasts,
+    calls,
+    delivery,
+    feedback,
+    holding,
+    mail,
+    operate,
+    pages,
+    people,
+    suppressions,
+    trials,
+)
 from heliograph.console.access import Access
 from heliograph.console.problems import as_problem, busy, failed, schema_router
 from heliograph.console.slashes import EscapedSlashes
@@ -38,6 +50,7 @@ def build(
         security=[{"token": []}],
         route_handlers=[
             mail.messages_router(engine),
+            delivery.router(engine),
             feedback.router(engine),
             suppressions.router(engine),
             suppressions.import_router(engine),
