@@ -71,7 +71,7 @@ class NamedPath(Path):
 
 
 class ShortRange(RangeLiteral):
-    """A range that can be walked through.  Filters, ``reversed`` and ``contains`` do so whatever its length is: a number
+    """A range that can be walked through.  Filters, ``reversed`` and ``contains`` do so whatever its length: one number
     in a person's data would be enough to fill the memory."""
 
     __slots__ = ()
