@@ -1,4 +1,4 @@
-"""Straight to the receivers, where a domain has two servers and both are hostile: going to the other repeats nothing."""
+"""Straight to the receivers, where a domain has two servers and both are hostile: the other one gets no second copy."""
 
 import asyncio
 import ssl
