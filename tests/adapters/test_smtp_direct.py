@@ -108,6 +108,19 @@ async def test_the_next_address_of_a_server_is_tried(net: World) -> None:
     assert len(receiver.accepted) == 1
 
 
+async def test_an_address_that_failed_is_tried_last_for_a_while(net: World) -> None:
+    """The first connection waits for the silent server, the second does not."""
+    silent = await net.server("silent.example", Receiver(rules={"greeting": STALL}))
+    await net.server("spare.example", Receiver())
+    net.mx("shop.example", "10 silent.example.", "20 spare.example.")
+    ledger = Ledger()
+    reach = Reach(connection_limit=1, deliveries_per_connection=1)
+    mail = net.direct(ledger, {"default": reach}, replace(QUICK, greeting_s=0.2))
+    verdicts = await send(mail, ledger, *map(parcel, range(10)))
+    assert {verdict.kind for verdict in verdicts} == {"sent"}
+    assert silent.connections == 1
+
+
 async def test_a_domain_without_mx_is_its_own_server(net: World) -> None:
     receiver = await net.server("plain.example", Receiver())
     assert (await one(net, "plain.example")).kind == "sent"

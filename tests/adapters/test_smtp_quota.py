@@ -60,7 +60,7 @@ async def test_whatever_the_limits_every_message_arrives_and_no_limit_is_passed(
 
 async def test_the_reserve_is_for_receivers_that_have_none() -> None:
     capacity = Capacity(8)
-    first, second, third = (Quota(capacity, Reach(connection_limit=20)) for _ in range(3))
+    first, second, third, fourth = (Seat(Quota(capacity, Reach(connection_limit=20))) for _ in range(4))
     while not first.full:
         first.take()
     assert first.held == 6
@@ -68,17 +68,28 @@ async def test_the_reserve_is_for_receivers_that_have_none() -> None:
     assert second.full and not third.full
     third.take()
     assert capacity.held == 8
-    assert Quota(capacity, Reach()).full, "the capacity is a bound for all"
+    assert fourth.full, "the capacity is a bound for all"
+
+
+async def test_within_a_receiver_the_reserve_is_for_sites_that_have_none() -> None:
+    quota = Quota(Capacity(100), Reach(connection_limit=8))
+    alone = Seat(quota)
+    quota.seats[alone] = None
+    while not alone.full:
+        alone.take()
+    assert alone.held == 8, "one site has all of it"
+    alone.give_back()
+    alone.give_back()
+    quota.seats[other := Seat(quota)] = None
+    assert alone.full and not other.full
 
 
 async def test_a_rate_lets_a_second_of_it_through_at_once() -> None:
-    quota = Quota(Capacity(100), Reach(connections_per_s=4))
-    taken = 0
-    while not quota.full:
-        quota.take()
-        taken += 1
-    assert taken == 4
-    assert 0 < quota.wait_s <= 0.25
+    seat = Seat(Quota(Capacity(100), Reach(connections_per_s=4)))
+    while not seat.full:
+        seat.take()
+    assert seat.held == 4
+    assert 0 < seat.quota.wait_s <= 0.25
     slow = Quota(Capacity(100), Reach(connections_per_s=0.1))
     slow.take()
     assert 9 < slow.wait_s <= 10

@@ -41,7 +41,7 @@ MOST_AT_ONCE: Final = 512
 
 
 class BadNameserver(ValueError):
-    """``direct.nameservers`` has one that is no address."""
+    """``direct.nameservers`` has one that is no address, or nobody names any."""
 
 
 class _Found(NamedTuple):
@@ -56,7 +56,10 @@ class Resolver:
     """``nameservers``: ``ADDRESS`` or ``ADDRESS:PORT`` (``[::1]:53``), instead of those of the system."""
 
     def __init__(self, nameservers: Sequence[str] = (), patience_s: float = PATIENCE_S, try_s: float = TRY_S) -> None:
-        self._resolver = dns.asyncresolver.Resolver(configure=not nameservers)
+        try:
+            self._resolver = dns.asyncresolver.Resolver(configure=not nameservers)
+        except dns.resolver.NoResolverConfiguration:
+            raise BadNameserver("this machine names no nameserver: set direct.nameservers") from None
         if nameservers:
             self._resolver.nameservers = [_nameserver(text) for text in nameservers]
         self._resolver.lifetime = patience_s

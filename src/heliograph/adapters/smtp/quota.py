@@ -8,8 +8,8 @@
 
 Whoever needs a connection and may not have one *wants* it.  Then an idle connection elsewhere is closed, now or when
 there is one; a busy pool with more than its part gives one up behind its next message; and a part of the capacity is
-only for receivers that have none, so a receiver that stalls, with all its connections waiting for replies, cannot keep
-the others from theirs.
+only for receivers that have none (of a quota, for sites that have none), so one that stalls, with all its connections
+waiting for replies, cannot keep the others from theirs.
 """
 
 import asyncio
@@ -58,7 +58,7 @@ class Capacity:
 
     def make_room(self, seat: "Seat") -> None:
         """Close an idle connection that stands in this seat's way."""
-        crowd = seat.quota.seats if seat.quota.held >= seat.quota.limit else self.seats
+        crowd = seat.quota.seats if seat.quota.full_for(seat) else self.seats
         for other in list(crowd):
             if other is not seat and other.shed():
                 return
@@ -77,9 +77,10 @@ class Quota:
         self._next = 0.0
         self._loop = asyncio.get_running_loop()
 
-    @property
-    def full(self) -> bool:
-        return self.held >= self.limit or self.capacity.full_for(self) or self.wait_s > 0
+    def full_for(self, seat: "Seat") -> bool:
+        """As in the capacity, a part is for sites that have none, if there are several."""
+        reserved = self.limit // RESERVED if seat.held and len(self.seats) > 1 else 0
+        return self.held >= self.limit - reserved
 
     @property
     def wait_s(self) -> float:
@@ -124,7 +125,8 @@ class Seat:
 
     @property
     def full(self) -> bool:
-        return self.quota.full
+        quota = self.quota
+        return quota.full_for(self) or quota.capacity.full_for(quota) or quota.wait_s > 0
 
     @property
     def wanted(self) -> bool:
@@ -140,7 +142,7 @@ class Seat:
         """Could the other open a connection if we closed one?"""
         if other is self:
             return False
-        if other.quota.held >= other.quota.limit:
+        if other.quota.full_for(other):
             return other.quota is self.quota
         return self.quota.capacity.full_for(other.quota)
 

@@ -1,12 +1,15 @@
 """Opens connections to a site: to the best of its servers that answers (RFC 5321, 5.1).
 
 Servers are tried by preference, equals by chance, and of each the addresses, IPv6 and IPv4 in turn.  The next one is
-tried when there is no connection, no greeting of 220, no EHLO, or no TLS where there must be.
+tried when there is no connection, no greeting of 220, no EHLO, or no TLS where there must be.  An address that failed
+is tried last for a while: a server that swallows connections would cost each new one half a minute.
 """
 
+import asyncio
+import contextlib
 import itertools
 import random
-from collections.abc import Iterator, Sequence
+from collections.abc import AsyncGenerator, Sequence
 from typing import Final
 
 from heliograph.adapters.smtp.limits import Limits
@@ -19,6 +22,10 @@ from heliograph.ports.mail import UNSURE
 
 TELLING: Final = ("refused", "tls", "unreachable", "private", "dns")
 """Which of several failures is told: what a server said says most."""
+SHUNNED_S: Final = 60.0
+"""For so long an address that failed stands behind the others."""
+SHUNNED: Final = 100
+"""Addresses of one site that are remembered to have failed."""
 
 
 class Origins:
@@ -61,26 +68,53 @@ class SiteWay:
     ) -> None:
         self._site, self._dns, self._limits, self._trust, self._origins = site, dns, limits, trust, origins
         self._port, self._tls, self._private = port, "required" if site.verified else tls, private
+        self._shunned: dict[str, float] = {}
 
     def __str__(self) -> str:
         return str(self._site)
 
     async def open(self) -> Session:
         failures: list[CannotOpen] = []
-        left = self._limits.addresses
+        async with contextlib.aclosing(self._ways(failures)) as ways:
+            for _ in range(self._limits.addresses):
+                way = await anext(ways, None)
+                if way is None:
+                    break
+                try:
+                    return await self._try(*way)
+                except CannotOpen as error:
+                    failures.append(error)
+        raise min(failures, key=lambda one: TELLING.index(one.kind))
+
+    async def _try(self, host: str, address: str) -> Session:
+        relay = Relay(host, self._port, self._tls)
+        try:
+            return await Opener(relay, self._limits, self._trust, self._origins.to(address), at=address).open()
+        except CannotOpen:
+            self._shun(address)
+            raise
+
+    def _shun(self, address: str) -> None:
+        self._shunned.pop(address, None)
+        self._shunned[address] = asyncio.get_running_loop().time() + SHUNNED_S
+        while len(self._shunned) > SHUNNED:
+            del self._shunned[next(iter(self._shunned))]
+
+    async def _ways(self, failures: list[CannotOpen]) -> AsyncGenerator[tuple[str, str], None]:
+        """(host, address) in the order of this attempt; a host that has none adds to ``failures``."""
+        last: list[tuple[str, str]] = []
+        now = asyncio.get_running_loop().time()
         for host in order(self._site, lambda names: random.sample(names, len(names))):
             addresses, failure = await self._addresses(host)
             if failure is not None:
                 failures.append(failure)
-            for opener in itertools.islice(self._openers(host, addresses), left):
-                left -= 1
-                try:
-                    return await opener.open()
-                except CannotOpen as error:
-                    failures.append(error)
-            if not left:
-                break
-        raise min(failures, key=lambda one: TELLING.index(one.kind))
+            for address in addresses:
+                if now < self._shunned.get(address, 0.0):
+                    last.append((host, address))
+                else:
+                    yield host, address
+        for way in last:
+            yield way
 
     async def _addresses(self, host: str) -> tuple[list[str], CannotOpen | None]:
         """Those that may be connected to, and what is wrong with the host when there are none."""
@@ -97,8 +131,3 @@ class SiteWay:
             return [], CannotOpen("private", why, enhanced="4.4.4")
         why = f"DNS gives no answer about {host}" if answer.fault == UNSURE else f"{host} has no address"
         return [], CannotOpen("dns", why, enhanced="4.4.3" if answer.fault == UNSURE else "4.4.4")
-
-    def _openers(self, host: str, addresses: Sequence[str]) -> Iterator[Opener]:
-        relay = Relay(host, self._port, self._tls)
-        for address in addresses:
-            yield Opener(relay, self._limits, self._trust, self._origins.to(address), at=address)
