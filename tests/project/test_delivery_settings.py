@@ -66,7 +66,7 @@ warmup = { tiers = [{ per_hour = -1 }], bounces = "two" }
     said = "\n".join(complaints(tmp_path, text))
     for expected in (
         "on_reply.match is no regular expression of RE2",
-        "on_reply.action must be suspend or slow, not 'stop'",
+        "on_reply.action must be suspend, slow or pass, not 'stop'",
         "on_reply.for is no length of time",
         "unknown key rat in [receiver.gmail.on_reply] (did you mean rate?)",
         "sender.bulk.relays names 'defualt', which is no relay",

@@ -27,6 +27,7 @@ from heliograph.config.settings import (
 )
 from heliograph.decide.parsing import nearest
 from heliograph.decide.times import is_zone, ms, zone_names
+from heliograph.deliver.limits import ACTIONS
 from heliograph.deliver.webhooks import read_secret
 
 DIRECT: Final = "mx:"
@@ -215,7 +216,7 @@ RULES: dict[tuple[type[msgspec.Struct], str], Callable[[Any], str]] = {
     (ReceiverSetting, "max_deliveries_per_connection"): _between(0, 1_000_000),
     (ReceiverSetting, "max_message_rate"): _rule_rate,
     (ReplySetting, "match"): _rule_match,
-    (ReplySetting, "action"): _one_of("suspend", "slow"),
+    (ReplySetting, "action"): _one_of(*ACTIONS),
     (ReplySetting, "for"): _rule_duration,
     (ReplySetting, "rate"): _rule_rate,
     (BreakerSetting, "window"): _rule_duration,

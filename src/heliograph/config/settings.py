@@ -99,8 +99,8 @@ class DirectSetting(Table, frozen=True):
 
 
 class ReplySetting(Table, frozen=True, rename={"for_": "for"}):
-    """When a receiver's reply matches (RE2, ignoring case): ``suspend`` it, or ``slow`` it down to ``rate``, for so
-    long."""
+    """When a receiver's reply matches (RE2, ignoring case): ``suspend`` it, or ``slow`` it down to ``rate`` (none: half
+    of what it got), for so long; or ``pass``: the reply says nothing of our pace."""
 
     match: str
     action: str = "suspend"
