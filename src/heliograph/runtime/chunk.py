@@ -175,7 +175,7 @@ class Chunk:
             not_after=effect.not_after,
             cause_received_at=record.received_at,
         )
-        self.write_message(row)
+        self.write_message(row, first=old is None)
         if row.status == "queued":
             self.offers.append(row)
 
@@ -333,18 +333,17 @@ class Chunk:
 
     # -- messages --
 
-    def write_message(self, row: MessageRow) -> None:
-        """The row as it is from now on."""
+    def write_message(self, row: MessageRow, *, first: bool = False) -> None:
+        """The row as it is from now on.  ``first``: there was none."""
         if broadcast_id := broadcast_of(row.journey):
-            self._count_message(broadcast_id, row)
+            self._count_message(broadcast_id, row, None if first else self.desk.message(row.message_id))
         self.desk.messages.write(row.message_id, row)
         self.commit.messages[row.message_id] = row
         if self.watched:
             self._tell(self.desk.last_at, "message", row.key, message_id=row.message_id, status=row.status,
                        journey=row.journey, template=row.template, address=row.address, reason=row.reason)  # fmt: skip
 
-    def _count_message(self, broadcast_id: str, row: MessageRow) -> None:
-        old = self.desk.message(row.message_id)
+    def _count_message(self, broadcast_id: str, row: MessageRow, old: MessageRow | None) -> None:
         if old is not None and (old.status, old.reason) == (row.status, row.reason):
             return
         if (counted := self.desk.counting(broadcast_id)) is not None:
