@@ -16,6 +16,8 @@ async def test_a_paused_journey_says_since_when_by_whom_and_why() -> None:
         assert (journeys["welcome"], journeys["cart"]) == (said, None)
         await send(engine, identify("ann", email="ann@x.example"), call("Signed Up"))
         assert [row.status for row in messages(engine)] == ["queued"]
+        (message,) = (await api.get("/api/messages")).json()["messages"]
+        assert message["waits_for"] == "paused by bea"
         assert (await api.post(RESUME)).json() == {"journey": "welcome", "paused": None, "was": said}
         assert (await api.post(RESUME)).json()["was"] is None
 

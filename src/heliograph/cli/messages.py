@@ -86,6 +86,8 @@ def _line(row: dict[str, Any]) -> str:
     ]
     if row["reason"]:
         parts.append(f"({row['reason']})")
+    if row["waits_for"]:
+        parts.append(f"waits: {row['waits_for']}")
     if row["attempt"] > 1 or (row["attempt"] and row["status"] in ("queued", "unknown")):
         parts.append(count(row["attempt"], "attempt"))
     if row.get("until"):

@@ -159,7 +159,7 @@ def preview_of(engine: Engine, document: dict[str, Any]) -> Preview:
 
 
 def in_words(problem: Problem) -> str:
-    return problem.message + (f"; did you mean {problem.hint}?" if problem.hint else "")
+    return problem.message + (f" (did you mean {problem.hint}?)" if problem.hint else "")
 
 
 def sampled(engine: Engine, total: int, keys: list[str], *, exact: bool) -> Preview:

@@ -14,7 +14,7 @@ from heliograph.console.problems import cursors
 from heliograph.console.suppressions import address_or_400
 from heliograph.decide.context import event_view
 from heliograph.events.identity import profile_id
-from heliograph.ports import Engine
+from heliograph.ports import Engine, MessageRow
 
 STATUSES = (
     "queued", "deferred", "sending", "sent", "delivered", "bounced", "unknown", "cancelled", "expired", "skipped",
@@ -27,6 +27,14 @@ RECENT_EVENTS = 50
 """Latest events of a profile that a trial send shows to Liquid."""
 
 Limit = Annotated[int, Parameter(ge=1, le=1000)]
+
+
+def shown(engine: Engine, row: MessageRow) -> shapes.Message:
+    """A message with what keeps it, when it waits: its journey is paused, or its way out has no room."""
+    if row.status != "queued":
+        return shapes.message_of(row)
+    hold = engine.holds().get(row.journey)
+    return shapes.message_of(row, f"paused by {hold.by}" if hold else engine.waiting_for(row.message_id))
 
 
 def messages_router(engine: Engine) -> Router:
@@ -45,12 +53,12 @@ def messages_router(engine: Engine) -> Router:
             rows, following = engine.store.messages(
                 key=key, status=status, broadcast=broadcast, limit=limit, cursor=cursor
             )
-        return shapes.Messages([shapes.message_of(row) for row in rows], following)
+        return shapes.Messages([shown(engine, row) for row in rows], following)
 
     @get("/{message_id:str}", summary="One message")
     async def message(message_id: str) -> shapes.Message:
         if row := engine.store.message(message_id):
-            return shapes.message_of(row)
+            return shown(engine, row)
         raise NotFoundException(f"no message has the id {message_id!r}")
 
     @post("/settle", summary="Say what became of messages whose fate is unknown, with a reason", status_code=200)

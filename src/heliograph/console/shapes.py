@@ -19,8 +19,9 @@ class Outcome(msgspec.Struct, frozen=True):
 
 class Message(msgspec.Struct, frozen=True):
     """One email to one person.  ``journey`` is null in a broadcast, ``broadcast_id`` in a journey.  ``until``: when a
-    deferred one is decided again.  ``attempt``: tries at delivery so far; ``next_at``: when the next one may begin.
-    ``unknown_at``: since when its fate is open; ``settled``: what somebody did about that (sent, resend or drop)."""
+    deferred one is decided again.  ``waits_for``: what keeps a queued one beside its turn.  ``attempt``: tries at
+    delivery so far; ``next_at``: when the next one may begin.  ``unknown_at``: since when its fate is open;
+    ``settled``: what somebody did about that (sent, resend or drop)."""
 
     message_id: str
     profile_id: str
@@ -36,6 +37,7 @@ class Message(msgspec.Struct, frozen=True):
     created_at: int
     sent_at: int | None
     until: int | None
+    waits_for: str
     attempt: int
     next_at: int | None
     unknown_at: int | None
@@ -247,7 +249,7 @@ def pause_of(hold: Hold | None) -> Pause | None:
     return None if hold is None else Pause(hold.reason, hold.by, hold.at)
 
 
-def message_of(row: MessageRow) -> Message:
+def message_of(row: MessageRow, waits_for: str = "") -> Message:
     return Message(
         message_id=row.message_id,
         profile_id=profile_id(row.key),
@@ -263,6 +265,7 @@ def message_of(row: MessageRow) -> Message:
         created_at=row.created_at,
         sent_at=row.sent_at or None,
         until=row.not_before if row.status == "deferred" and row.not_before else None,
+        waits_for=waits_for,
         attempt=row.attempt,
         next_at=row.next_at if row.status == "queued" and row.next_at else None,
         unknown_at=unknown_since(row.outcomes) if row.status == "unknown" else None,
