@@ -17,10 +17,10 @@ import asyncio
 import ssl
 from collections import deque
 from collections.abc import Sequence
-from typing import Protocol
 
 from heliograph.adapters.smtp.carrier import MAIL, Carrier
 from heliograph.adapters.smtp.limits import Limits
+from heliograph.adapters.smtp.neighbours import Share, Way
 from heliograph.adapters.smtp.opening import CannotOpen, Opener, Session
 from heliograph.adapters.smtp.trust import Trust
 from heliograph.adapters.smtp.url import Relay
@@ -28,45 +28,6 @@ from heliograph.ports import Courier, Parcel, Verdict
 
 CLOCK_GRAIN_S = 0.005
 """Timers of the event loop may fire this much before the clock says so."""
-
-
-class Way(Protocol):
-    """What opens connections; ``str()`` of it names where they lead."""
-
-    async def open(self) -> Session:
-        """A session, or :class:`CannotOpen`."""
-        ...
-
-
-class Share(Protocol):
-    """How many connections a pool may have beside its neighbours."""
-
-    @property
-    def full(self) -> bool:
-        """No more now."""
-        ...
-
-    @property
-    def wanted(self) -> bool:
-        """Others wait for a connection, and one of ours is in their way."""
-        ...
-
-    @property
-    def crowded(self) -> bool:
-        """The same, and we have more than our part."""
-        ...
-
-    def take(self) -> None:
-        """One more is being opened."""
-        ...
-
-    def give_back(self) -> None:
-        """One is over, or could not be opened."""
-        ...
-
-    def want(self) -> None:
-        """A message waits for a connection: :meth:`Pool.stir` when there may be one."""
-        ...
 
 
 class Pool:
