@@ -1,5 +1,6 @@
 """The circuit breaker in the engine: a journey that does badly is held, says so, and goes on when somebody lets it."""
 
+import asyncio
 from pathlib import Path
 from typing import Any
 
@@ -143,3 +144,33 @@ def test_receivers_are_told_apart_by_who_takes_their_mail() -> None:
     breaker.heard([Sample(row(n, address=f"a@{n % 5}.test"), "sent") for n in range(60)])
     breaker.heard([Sample(row(n), "failed") for n in range(40)])
     assert not held
+
+
+async def test_a_broadcast_is_paused_and_nobody_else_is_offered_it(socket: Path) -> None:
+    async with running(socket=socket, breaker=RULES) as engine:
+        users = [f"p{n}" for n in range(60)]
+        await send(engine, *(identify(user, email=f"{user}@r{n % 4}.example") for n, user in enumerate(users)))
+        broadcast = await engine.create_broadcast({"name": "x", "template": "welcome", "audience": {"everyone": True}})
+        mailer = await PuppetMailer.connect(socket, credit=8)
+        broadcast_id = broadcast.broadcast_id
+        refusing = asyncio.create_task(refuse_all(mailer))
+        await until(engine.holds)
+        await until(lambda: engine.broadcast(broadcast_id).status == "paused")  # type: ignore[union-attr]
+        paused = engine.broadcast(broadcast_id)
+        assert paused is not None and "mails bounced within PT1H" in paused.reason
+        assert len(messages(engine, status="bounced")) < 60 and messages(engine, status="queued")
+        resumed = await engine.move_broadcast(broadcast_id, "resume")
+        assert resumed.status == "running" and engine.holds() == {}
+        refusing.cancel()
+        await mailer.close()
+
+
+async def refuse_all(mailer: PuppetMailer) -> None:
+    """What is offered is mailed and bounces, but for what is stopped; until cancelled."""
+    while True:
+        offer: mailwire.Offer = await mailer.hear(mailwire.Offer)
+        verdicts = await mailer.ask(*(job.message_id for job in offer.jobs))
+        for message_id in verdicts.go:
+            mailer.report(message_id, "bounced", DEAD, suppress=True)
+        for message_id, why in verdicts.stop:
+            mailer.report(message_id, "stopped", why)

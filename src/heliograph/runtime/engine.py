@@ -1,6 +1,7 @@
 """The embedded engine: everything of the runtime, wired, behind :class:`heliograph.ports.Engine`."""
 
 import asyncio
+import contextlib
 from collections.abc import Awaitable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
@@ -19,7 +20,6 @@ from heliograph.events.identity import email_key, key_from_profile_id, normalise
 from heliograph.events.record import Enter, LedgerRow, ListChange, Outcome
 from heliograph.ports import (
     Arrival,
-    BroadcastRefused,
     BroadcastRow,
     Busy,
     Clock,
@@ -70,7 +70,7 @@ from heliograph.runtime.sweeper import Sweeper, swept_for, switch_plan
 from heliograph.runtime.waiting import Waiting
 from heliograph.runtime.wakeups import Wakeups
 from heliograph.runtime.webhooks import Nobody, Webhooks
-from heliograph.runtime.work import Call, ChangeLists, ChangeWords, Collect, Feedback, Replay, SwitchPlan
+from heliograph.runtime.work import Call, ChangeLists, ChangeWords, Collect, Feedback, Replay, Stopped, SwitchPlan
 
 NO_MAIL = mailwire.MailerSettings(routes=Routes(), senders={}, base_url="", link_keys={})
 NEVER = Rules(enabled=False)
@@ -165,7 +165,6 @@ class EmbeddedEngine:
         self.forgetter = Forgetter(store, self.clock, put)
         self._publishing = asyncio.Lock()
         self._tasks: list[asyncio.Task[None]] = []
-        self._pausing: set[asyncio.Task[None]] = set()
         self._accepting = self._stopped = False
         self._watch_gauges()
 
@@ -339,21 +338,9 @@ class EmbeddedEngine:
         return self._desk.holds.all()
 
     def _trip(self, journey: str, reason: str) -> None:
-        """The circuit breaker opens.  A broadcast is paused, too: nobody else is offered it."""
-        try:
+        """The circuit breaker opens."""
+        with contextlib.suppress(Stopped):
             self._processor.put(HoldMail(journey, reason, BREAKER, internal=True))
-        except Busy:
-            return
-        if broadcast_id := broadcast_of(journey):
-            task = asyncio.create_task(self._pause(broadcast_id, reason))
-            self._pausing.add(task)
-            task.add_done_callback(self._pausing.discard)
-
-    async def _pause(self, broadcast_id: str, reason: str) -> None:
-        try:
-            await self.move_broadcast(broadcast_id, "pause", f"{BREAKER}: {reason}")
-        except (LookupError, BroadcastRefused, Busy) as error:
-            log.warning("held, but not paused", broadcast_id=broadcast_id, error=str(error))
 
     # -- plans --
 
