@@ -13,7 +13,8 @@ Absences: no clock, no random number, no I/O, no log line, no driver.
 
 from heliograph.decide.context import profile_view, render_context
 from heliograph.decide.expiry import IDLE_MS, is_idle
-from heliograph.decide.explain import explain_journey, explain_template
+from heliograph.decide.explain import explain_journey
+from heliograph.decide.explain_templates import explain_template
 from heliograph.decide.fresh import Folding, asks_fresh, marks_after
 from heliograph.decide.journeys.compile import journey_version
 from heliograph.decide.journeys.outcomes import OUTCOME_EVENTS

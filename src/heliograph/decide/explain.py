@@ -1,24 +1,23 @@
-"""Why something did or did not happen, for any person and any journey or template.
+"""Why something did or did not happen, for any person and any journey or broadcast.
 
 Three sources, asked in this order: the state (where a run is now), the journal (what was decided, and why not), and the
 conditions as they stand (the first one that fails, the value seen, when time alone could turn it).  The answer is
 JSON-able; ``sentence`` says it in plain English.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Any, Final, TypeAlias
 
 import msgspec
 
-from heliograph.decide import consent
 from heliograph.decide.broadcasts import broadcast_of
 from heliograph.decide.conditions import Condition, EventFilter, Explanation, first_failing
 from heliograph.decide.context import latest_events
-from heliograph.decide.explain_mail import mail_fact, mail_words, places_of, reason_words
+from heliograph.decide.explain_mail import mail_fact, mail_words, places_of
 from heliograph.decide.journeys.program import Journey
 from heliograph.decide.journeys.schedules import timer
 from heliograph.decide.journeys.telling import doing, end_reason, entry_words, offer_refusal, refusal
-from heliograph.decide.plan import Plan, templates_of
+from heliograph.decide.plan import Plan
 from heliograph.decide.state import Run, State
 from heliograph.decide.times import iso
 from heliograph.decide.turn import Person
@@ -281,52 +280,3 @@ def _leaf(failing: Explanation) -> dict[str, Any]:
 def _wanted(failing: dict[str, Any]) -> str:
     seen = f" (seen: {failing['seen']})" if failing["seen"] else ""
     return f"{failing['text']} is {'true' if failing['is'] else 'false'}{seen}"
-
-
-# -- templates --
-
-
-def explain_template(state: State | None, plan: Plan, template: str, now: int, journal: Journal = ()) -> Answer:
-    """What became of this template for the person, or what stands before it.
-
-    ``status``: unknown_template, unknown_person, unused, decided (there is a message), or that of the journey that is
-    nearest.  ``messages``: newest first.  ``refusal``: why no such mail would be sent right now, if it would not.
-    """
-    if template not in plan.templates:
-        said = f"There is no template {template!r}."
-        return {"template": template, "status": "unknown_template", "sentence": said}
-    if state is None or not state.plan_version:
-        return {"template": template, "status": "unknown_person", "sentence": NOBODY}
-    mails = [mail for mail in map(mail_fact, journal) if mail and mail["template"] == template]
-    every = (*plan.journeys.values(), *(one.journey for one in plan.broadcasts.values()))
-    journeys = [one for one in every if template in templates_of(one)]
-    refusal = _refusal_now(state, plan, template, journeys)
-    answer: Answer = {"template": template, "messages": mails, "refusal": refusal}
-    told = [explain_journey(state, plan, one.name, now, journal) for one in journeys]
-    if mails:
-        return {**answer, "status": "decided", "sentence": _mail_sentence(mails[0], told), "journeys": told}
-    if not journeys:
-        return {**answer, "status": "unused", "sentence": f"No journey sends the template {template!r}."}
-    nearest = min(told, key=lambda one: _NEARNESS.index(one["status"]))
-    said = " ".join(f"{one['journey']}: {one['sentence']}" for one in told)
-    if refusal:
-        said += f" Even then there would be no mail now: {reason_words(refusal)}."
-    return {**answer, **{k: v for k, v in nearest.items() if k != "sentence"}, "sentence": said, "journeys": told}
-
-
-def _mail_sentence(latest: dict[str, Any], told: list[Answer]) -> str:
-    """What became of the latest mail, and what happened in its journeys after it was decided."""
-    said = f"The latest mail {latest['message_id']} (journey {latest['journey']!r}) {mail_words(latest)}."
-    since = [one for one in told if one.get("since", 0) > latest["at"] and one["status"] != "ended"]
-    return " ".join([said, *(f"Since then: {one['journey']}: {one['sentence']}" for one in since)])
-
-
-_NEARNESS = ("active", "holdout", "refused", "ended", "not_entered", "unknown_person", "unknown_journey")
-
-
-def _refusal_now(state: State, plan: Plan, template: str, journeys: Iterable[Journey]) -> str:
-    transactional = plan.templates[template].get("class") == "transactional"
-    topics = [journey.topic for journey in journeys] or ["marketing"]
-    person = Person(state, plan)
-    reasons = [consent.refusal(person, topic, transactional=transactional) for topic in topics]
-    return reasons[0] if all(reasons) else ""
