@@ -1,9 +1,14 @@
 """What ``[direct]`` may say."""
 
+from pathlib import Path
+
 import pytest
 
+from heliograph.bootstrap.mail import read_ca
+from heliograph.config import ConfigError
 from heliograph.config.rules import RULES
 from heliograph.config.settings import DirectSetting
+from tests.certificates import Authority
 
 
 @pytest.mark.parametrize(
@@ -33,3 +38,12 @@ def test_what_is_meant_passes(key: str, value: object) -> None:
 )
 def test_what_is_not_is_told(key: str, value: object, why: str) -> None:
     assert why in RULES[DirectSetting, key](value)
+
+
+def test_a_file_of_certificates_is_read_at_the_start(tmp_path: Path) -> None:
+    good = Authority(tmp_path).file
+    assert read_ca("smtp", str(good)) == good.read_text()
+    assert read_ca("smtp", "") == ""
+    (tmp_path / "bad.pem").write_text("-----BEGIN CERTIFICATE-----\nbad\n-----END CERTIFICATE-----\n")
+    with pytest.raises(ConfigError, match=r"smtp\.ca_file: .*bad\.pem cannot be read: no certificates in PEM"):
+        read_ca("smtp", str(tmp_path / "bad.pem"))

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from heliograph import render
 from heliograph.adapters.dns import Resolver
-from heliograph.adapters.smtp import PATIENCE, probe, sentence, transport
+from heliograph.adapters.smtp import PATIENCE, Trust, probe, sentence, transport
 from heliograph.bootstrap.traffic import limits_of_receivers
 from heliograph.config import DIRECT as DIRECT_URL
 from heliograph.config import ConfigError, DkimSetting, Problem, RelaySetting, SenderSetting, Settings
@@ -57,13 +57,15 @@ def relay_route(name: str, relay: RelaySetting) -> RelayRoute:
 
 
 def read_ca(section: str, file: str) -> str:
-    """The certificates of a file; ConfigError when they cannot be read."""
+    """The certificates of a file; ConfigError when they cannot be used, because a mailer that finds out is too late."""
     try:
-        return Path(file).read_text(encoding="ascii") if file else ""
+        pem = Path(file).read_text(encoding="ascii") if file else ""
+        Trust(pem)
     except (OSError, ValueError) as error:
         raise ConfigError(
             [Problem(f"{section}.ca_file", f"{section}.ca_file: {file} cannot be read: {error}")]
         ) from None
+    return pem
 
 
 def reaches(settings: Settings) -> dict[str, Reach]:

@@ -29,7 +29,7 @@ class Trust:
             try:
                 context.load_verify_locations(cadata=self._ca_pem)
             except (ssl.SSLError, ValueError) as error:
-                raise BadUrl(f"the certificates of a ca_file cannot be read: {error}") from None
+                raise BadUrl(f"no certificates in PEM: {error}") from None
         return context
 
     @cached_property
