@@ -37,6 +37,9 @@ among the first that turn up."""
 WATCHED: Final = 1_000
 """Journeys and broadcasts at once; one more takes the place of the one that was idle for longest.  With 16 receivers in
 every bucket they are 90 MB, with the usual three about 15."""
+PATIENCE: Final = 5
+"""Attempts of one message that end in a refused session before it counts as failed: about four minutes, in which a
+relay's log-in may be out of order without any fault of ours."""
 OTHERS: Final = ""
 
 _SENT, _BOUNCED, _FAILED, _COMPLAINED = range(4)
@@ -71,12 +74,13 @@ def kind_of_report(kind: str, reply: str, attempt: int, *, last: bool = False, c
     how many tries there were before; ``last``: there will be no other.
 
     A bounce about the address is one: it is dead (``condemned``), full or disabled (5.2.x).  Any other is a failure of
-    ours: policy about the sender, content, routing.  So is a refused session (settings), counted at the first attempt.
+    ours: policy about the sender, content, routing.  So is a session that is refused (wrong settings) as often as
+    :data:`PATIENCE` says: nothing is lost by that, the message waits, but nobody may have noticed.
     """
     if kind == "bounced":
         return "bounced" if condemned or parse(reply).enhanced.startswith("5.2.") else "failed"
     if kind == "retry":
-        refused = not attempt and parse(reply).code in SESSION_FAULTS
+        refused = attempt + 1 == PATIENCE and parse(reply).code in SESSION_FAULTS
         return "failed" if last or refused else None
     return _OUTCOMES.get(kind)
 
