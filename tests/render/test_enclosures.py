@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from heliograph.render import MAX_FILES_BYTES, TemplateError, compile_template
+from heliograph.render import MAX_FILES_BYTES, TemplateError, compile_template, load, message
 from heliograph.render.enclosures import MAX_FILES, MAX_NAME, parameter
 from heliograph.render.headers import clean
 from tests.properties.test_dkim_laws import signatures
@@ -152,3 +152,11 @@ def test_what_travels_is_bounded() -> None:
     assert problems(files=many, attachments=list(many)) == [
         f"message.yaml: attachments[{MAX_FILES}]: at most {MAX_FILES} files travel with a template"
     ]
+
+
+def test_what_is_kept_parsed_is_bounded_by_the_weight_of_its_files(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(message, "MAX_LOADED_BYTES", 10_000)
+    templates = [compiled(files={"a.pdf": bytes([n]) * 3_000}, attachments=["a.pdf"]) for n in range(4)]
+    loaded = [load(template) for template in templates]
+    assert load(templates[3]) is loaded[3]
+    assert load(templates[0]) is not loaded[0]

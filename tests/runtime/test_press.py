@@ -5,6 +5,7 @@ import pytest
 
 from heliograph.deliver.routes import single
 from heliograph.render import LinkKeys, Skip, compile_template, read_verp
+from heliograph.runtime import mailer_press
 from heliograph.runtime.mailer_press import Press
 from heliograph.runtime.mailwire import Job, MailerSender, MailerSettings
 from tests.render.kit import parsed
@@ -64,3 +65,18 @@ def test_a_message_whose_template_or_sender_is_gone_is_skipped_with_the_name() -
     alone = Press(msgspec.structs.replace(settings(SENDER), senders={}), [TEMPLATE])
     with pytest.raises(Skip, match="no_sender: default"):
         alone.print(job(), 0)
+
+
+def test_templates_of_earlier_plans_are_kept_within_bounds(monkeypatch: pytest.MonkeyPatch) -> None:
+    """By count and by the weight of their files; the plan in force is whole in any case."""
+    heavy = {name: {**TEMPLATE, "version": name, "attachments": [{"data": "x" * 400}]} for name in "abcde"}
+    monkeypatch.setattr(mailer_press, "KEPT_BYTES", 1_000)
+    running = press()
+    for one in heavy.values():
+        running.learn([one])
+    assert [version for _, version in running._templates] == ["d", "e"]
+    running.learn(heavy.values())
+    assert [version for _, version in running._templates] == [*"abcde"]
+    monkeypatch.setattr(mailer_press, "KEPT_TEMPLATES", 2)
+    running.learn([TEMPLATE])
+    assert [version for _, version in running._templates] == ["e", TEMPLATE["version"]]

@@ -22,8 +22,8 @@ from heliograph.project.yaml import NodePath
 FORMAT = 1
 """Of the plan document."""
 MAX_ENCLOSED_BYTES = 10_000_000
-"""Base64 of the files of all templates.  A publish sends the plan to each mailer in one frame of at most 64 MB, with
-older versions of templates while messages wait for them."""
+"""Base64 of the files of all templates.  A publish sends them to each mailer in one frame of at most 64 MB, and mailers
+keep those of earlier plans for messages that wait."""
 WAYS_OUT = frozenset({"urls.unsubscribe", "urls.preferences"})
 
 

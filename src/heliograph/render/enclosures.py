@@ -202,6 +202,11 @@ def part(made: Mapping[str, str]) -> bytes:
     return b"\r\n".join(lines) + b"\r\n\r\n" + made["data"].encode()
 
 
+def enclosed_bytes(compiled: Mapping[str, Any]) -> int:
+    """Octets that a compiled template carries in files, in base64."""
+    return sum(len(made["data"]) for kind in ("attachments", "images") for made in compiled.get(kind, ()))
+
+
 def parameter(name: str, value: str) -> list[bytes]:
     """A parameter of a MIME field: quoted when it is short ASCII, else as RFC 2231 has it, in pieces that fit lines."""
     plain = value.isascii() and _PLAIN_NAME.fullmatch(value) and "=?" not in value  # lenient readers decode words there

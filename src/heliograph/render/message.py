@@ -25,6 +25,8 @@ from heliograph.render.text import RULE, tidy
 
 MAX_LOADED = 1_000
 """Templates kept parsed; the oldest goes first."""
+MAX_LOADED_BYTES = 64_000_000
+"""Octets of their attachments and images: six plans that are as heavy as they may be."""
 FOOTER_STYLE = "margin:24px auto 0;max-width:600px;padding:0 16px 24px;font:12px/1.5 sans-serif;color:#6b7280"
 LINKS = ("preferences", "unsubscribe")
 """Under ``urls``; methods of :class:`~heliograph.render.links.MessageLinks`."""
@@ -102,10 +104,16 @@ def load(compiled: Mapping[str, Any]) -> Template:
     """The template of a plan document, parsed; the same object for the same (name, version)."""
     key = (compiled["name"], compiled["version"])
     if (template := _loaded.get(key)) is None:
-        while len(_loaded) >= MAX_LOADED:
-            _loaded.pop(next(iter(_loaded)), None)
-        template = _loaded[key] = _parse(compiled)
+        template = _parse(compiled)
+        room = MAX_LOADED_BYTES - sum(map(_weight, (template, *_loaded.values())))
+        while _loaded and (len(_loaded) >= MAX_LOADED or room < 0):
+            room += _weight(_loaded.pop(next(iter(_loaded))))
+        _loaded[key] = template
     return template
+
+
+def _weight(template: Template) -> int:
+    return sum(map(len, (*template.images, *template.attachments)))
 
 
 def _parse(compiled: Mapping[str, Any]) -> Template:

@@ -4,11 +4,23 @@ from collections.abc import Iterable
 from typing import Any
 
 from heliograph.ports import Parcel
-from heliograph.render import BadAddress, Envelope, LinkKeys, ReturnPath, Signer, Skip, load, render_message
+from heliograph.render import (
+    BadAddress,
+    Envelope,
+    LinkKeys,
+    ReturnPath,
+    Signer,
+    Skip,
+    enclosed_bytes,
+    load,
+    render_message,
+)
 from heliograph.runtime.mailwire import Job, MailerSender, MailerSettings
 
 KEPT_TEMPLATES = 1000
 """Compiled templates kept for messages decided under an older plan; the oldest go first."""
+KEPT_BYTES = 64_000_000
+"""Octets of their attachments and images: six plans that are as heavy as they may be."""
 
 
 class Press:
@@ -26,11 +38,13 @@ class Press:
         self.learn(templates)
 
     def learn(self, templates: Iterable[dict[str, Any]]) -> None:
-        """More templates; those known stay while messages wait for them."""
-        for template in templates:
-            self._templates[template["name"], template["version"]] = template
-        while len(self._templates) > KEPT_TEMPLATES:
-            del self._templates[next(iter(self._templates))]
+        """The templates of a plan; those of plans before stay for messages that wait, within bounds."""
+        fresh = {(template["name"], template["version"]): template for template in templates}
+        kept = {key: template for key, template in self._templates.items() if key not in fresh}
+        weight = sum(map(enclosed_bytes, (*kept.values(), *fresh.values())))
+        while kept and (len(kept) + len(fresh) > KEPT_TEMPLATES or weight > KEPT_BYTES):
+            weight -= enclosed_bytes(kept.pop(next(iter(kept))))
+        self._templates = kept | fresh
 
     def print(self, job: Job, now: int) -> Parcel:
         """The message of this job, dated ``now`` (ms).  Raises :class:`heliograph.render.Skip` when it must not go."""
