@@ -7,6 +7,7 @@ import pytest
 from heliograph.bootstrap.mail import routes
 from heliograph.config import ConfigError, Settings, load
 from heliograph.deliver.routes import DirectRoute, Reach, RelayRoute
+from tests.certificates import Authority
 
 BASE = """[project]
 name = "shop"
@@ -38,9 +39,9 @@ def test_one_relay_is_the_way_out_by_default(tmp_path: Path) -> None:
 
 
 def test_further_relays_and_private_certificates(tmp_path: Path) -> None:
-    (tmp_path / "ca.pem").write_text("PEM")
+    pem = Authority(tmp_path, "ca").file.read_text()
     found = routes(read(tmp_path, '[relay.backup]\nurl = "smtps://b.example"\nca_file = "ca.pem"\nconnections = 3\n'))
-    assert found.relays[1] == RelayRoute("backup", "smtps://b.example", 3, "PEM")
+    assert found.relays[1] == RelayRoute("backup", "smtps://b.example", 3, pem)
     assert found.connections == 13 and found.direct is None
 
 
