@@ -7,6 +7,7 @@ from typing import Any
 import msgspec
 from litestar import MediaType, Response, Router, get
 
+from heliograph.decide.broadcasts import broadcast_of
 from heliograph.demo.inbox import Inbox, Received, part
 from heliograph.ports import Store
 
@@ -38,7 +39,7 @@ class Line(msgspec.Struct, frozen=True):
 
 
 class Mail(msgspec.Struct, frozen=True):
-    """One message opened."""
+    """One message opened.  ``origin``: the journey or broadcast that sent it, in words."""
 
     id: str
     at: int
@@ -49,7 +50,7 @@ class Mail(msgspec.Struct, frozen=True):
     source: str
     has_html: bool
     template: str
-    journey: str
+    origin: str
 
 
 class Lines(msgspec.Struct, frozen=True):
@@ -86,8 +87,13 @@ def opened(store: Store, received: Received) -> Mail:
         source=received.raw.decode("utf-8", "replace"),
         has_html=bool(part(message, "html")),
         template=row.template if row else "",
-        journey=row.journey if row else "",
+        origin=origin(row.journey) if row else "",
     )
+
+
+def origin(journey: str) -> str:
+    broadcast = broadcast_of(journey)
+    return f"broadcast {broadcast}" if broadcast else f"journey {journey}"
 
 
 def rendered(received: Received) -> str:

@@ -159,6 +159,8 @@ class Demo:
         seconds = CART_WAIT_S / settings.project.time_scale
         show(f"  An abandoned cart of your own (the reminder comes after {seconds:.3g} seconds):\n", style="dim")
         show(CURL.format(key=settings.collect.write_key, url=url) + "\n", markup=False, soft_wrap=True)
+        show("  A broadcast to everybody who said yes to offers:\n", style="dim")
+        show(f"heliograph broadcast black-friday --everyone --topic offers --url {url}\n", markup=False, soft_wrap=True)
         show("  Ctrl-C stops it.\n", style="dim")
 
     async def _visitors(self, visitor: smoke.Visitor) -> None:

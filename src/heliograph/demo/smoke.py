@@ -45,7 +45,14 @@ class Visitor(msgspec.Struct, frozen=True):
                 raise Failure(f"{result['message_id']} was {result['status']}: {result['reason']}")
 
     def get(self, path: str) -> Any:
-        request = urllib.request.Request(self.url + path, headers={"authorization": f"Bearer {self.token}"})
+        return self._api(path)
+
+    def post(self, path: str, body: dict[str, Any]) -> Any:
+        return self._api(path, json.dumps(body).encode())
+
+    def _api(self, path: str, body: bytes | None = None) -> Any:
+        headers = {"authorization": f"Bearer {self.token}", "content-type": "application/json"}
+        request = urllib.request.Request(self.url + path, body, headers)
         with urllib.request.urlopen(request, timeout=30) as answer:
             return json.load(answer)
 
@@ -112,6 +119,12 @@ def check(visitor: Visitor, say: Callable[[str], None]) -> None:
     if reminders:
         raise Failure(f"a reminder was decided although the order came first: {reminders}")
     say("cart-recovery: stopped by the purchase")
+    visitor.post("/api/broadcasts", {"id": "smoke", "name": "Smoke", "template": "black-friday", "topic": "offers",
+                                     "audience": {"everyone": True}})  # fmt: skip
+    wait_for(
+        lambda: bool(visitor.get("/api/messages?broadcast=smoke&status=sent")["messages"]), "a mail of a broadcast"
+    )
+    say("black-friday: broadcast")
     total = sum(sent(visitor, journey) for journey in JOURNEYS)
     wait_for(lambda: bool(visitor.get("/inbox/messages")["total"] >= total), f"{total} mails in the inbox")
     say(f"inbox: {visitor.get('/inbox/messages')['total']} mails")

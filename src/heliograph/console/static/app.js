@@ -41,7 +41,7 @@ const number = (value) => element("td", "n", value.toLocaleString());
 
 async function showJourneys() {
   const { journeys } = await api("journeys");
-  fill("journeys", journeys.map((j) => row([element("td", "", j.removed ? `${j.name} (removed)` : j.name), ...["active", "started", "held_out", "finished", "exited", "sent", "skipped", "goals"].map((k) => number(j[k]))])), "no-journeys");
+  fill("journeys", journeys.map((j) => row([element("td", "", j.name + (j.removed ? " (removed)" : "") + (j.paused ? " (paused)" : "")), ...["active", "started", "held_out", "finished", "exited", "sent", "skipped", "goals"].map((k) => number(j[k]))])), "no-journeys");
   const select = byId("journey"), chosen = select.value;
   select.replaceChildren(...journeys.map((j) => { const option = element("option", "", j.name); option.value = j.name; return option; }));
   if (chosen) select.value = chosen;
@@ -61,7 +61,19 @@ function status(message) {
 
 async function showMessages() {
   const { messages } = await api("messages?limit=20");
-  fill("messages", messages.map((m) => row([element("td", "soft when", clock(m.sent_at || m.created_at)), element("td", "", m.address || m.profile_id), element("td", "", m.template), element("td", "soft", m.journey), status(m)])), "no-messages");
+  fill("messages", messages.map((m) => row([element("td", "soft when", clock(m.sent_at || m.created_at)), element("td", "", m.address || m.profile_id), element("td", "", m.template), element("td", "soft", m.journey || `broadcast ${m.broadcast_id}`), status(m)])), "no-messages");
+}
+
+const sum = (counts, ...names) => (names.length ? names : Object.keys(counts)).reduce((all, name) => all + (counts[name] || 0), 0);
+
+async function showBroadcasts() {
+  const { broadcasts } = await api("broadcasts?limit=5");
+  byId("broadcasts-card").hidden = !broadcasts.length;
+  byId("broadcasts").replaceChildren(...broadcasts.map((b) => {
+    const { people, messages, skipped } = b.progress;
+    const figures = [people.offered, people.total, people.waiting + sum(messages, "queued", "deferred", "sending"), sum(messages, "sent", "delivered"), messages.bounced || 0, sum(people.refused) + sum(skipped)];
+    return row([element("td", "", b.name), status(b), ...figures.map(number)]);
+  }));
 }
 
 async function showPlan() {
@@ -75,7 +87,7 @@ async function showPlan() {
 
 async function refresh() {
   if (!document.hidden) {
-    try { await Promise.all([showPlan(), showJourneys(), showSegments(), showMessages()]); } catch (error) { console.warn(error.message); }
+    try { await Promise.all([showPlan(), showJourneys(), showSegments(), showBroadcasts(), showMessages()]); } catch (error) { console.warn(error.message); }
   }
   setTimeout(refresh, REFRESH_MS);
 }

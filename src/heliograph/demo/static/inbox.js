@@ -34,7 +34,7 @@ async function open(id) {
   byId("empty").hidden = true;
   byId("open").hidden = false;
   byId("subject").textContent = mail.subject;
-  const from = mail.journey ? `journey ${mail.journey}, template ${mail.template} · ` : "";
+  const from = mail.origin ? `${mail.origin}, template ${mail.template} · ` : "";
   byId("meta").textContent = from + (mail.elapsed_ms === null ? "not one of ours" : `${took(mail.elapsed_ms)} after its reason`);
   byId("html").src = `/inbox/messages/${id}/html`;
   byId("text").textContent = mail.text;
