@@ -83,7 +83,7 @@ def _steps(report: Report, count: int, template: render.Template, mail: render.R
         note=f"{len(mail.data):,} bytes",
     )  # fmt: skip
     letterhead = Letterhead(template, letters.SENDER, postal_address=letters.POSTAL, topic="offers")
-    content_type, _ = assemble(mail.text, mail.html, "m")
+    content_type = assemble(mail.text, mail.html, "m").content_type
 
     def links(n: int) -> None:
         envelope = letters.envelope(n)

@@ -5,9 +5,10 @@ from binascii import b2a_qp
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from heliograph.render.dkim import canonical_body
+from heliograph.render.dkim import body_hash, canonical_body
+from heliograph.render.enclosures import part
 from heliograph.render.headers import clean, mailbox, unstructured
-from heliograph.render.mime import assemble, encode_body, normalise
+from heliograph.render.mime import assemble, base64_lines, encode_body, normalise
 from tests.render.kit import assert_lawful, parsed
 
 anything = st.text(st.characters(), max_size=300)
@@ -47,7 +48,8 @@ def _without_controls(text: str) -> str:
 @given(lines | anything, lines | anything)
 @settings(deadline=None, max_examples=200)
 def test_both_parts_come_back_as_they_were_said(text: str, html: str) -> None:
-    content_type, body = assemble(text, html, "message")
+    content_type, body, words = assemble(text, html, "message")
+    assert words == len(body)
     data = b"MIME-Version: 1.0\r\nContent-Type: " + content_type + b"\r\n\r\n" + body
     assert_lawful(data)
     assert canonical_body(body, trimmed=True) == canonical_body(body)
@@ -56,6 +58,17 @@ def test_both_parts_come_back_as_they_were_said(text: str, html: str) -> None:
         assert not found.defects
         raw = found.get_payload(decode=True).decode()
         assert raw.replace("\r\n", "\n") == _without_controls(said)
+
+
+@given(lines | anything, lines | anything, st.lists(st.binary(max_size=200), max_size=2), st.binary(max_size=200))
+@settings(deadline=None, max_examples=100)
+def test_files_are_canonical_as_they_stand(text: str, html: str, files: list[bytes], image: bytes) -> None:
+    made = {"name": "our prices.pdf", "type": "application/pdf"}
+    parts = [part({**made, "data": base64_lines(data).decode()}) for data in files]
+    shown = part({**made, "cid": "x@inline", "data": base64_lines(image).decode()})
+    for images in ((), (shown,)):
+        _, body, words = assemble(text, html, "message", images, parts)
+        assert body_hash(body, trimmed=True, words=words) == body_hash(body)
 
 
 @given(lines | anything)

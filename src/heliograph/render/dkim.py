@@ -57,8 +57,13 @@ def canonical_header(name: str, value: bytes) -> bytes:
     return name.lower().encode() + b":" + b" ".join(value.split()) + b"\r\n"
 
 
-def body_hash(body: bytes, *, trimmed: bool = False) -> bytes:
-    return b2a_base64(sha256(canonical_body(body, trimmed=trimmed)).digest(), newline=False)
+def body_hash(body: bytes, *, trimmed: bool = False, words: int | None = None) -> bytes:
+    """``words``: as far as canonicalisation has anything to do (:class:`heliograph.render.mime.Body`); what follows
+    may be megabytes."""
+    hashed = sha256(canonical_body(body if words is None else body[:words], trimmed=trimmed))
+    if words is not None:
+        hashed.update(memoryview(body)[words:])
+    return b2a_base64(hashed.digest(), newline=False)
 
 
 class Names(NamedTuple):

@@ -176,7 +176,7 @@ def render_message(template: Template, context: Mapping[str, Any], envelope: Env
         raise Skip("missing: subject")
     html = render(template.html, names, mail=mail, zone=zone)
     text = tidy(render(template.text, names, zone=zone)) + mail.closing_text()
-    content_type, body = assemble(text, html, envelope.message_id, template.images, template.attachments)
+    content_type, body, words = assemble(text, html, envelope.message_id, template.images, template.attachments)
     unsubscribe = mail.links.unsubscribe() if template.marketing else ""
     try:
         fields = head.fields(recipient, subject, envelope.date_ms, envelope.message_id, unsubscribe, content_type)
@@ -185,7 +185,7 @@ def render_message(template: Template, context: Mapping[str, Any], envelope: Env
     section = head.head(fields)
     signatures = b""
     if envelope.signers:
-        hashed = body_hash(body, trimmed=True)
+        hashed = body_hash(body, trimmed=True, words=words)
         signatures = sign_hashed(envelope.signers, head.signed(fields), hashed, envelope.date_ms)
     sender = head.return_path.to(envelope.message_id, envelope.link_keys) if head.return_path else head.sender
     return Rendered(

@@ -15,7 +15,7 @@ below; files that travel along are encoded when their template is published (:mo
 import re
 from binascii import b2a_base64, b2a_qp
 from collections.abc import Sequence
-from typing import Final
+from typing import Final, NamedTuple
 
 from heliograph.events.ids import make_id
 from heliograph.render.headers import HARD
@@ -41,8 +41,14 @@ _TYPES: Final = {
     b"mixed": b'multipart/mixed;\r\n boundary="',
 }
 
-Body = tuple[bytes, bytes]
-"""The value of Content-Type, and what it describes, ending with CRLF."""
+
+class Body(NamedTuple):
+    """The value of Content-Type, and what it describes, ending with CRLF.  ``words``: octets of ``data`` up to the end
+    of the texts; behind them are only files, whose lines are canonical as they stand (RFC 6376, section 3.4.4)."""
+
+    content_type: bytes
+    data: bytes
+    words: int
 
 
 def normalise(text: str) -> bytes:
@@ -111,7 +117,8 @@ def assemble(
     edge = b"--=_a" + stem
     head, html_head = _HEADS[b"plain", plain_encoding], _HEADS[b"html", html_encoding]
     pieces = (edge, head, plain, b"\r\n", edge, html_head, rich, b"\r\n", edge, b"--\r\n")
-    body = _TYPES[b"alternative"] + b"=_a" + stem + b'"', b"".join(pieces)
+    data = b"".join(pieces)
+    body = Body(_TYPES[b"alternative"] + b"=_a" + stem + b'"', data, len(data))
     if images:
         body = _wrapped(b"related", body, images, b"=_r" + stem)
     if attachments:
@@ -123,7 +130,7 @@ def _wrapped(subtype: bytes, first: Body, parts: Sequence[bytes], boundary: byte
     """``first``, then the parts, in one multipart.  Each ends with a CRLF, which is the next delimiter's (RFC 2046,
     section 5.1.1)."""
     edge = b"--" + boundary
-    content_type, body = first
+    head = b"".join((edge, b"\r\nContent-Type: ", first.content_type, b"\r\n\r\n"))
     rest = [piece for part in parts for piece in (edge, b"\r\n", part)]
-    pieces = (edge, b"\r\nContent-Type: ", content_type, b"\r\n\r\n", body, *rest, edge, b"--\r\n")
-    return _TYPES[subtype] + boundary + b'"', b"".join(pieces)
+    data = b"".join((head, first.data, *rest, edge, b"--\r\n"))
+    return Body(_TYPES[subtype] + boundary + b'"', data, len(head) + first.words)
