@@ -13,7 +13,7 @@ from heliograph.events.record import LedgerRow
 from heliograph.ports import Arrival, Commit
 from tests.backtest.kit import CART, MINUTE, PEOPLE, PRESSURE, T0, World, document, stories
 from tests.replays import test_log
-from tests.runtime.harness import call, identify
+from tests.runtime.harness import call, identify, template
 
 DECISIONS = frozenset(
     {"run_started", "run_refused", "run_ended", "message_decided", "message_skipped", "message_deferred", "goal",
@@ -85,6 +85,21 @@ async def test_so_does_the_log_of_a_running_engine(seed: int, tmp_path: Path) ->
     store = RocksStore(tmp_path / "data")
     await test_log.live(store, seed, 30, chunked=True)
     store.close()
+    judged(tmp_path / "data")
+
+
+def test_so_does_a_log_with_broadcasts_in_it(tmp_path: Path) -> None:
+    """Under plans that are compiled as a whole, where the server only put a broadcast into the one it had."""
+    plan = {**PRESSED, "templates": {**PRESSED["templates"], "news": template("news")}}
+    world = World(tmp_path / "data", plan, 1)
+    afternoon(world, 12)
+    world.send(identify("twin", email="ann@x.test"))
+    for audience in ({"everyone": True}, {"if": {"did": {"event": "Product Viewed"}}}):
+        world.crank.create_broadcast({"name": "n", "template": "news", "topic": "offers", "audience": audience})
+        while world.crank.broadcast(2):
+            world.advance(MINUTE)
+        afternoon(world, 6)
+    world.close()
     judged(tmp_path / "data")
 
 

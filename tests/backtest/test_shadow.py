@@ -10,7 +10,7 @@ from heliograph.backtest.job import ShadowJob, _beside
 from heliograph.backtest.shadow import SETTLE_MS, Shadow, Shadowed
 from tests.backtest.kit import CART, HOUR, MINUTE, PLAIN, STAY, World, document
 from tests.backtest.test_law import PRESSED, afternoon
-from tests.runtime.harness import call, identify
+from tests.runtime.harness import call, identify, template
 
 
 class Watch:
@@ -78,6 +78,22 @@ def test_what_a_draft_asks_for_the_first_time_is_known_from_history(tmp_path: Pa
     assert (found.live_entrants, found.draft_entrants) == (2, 1)
     (one,) = found.differences.listed
     assert (one.profile_id, one.live, one.draft) == ("bob", "enters c", "does not enter: if_false")
+    watch.close()
+
+
+def test_a_broadcast_in_between_is_everybodys_on_both_sides_and_takes_its_places_under_the_caps(tmp_path: Path) -> None:
+    world = World(tmp_path / "data", {**PRESSED, "templates": {**PRESSED["templates"], "news": template("news")}})
+    world.send(*(identify(who, email=f"{who}@x.test") for who in ("ann", "bob", "eve")))
+    watch = Watch(world, "cart", CART)
+    world.crank.create_broadcast({"name": "n", "template": "news", "topic": "offers", "audience": {"everyone": True}})
+    while world.crank.broadcast():
+        world.advance(MINUTE)
+    afternoon(world, 6)
+    world.send(call("Product Added", "ann", cart_id="c"))
+    world.advance(3 * HOUR)
+    found = watch.look()
+    assert (found.ended, found.differences.people, found.differences.listed) == ("", 0, [])
+    assert watch.shadow._live_plan.broadcasts
     watch.close()
 
 

@@ -21,7 +21,7 @@ from heliograph.backtest.past import Past, from_outside
 from heliograph.decide import effects as fx
 from heliograph.events.identity import profile_id
 from heliograph.events.ids import make_id
-from heliograph.events.record import Outcome, Record, Touch, Wake
+from heliograph.events.record import Offer, Outcome, Record, Touch, Wake
 from heliograph.runtime.pace import finish
 from heliograph.runtime.past import Past as StoredPast
 
@@ -157,7 +157,7 @@ class Shadow:
             if position != found.position + 1:
                 found.ended = "the log was cut before it was read"
                 return
-            if record.plan_version != self._live_plan.version:
+            if record.plan_version != self._live_plan.version and not self._meet(record.plan_version):
                 found.ended = f"plan {record.plan_version} was published"
                 return
             if self._decided() >= MAX_DECIDED:
@@ -165,6 +165,18 @@ class Shadow:
                 return
             found.position, found.records = position, found.records + 1
             self._record(record)
+
+    def _meet(self, version: int) -> bool:
+        """Another plan came into force; whether only its broadcasts are others, which are everybody's on both sides."""
+        while self._live_plan.version < version:
+            row = self._following.plan(self._live_plan.version + 1)
+            document = {} if row is None else msgspec.json.decode(row.document)
+            if document.get("fresh", {}).get("written") != self._live_plan.written:
+                return False
+            broadcasts = document.get("broadcasts", {})
+            self._live_plan = self._live_plan.with_broadcasts(broadcasts, 0)
+            self._draft.plan = self._draft.plan.with_broadcasts(broadcasts, 0)
+        return True
 
     def _record(self, record: Record) -> None:
         key, found = record.key, self.found
@@ -195,7 +207,7 @@ class Shadow:
             if not draft.knows(record.key):
                 draft.meet(record.key, record.received_at)
             draft.run_until(record.received_at + 1)
-        elif from_outside(record):
+        elif from_outside(record) or isinstance(body, Offer):
             draft.take(record)
 
     # -- what there is to say --
