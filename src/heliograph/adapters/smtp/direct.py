@@ -218,7 +218,7 @@ class Direct:
                 if pool.resting:
                     seat.leave()
                     del towards.pools[site]
-            if not towards.pools and not towards.waiting:
+            if not (towards.pools or towards.waiting or towards.quota.wait_s):
                 del self._towards[receiver]
         if self._towards and not self._closing:
             self._sweep_later()

@@ -57,6 +57,7 @@ class Pool:
         self._carriers: set[Carrier] = set()
         self._idle: dict[Carrier, None] = {}
         self._half: dict[Carrier, None] = {}
+        self._retiring: Carrier | None = None  # one at a time is given up for others
         self._opening: set[asyncio.Task[None]] = set()
         self._failures = 0
         self._blocked_until = 0.0
@@ -146,7 +147,8 @@ class Pool:
         self._soon()
 
     def freed(self, carrier: Carrier) -> None:
-        if self._share is not None and self._share.crowded:
+        if self._share is not None and self._retiring is None and self._share.crowded:
+            self._retiring = carrier
             carrier.retire()
         self._place(carrier)
         self._dispatch()
@@ -156,6 +158,8 @@ class Pool:
         self._carriers.discard(carrier)
         self._idle.pop(carrier, None)
         self._half.pop(carrier, None)
+        if carrier is self._retiring:
+            self._retiring = None
         if self._share is not None:
             self._share.give_back()
         self._soon()
