@@ -97,7 +97,7 @@ def _ask(server: Server, written: Written, yes: bool) -> None:
     """Say whom it will reach, and let a person say yes when they are many."""
     found = _posted(server, written, "/broadcasts/preview")
     document = written.value
-    people = count(found["total"], "person") if found["exact"] else f"whom it concerns of {found['total']:,} people"
+    people = _people(found, document["audience"])
     about = "service notice" if document.get("notice") else f"topic {document.get('topic', 'marketing')}"
     say(f"{document['name']}: template {document['template']}, {about}, to {_to(document['audience'])}: {people}")
     if found["looked_at"]:
@@ -105,6 +105,12 @@ def _ask(server: Server, written: Written, yes: bool) -> None:
         say(f"{share} % of them have an address ({found['looked_at']:,} looked at)", "yellow" if share < 50 else "")
     if found["total"] > ASK_ABOVE and not yes and asked() and not confirmed(f"send to {people}"):
         raise typer.Exit(1)
+
+
+def _people(found: dict[str, Any], audience: dict[str, Any]) -> str:
+    """How many: a condition is asked at each person's turn, so nobody knows yet."""
+    people = count(found["total"], "person")
+    return people if found["exact"] else f"some of about {people}" if "if" in audience else f"about {people}"
 
 
 def _to(audience: dict[str, Any]) -> str:

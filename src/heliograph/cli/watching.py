@@ -121,7 +121,8 @@ def _bar(server: Server, row: Row) -> Row:
             figures = Figures(row)
             pace.look(time.monotonic(), figures)
             told = f"{figures.words()}  {pace.words(figures)}"
-            progress.update(task, total=figures.total or None, completed=figures.done, status=figures.status, said=told)
+            progress.update(task, total=figures.total or None, completed=figures.done, status=row["status"], said=told)
+            progress.refresh()
             if row["status"] in ENDS:
                 return row
             row = _again(server, row)
@@ -133,7 +134,7 @@ def _lines(server: Server, row: Row) -> Row:
         figures, now = Figures(row), time.monotonic()
         pace.look(now, figures)
         line = f"{figures.status}: {figures.done:,} of {figures.total:,} people  {figures.words()}"
-        if line != said and now - printed >= LINE_EVERY_S:
+        if figures.total and line != said and now - printed >= LINE_EVERY_S:
             say(f"{line}  {pace.words(figures)}".rstrip())
             said, printed = line, now
         row = _again(server, row)

@@ -1,0 +1,103 @@
+"""How far a broadcast is, in words: figures from one look, a rate from several, and where watching ends."""
+
+import io
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from rich.console import Console
+
+from heliograph.cli import watching
+from heliograph.cli.watching import Figures, Pace, clock
+
+
+def row(status: str = "running", offered: int = 0, reason: str = "", **counts: Any) -> dict[str, Any]:
+    people = {"total": 1_000, "offered": offered, "entered": 0, "held_out": 0, "waiting": counts.pop("waiting", 0),
+              "refused": counts.pop("refused", {})}  # fmt: skip
+    progress = {"people": people, "skipped": counts.pop("skipped", {}), "messages": counts}
+    return {"broadcast_id": "bf", "name": "Black Friday", "status": status, "reason": reason, "progress": progress,
+            "starts_at": 1_000, "started_at": 1_000, "ended_at": None}  # fmt: skip
+
+
+class Server:
+    """Answers with one look after the other."""
+
+    def __init__(self, *rows: dict[str, Any]) -> None:
+        self._rows: Iterator[dict[str, Any]] = iter(rows)
+
+    def get(self, path: str) -> dict[str, Any]:
+        assert path == "/broadcasts/bf"
+        return next(self._rows)
+
+
+def watch(monkeypatch: pytest.MonkeyPatch, first: dict[str, Any], *more: dict[str, Any]) -> int:
+    monkeypatch.setattr(watching.time, "sleep", lambda _: None)
+    return watching.follow(Server(*more), first)  # type: ignore[arg-type]
+
+
+def test_figures_count_everybody_once() -> None:
+    figures = Figures(row(offered=700, waiting=50, sent=400, delivered=10, queued=90, sending=10, bounced=5, unknown=2,
+                          skipped={"no_consent: offers": 30, "same_address": 3},
+                          refused={"no_address": 90, "if_false": 10}))  # fmt: skip
+    assert (figures.done, figures.total, figures.sent, figures.waiting) == (550, 1_000, 410, 150)
+    assert figures.words() == (
+        "sent 410  queued 150  skipped 133 (no_address 90, no_consent: offers 30, if_false 10, ...)  "
+        "bounced 5  unknown 2"
+    )
+
+
+def test_a_rate_and_what_is_left_come_from_the_latest_looks() -> None:
+    pace = Pace()
+    for second in range(30):
+        pace.look(float(second), Figures(row(offered=second * 20, sent=second * 10)))
+    assert pace.words(Figures(row(offered=600, sent=300))) == "10/s  0:00:20 left"
+
+
+@pytest.mark.parametrize("looks", [[(0.0, 5)], [(0.0, 5), (1.0, 5)], [(1.0, 5), (1.0, 9)]])
+def test_without_progress_nothing_is_promised(looks: list[tuple[float, int]]) -> None:
+    pace = Pace()
+    for at, sent in looks:
+        pace.look(at, Figures(row(offered=sent, sent=sent)))
+    assert pace.words(Figures(row(offered=9, sent=9))) == ""
+
+
+@pytest.mark.parametrize(("seconds", "said"), [(0, "0:00:00"), (61.4, "0:01:01"), (3_725, "1:02:05"), (-3, "0:00:00")])
+def test_a_clock(seconds: float, said: str) -> None:
+    assert clock(seconds) == said
+
+
+def test_watching_ends_with_the_broadcast(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    code = watch(
+        monkeypatch, row(offered=10, queued=10), row(offered=500, sent=500), row("finished", 1_000, sent=1_000)
+    )
+    said = capsys.readouterr().out
+    assert code == 0
+    assert "running: 0 of 1,000 people  sent 0  queued 10\n" in said
+    assert "Black Friday (bf) is finished" in said and "1,000  sent" in said
+
+
+def test_one_that_pauses_itself_says_why_and_what_to_do(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    code = watch(monkeypatch, row(offered=10, queued=10), row("paused", 500, "7 % bounced", bounced=35, queued=10))
+    said = capsys.readouterr().out
+    assert code == 1
+    assert "is paused: 7 % bounced" in said and "`heliograph broadcasts resume bf` goes on" in said
+
+
+def test_ctrl_c_ends_the_watching_alone(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    def interrupt(_: float) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(watching.time, "sleep", interrupt)
+    assert watching.follow(Server(), row(offered=10, queued=10)) == 130  # type: ignore[arg-type]
+    said = capsys.readouterr().out
+    assert "goes on without you" in said and "broadcasts pause bf" in said
+
+
+def test_on_a_terminal_there_is_a_bar(monkeypatch: pytest.MonkeyPatch) -> None:
+    screen = io.StringIO()
+    terminal = Console(file=screen, force_terminal=True, width=160, _environ={"TERM": "xterm"})
+    monkeypatch.setattr(watching, "out", terminal)
+    assert watch(monkeypatch, row(offered=500, sent=500), row("finished", 1_000, sent=1_000)) == 0
+    assert "running" in screen.getvalue() and "50%" in screen.getvalue() and "sent 500" in screen.getvalue()
