@@ -37,13 +37,10 @@ class Mailing:
         """So many of those that are offered are mailed, the first of them badly."""
         done = 0
         while done < count:
-            offer: mailwire.Offer = await self.mailer.hear(mailwire.Offer)
-            verdicts = await self.mailer.ask(*(job.message_id for job in offer.jobs))
-            assert len(verdicts.go) == len(offer.jobs)
-            for number, job in enumerate(offer.jobs, done):
-                told = (kind, reason) if number < bad else ("sent", "250 Ok")
-                self.mailer.report(job.message_id, *told, suppress=told == ("bounced", DEAD))
-            done += len(offer.jobs)
+            for message_id in await passed(self.mailer):
+                told = (kind, reason) if done < bad else ("sent", "250 Ok")
+                self.mailer.report(message_id, *told, suppress=told == ("bounced", DEAD))
+                done += 1
         assert done == count
         await until(lambda: self.engine.dispatcher.outbox.claimed == 0)
 
@@ -166,11 +163,19 @@ async def test_a_broadcast_is_paused_and_nobody_else_is_offered_it(socket: Path)
 
 
 async def refuse_all(mailer: PuppetMailer) -> None:
-    """What is offered is mailed and bounces, but for what is stopped; until cancelled."""
+    """Whatever is offered is mailed and bounces; until cancelled."""
     while True:
-        offer: mailwire.Offer = await mailer.hear(mailwire.Offer)
-        verdicts = await mailer.ask(*(job.message_id for job in offer.jobs))
-        for message_id in verdicts.go:
+        for message_id in await passed(mailer):
             mailer.report(message_id, "bounced", DEAD, suppress=True)
-        for message_id, why in verdicts.stop:
-            mailer.report(message_id, "stopped", why)
+
+
+async def passed(mailer: PuppetMailer) -> list[str]:
+    """The ids that passed their commit point, of those that were asked for; everything that is offered is asked for,
+    and what is stopped is given back."""
+    while True:
+        message = await mailer.hear((mailwire.Offer, mailwire.Verdicts))  # type: ignore[arg-type]
+        if isinstance(message, mailwire.Verdicts):
+            for message_id, why in message.stop:
+                mailer.report(message_id, "stopped", why)
+            return message.go
+        mailer._say(mailwire.AskCommit(mailer.epoch, [job.message_id for job in message.jobs]))

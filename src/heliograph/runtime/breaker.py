@@ -3,7 +3,6 @@
 Transactional mail is not judged: what somebody waits for, a service notice above all, is never stopped on statistics.
 """
 
-from collections import Counter
 from collections.abc import Callable, Iterable
 from typing import Final, NamedTuple, Protocol
 
@@ -25,6 +24,10 @@ class Sample(NamedTuple):
     row: MessageRow
     kind: Kind
     late: bool = False
+
+
+def domain_of(row: MessageRow) -> str:
+    return row.address[row.address.rfind("@") + 1 :]
 
 
 class Holding(Protocol):
@@ -55,19 +58,24 @@ class MailBreaker:
         """What one commit brought."""
         if not self._enabled:
             return
-        now = self._clock.now()
-        mails = Counter[tuple[str, str, Kind]]()
+        mails: dict[tuple[str, str, Kind], int] = {}
         for row, kind, late in samples:
-            if row.transactional or self._is_held(row.journey, now):
-                continue
-            domain = row.address.rpartition("@")[2]
             if late:
-                sent_at = row.sent_at or row.sending_at
-                self._act(self._breaker.trouble(row.journey, self.receiver(domain), kind, sent_at, now))
-            else:
-                mails[row.journey, domain, kind] += 1
+                self._returned(row, kind)
+            elif not row.transactional:
+                name = (row.journey, domain_of(row), kind)
+                mails[name] = mails.get(name, 0) + 1
+        now = self._clock.now()
         for (journey, domain, kind), count in mails.items():
-            self._act(self._breaker.mails(journey, self.receiver(domain), kind, count, now))
+            if not self._is_held(journey, now):
+                self._act(self._breaker.mails(journey, self.receiver(domain), kind, count, now))
+
+    def _returned(self, row: MessageRow, kind: Kind) -> None:
+        """Something came back about a mail that was sent."""
+        now = self._clock.now()
+        if not row.transactional and not self._is_held(row.journey, now):
+            receiver, sent_at = self.receiver(domain_of(row)), row.sent_at or row.sending_at
+            self._act(self._breaker.trouble(row.journey, receiver, kind, sent_at, now))
 
     def _is_held(self, journey: str, now: int) -> bool:
         """Held mail needs no more evidence; mail that was let go needs fresh one."""
