@@ -19,16 +19,17 @@ from heliograph.adapters.dns import Resolver
 from heliograph.adapters.smtp import Direct, Limits, Trust
 from heliograph.adapters.smtp.fetch import PolicyFetcher
 from heliograph.adapters.smtp.policies import Policies
-from heliograph.deliver.routes import DirectRoute, Reach
-from heliograph.ports import Courier
+from heliograph.deliver.routes import DIRECT, DirectRoute, Reach
+from heliograph.ports import Courier, Parcel, Verdict
 from tests.certificates import Authority
 from tests.dns_servers import Zone, serving_dns
-from tests.smtp_servers import Receiver, listening
+from tests.smtp_servers import Ledger, Receiver, listening
 
 QUICK = Limits(
     connect_s=2, greeting_s=2, command_s=2, data_s=2, dot_s=2, quit_s=0.2, backoff_first_s=0.05, backoff_longest_s=0.1
 )
 LOOPBACK = "127.0.0.0/8"
+BODY = b"Subject: hello\r\n\r\nHello\r\n"
 
 
 class World:
@@ -141,3 +142,27 @@ async def world(folder: Path) -> AsyncIterator[World]:
         net = World(await stack.enter_async_context(serving_dns(Zone())), folder, stack)
         await net.serve_policies()
         yield net
+
+
+# -- one message and its verdict --
+
+
+def parcel(number: int, domain: str = "shop.example", receiver: str = "") -> Parcel:
+    return Parcel(f"m{number}", "hello@sender.example", f"p{number}@{domain}", BODY, DIRECT, receiver)
+
+
+async def send(mail: Direct, ledger: Ledger, *parcels: Parcel) -> list[Verdict]:
+    """Their verdicts, in that order; the transport is closed then."""
+    ledger.transport = mail
+    try:
+        for one in parcels:
+            mail.post(one)
+        await ledger.settled(len(parcels), timeout_s=10)
+        return [ledger.verdicts[one.message_id] for one in parcels]
+    finally:
+        await mail.close(1)
+
+
+async def one(net: World, domain: str = "shop.example", **settings: object) -> Verdict:
+    ledger = Ledger()
+    return (await send(net.direct(ledger, **settings), ledger, parcel(0, domain)))[0]  # type: ignore[arg-type]
