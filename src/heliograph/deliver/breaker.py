@@ -36,7 +36,7 @@ RECEIVERS: Final = 16
 among the first that turn up."""
 WATCHED: Final = 1_000
 """Journeys and broadcasts at once; one more takes the place of the one that was idle for longest.  With 16 receivers in
-every bucket they are 90 MB, with the usual three about 15."""
+every bucket they are 73 MB, with the usual three 18."""
 PATIENCE: Final = 5
 """Attempts of one message that end in a refused session before it counts as failed: about four minutes, in which a
 relay's log-in may be out of order without any fault of ours."""
