@@ -206,6 +206,7 @@ _ATTRIBUTES = {
     "increment",
     "decrement",
     "ifchanged",
+    "count",
     "loops",
     "pop",
     "check",
@@ -374,14 +375,36 @@ def test_expressions_of_any_length() -> None:
         )
         assert_same("{{ profile" + ".nested" * length + " | default: 'd' }}")
         assert_same("{% if text %}" + "{% elsif text %}x" * length + "{% endif %}")
+        assert_same("{% case 'a' %}{% when 'a'" + ", 'b', 'a'" * length + " %}x{% else %}y{% endcase %}")
 
 
-def test_a_template_that_is_too_large_stays_with_the_interpreter() -> None:
-    source = "{{ text }}" * 20_000
+@pytest.mark.parametrize(
+    "source",
+    [
+        "{{ text }}" * 20_000,
+        "{% if nothing %}" + "{% elsif nothing %}x" * 6_000 + "{% else %}y{% endif %}",
+        "{% if nothing %}" + "{% elsif nothing %}x" * 3_000 + "{% else %}y{% endif %}",
+    ],
+)
+def test_a_template_that_is_too_large_stays_with_the_interpreter(source: str) -> None:
     template = HTML.from_string(source)
     assert isinstance(template, MailTemplate)
     assert template.program is None
-    assert render(template, names()) == interpret(template, names()) == "Plain text" * 20_000
+    assert render(template, names()) == interpret(template, names())
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "{% case 1 %}{% when 1" + ", 2" * 10_000 + " %}x{% endcase %}",
+        "{% cycle 1" + ", 2" * 10_000 + " %}",
+        "{{ profile" + ".nested" * 20_000 + " | default: 'd' }}",
+        "{{ text | replace: 'x'" + ", 'y'" * 20_000 + " }}",
+        "x" * 400_000 + "{{ text }}",
+    ],
+)
+def test_one_node_of_any_size_is_compiled(source: str) -> None:
+    assert_same(source)
 
 
 def test_a_construct_that_only_the_interpreter_knows_is_left_to_it() -> None:

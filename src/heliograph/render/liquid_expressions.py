@@ -139,8 +139,8 @@ class Expressions:
 
     def _named_path(self, expression: NamedPath) -> str:
         root, *rest = expression.path
-        if not isinstance(root, str):
-            raise Uncovered
+        if not isinstance(root, str) or len(rest) > MAX_NESTING:
+            return self._dynamic_path(expression)
         source = self.names.source(root)
         return self._steps(source, rest, is_name=source.isidentifier())
 

@@ -226,7 +226,7 @@ class _Compiler(Emitter):
         left, count = self.expressions.raw(node.expression.left), f"m{self.number()}"
         values = [self.expressions.raw(value) for value in node.expression.expressions]
         self.line(f"l = {left}")
-        self.line(f"{count} = {' + '.join(f'equal(l, {value})' for value in values)}")
+        self.line(f"{count} = ({''.join(f'equal(l, {value}), ' for value in values)}).count(True)")
         with self.suite(f"if {count}:"):
             self.line(f"{unmatched} = False")
             if len(values) == 1:
