@@ -13,7 +13,7 @@ from heliograph.deliver.replies import condemns_address, parse
 from heliograph.deliver.routes import Reach
 from heliograph.ports import Verdict
 from tests.mail_world import QUICK, World, one, parcel, send, world
-from tests.smtp_servers import DROP, STALL, Ledger, Receiver
+from tests.smtp_servers import DROP, STALL, Ledger, Receiver, listening
 
 
 @pytest_asyncio.fixture
@@ -159,3 +159,21 @@ async def test_a_server_on_a_port_that_nobody_listens_on_is_a_retry(net: World) 
     verdict = await one(net)
     assert (verdict.kind, verdict.stage) == ("retry", "connect")
     assert "nothing listens there" in verdict.reply
+
+
+def no_ipv6() -> bool:
+    try:
+        with socket.create_server(("::1", 0), family=socket.AF_INET6):
+            return False
+    except OSError:
+        return True
+
+
+@pytest.mark.skipif(no_ipv6(), reason="this machine has no IPv6")
+async def test_ipv6_is_tried_first_and_named_in_our_greeting(net: World) -> None:
+    async with listening(Receiver(), host="::1") as receiver:
+        net.port = receiver.port
+        net.zone.set("six.example", "AAAA", "::1")
+        net.zone.set("six.example", "A", net.address())
+        assert (await one(net, "six.example", private=("::1/128", "127.0.0.0/8"))).kind == "sent"
+    assert receiver.commands[0] == "EHLO [IPv6:::1]"
