@@ -31,8 +31,8 @@ def domain_of(row: MessageRow) -> str:
 
 
 class Holding(Protocol):
-    def __call__(self, journey: str, reason: str) -> None:
-        """Hold the mail of this journey, soon."""
+    def __call__(self, journey: str, reason: str, held: Callable[[str], None]) -> None:
+        """Hold the mail of this journey, soon; ``held`` is called once that is on disk."""
 
 
 class MailBreaker:
@@ -52,7 +52,8 @@ class MailBreaker:
         self._held, self._hold, self.receiver = held, hold, receiver
         self._enabled = rules.enabled
         self._breaker = Breaker(rules, clock.now())
-        self._opened: dict[str, None] = {}
+        self._opened: dict[str, bool] = {}
+        """Journey -> whether its hold is on disk."""
 
     def heard(self, samples: Iterable[Sample]) -> None:
         """What one commit brought."""
@@ -78,11 +79,10 @@ class MailBreaker:
             self._act(self._breaker.trouble(row.journey, receiver, kind, sent_at, now))
 
     def _is_held(self, journey: str, now: int) -> bool:
-        """Held mail needs no more evidence; mail that was let go needs fresh one."""
-        if self._held(journey):
+        """Held mail, or mail that is about to be, needs no more evidence; mail that was let go needs fresh one."""
+        if self._held(journey) or self._opened.get(journey) is False:
             return True
-        if journey in self._opened:
-            del self._opened[journey]
+        if self._opened.pop(journey, False):
             self._breaker.forget(journey, now)
         return False
 
@@ -92,11 +92,12 @@ class MailBreaker:
         if not finding.opens:
             log.warning("one receiver alone", journey=finding.journey, receiver=finding.receiver, reason=finding.reason)
             return
-        if finding.journey in self._opened:
-            return  # it is about to be held
         if len(self._opened) >= MAX_OPENED:
             del self._opened[next(iter(self._opened))]
-        self._opened[finding.journey] = None
+        self._opened[finding.journey] = False
         self._meter.count("breaker_open_total", finding.kind)
         log.error("breaker open", journey=finding.journey, kind=finding.kind, reason=finding.reason)
-        self._hold(finding.journey, finding.reason)
+        self._hold(finding.journey, finding.reason, self._is_on_disk)
+
+    def _is_on_disk(self, journey: str) -> None:
+        self._opened[journey] = True

@@ -2,7 +2,7 @@
 
 import asyncio
 import contextlib
-from collections.abc import Awaitable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -337,10 +337,10 @@ class EmbeddedEngine:
     def holds(self) -> dict[str, Hold]:
         return self._desk.holds.all()
 
-    def _trip(self, journey: str, reason: str) -> None:
+    def _trip(self, journey: str, reason: str, held: Callable[[str], None]) -> None:
         """The circuit breaker opens."""
         with contextlib.suppress(Stopped):
-            self._processor.put(HoldMail(journey, reason, BREAKER, internal=True))
+            self._processor.put(HoldMail(journey, reason, BREAKER, internal=True, held=held))
 
     # -- plans --
 

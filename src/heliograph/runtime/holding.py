@@ -9,18 +9,31 @@ from heliograph.runtime.work import Call
 
 
 class HoldMail(Call[Hold]):
-    """Hold the mail of a journey or broadcast.  ``internal``: of the runtime itself, never refused."""
+    """Hold the mail of a journey or broadcast.  ``internal``: of the runtime itself, never refused; ``held`` is called
+    when that is on disk."""
 
     urgent = True
 
-    def __init__(self, journey: str, reason: str, by: str, *, internal: bool = False) -> None:
+    def __init__(
+        self,
+        journey: str,
+        reason: str,
+        by: str,
+        *,
+        internal: bool = False,
+        held: Callable[[str], None] = lambda _journey: None,
+    ) -> None:
         super().__init__()
-        self._journey, self._reason, self._by = journey, reason, by
+        self._journey, self._reason, self._by, self._held = journey, reason, by, held
         self.internal = internal
 
     def decide(self, chunk: Chunk) -> None:
         self.result = chunk.desk.holds.put(chunk, self._journey, self._reason, self._by)
         offering.held(chunk, self._journey, self.result.reason)
+
+    def settled(self) -> None:
+        self._held(self._journey)
+        super().settled()
 
 
 class LiftMail(Call[Hold | None]):
