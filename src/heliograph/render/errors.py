@@ -28,7 +28,7 @@ class TemplateError(Exception):
 
 class Skip(Exception):
     """This message must not be sent.  ``reason`` is kept with it: ``missing: PATH``, ``liquid: SENTENCE``,
-    ``header: SENTENCE``, ``no_address`` or ``bad_address``.  Nobody has to act at once; the next message may be fine."""
+    ``header: SENTENCE``, ``no_address`` or ``bad_address``.  Nobody has to act: the next message may be fine."""
 
     def __init__(self, reason: str) -> None:
         super().__init__(reason)
