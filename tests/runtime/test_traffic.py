@@ -174,6 +174,21 @@ def test_slow_receivers_together_hold_a_part_of_the_relays_places() -> None:
     assert held == {"slow.example": 5, "fast.example": 30}, "a quarter of twenty places"
 
 
+def test_a_slow_receiver_that_is_alone_gets_all_places_after_a_while() -> None:
+    mail = Mail(Shaping(relays={"default": RelayLimits(connections=10)}))
+    mail.queue(20, "fast.example")
+    for claim in mail.claims():
+        mail.answer(claim, SENT, took=3)
+    mail.queue(1000, "slow.example")
+    together = list[int]()
+    for _ in range(60):
+        claims = mail.claims()
+        together.append(len(claims))
+        for claim in claims:
+            mail.answer(claim, SENT, took=250)
+    assert together[1] == 5 and together[-1] > 20
+
+
 @pytest.mark.parametrize("fault", [REFUSED, LOGIN])
 def test_another_relay_takes_over_at_once(fault: Done) -> None:
     mail = Mail(Shaping(relays={"default": RelayLimits(), "backup": RelayLimits()}))

@@ -47,6 +47,10 @@ SLOW_MS: Final = 50
 """A reply that takes less is not slow, whatever others take."""
 SLOWER: Final = 4
 """Times what is usual elsewhere."""
+FALL: Final = 0.5
+RISE: Final = 0.02
+RISE_OF_SLOW: Final = 0.002
+"""What slow receivers take hardly changes what is usual; were all to become slow, some hundred replies would tell."""
 STALLED_MS: Final = 2_000
 """Something is under way and nothing was heard for so long."""
 
@@ -149,9 +153,7 @@ class Towards:
         self._failures = 0
         if self.window < self.most:
             self.window += 1
-        # Falls fast and rises slowly: about the fastest tenth of the replies, whatever waits behind others.
-        low = self.low_ms
-        self.low_ms = low + (took_ms - low) * (0.5 if took_ms < low or not low else 0.02)
+        self.low_ms = lower(self.low_ms, took_ms)
 
     def put_off(self, now: int, why: str) -> bool:
         """It said "later", about us and not about one mailbox (:meth:`answered` follows); True when that slows it
@@ -265,6 +267,13 @@ class Towards:
             "reason": self.why or None,
             "reply_ms": round(self.low_ms, 1),
         }
+
+
+def lower(low: float, took_ms: int, rise: float = RISE) -> float:
+    """Falls fast and rises slowly: about the fastest tenth of the replies, whatever else waits behind others."""
+    if not low:
+        return took_ms
+    return low + (took_ms - low) * (FALL if took_ms < low else rise)
 
 
 def _dump(pace: Pace | None) -> tuple[int, int, int] | None:

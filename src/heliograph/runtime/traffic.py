@@ -16,7 +16,7 @@ from heliograph.deliver.receivers import Receivers
 from heliograph.deliver.relays import Relay, Ways
 from heliograph.deliver.replies import SESSION_FAULTS, parse
 from heliograph.deliver.routes import DIRECT
-from heliograph.deliver.shaping import ON_A_CONNECTION, SLOW_MS, STALLED_MS, UNBOUND, Towards
+from heliograph.deliver.shaping import ON_A_CONNECTION, RISE_OF_SLOW, SLOW_MS, STALLED_MS, UNBOUND, Towards, lower
 from heliograph.deliver.warmup import TIERS, Kept, Tier, Warmup
 from heliograph.ports import MessageRow
 from heliograph.runtime import traffic_kept
@@ -305,8 +305,11 @@ class Traffic:
         if done.kind in REACHED and done.stage != "connect":
             took = now - asked_at if asked_at else 0
             receiver.answered(now, took)
-            usual = self._usual_ms
-            self._usual_ms = usual + (took - usual) * (0.5 if took < usual or not usual else 0.02)
+            if receiver.low_ms > SLOW_MS and receiver.slow_beside(self._usual_ms, now, apart=False):
+                self._slow.add(receiver)
+                self._usual_ms = lower(self._usual_ms, took, RISE_OF_SLOW)
+            else:
+                self._usual_ms = lower(self._usual_ms, took)
             if relay.shaped and done.code not in SESSION_FAULTS:
                 relay.answered()
         if sender.gate is not None or self._counted:
