@@ -82,6 +82,8 @@ async def test_only_what_exists_can_be_held(store: Store) -> None:
     async with running(store) as engine:
         with pytest.raises(LookupError, match="no journey is called 'welcom'"):
             await engine.hold("welcom", "a typo")
+        with pytest.raises(LookupError, match="no journey is called 'broadcast:nope'"):
+            await engine.hold("broadcast:nope", "there is none")
 
 
 async def test_a_second_reason_replaces_the_first_but_the_breaker_never_a_person(store: Store) -> None:

@@ -317,7 +317,8 @@ class EmbeddedEngine:
 
     async def hold(self, journey: str, reason: str, by: str = "api") -> Hold:
         self._accept()
-        if not broadcast_of(journey) and all(name != journey for name, _ in self.plan.all_journeys):
+        known = self.broadcast(broadcast_of(journey)) if broadcast_of(journey) else None
+        if known is None and all(name != journey for name, _ in self.plan.all_journeys):
             raise LookupError(f"no journey is called {journey!r}")
         work = HoldMail(journey, reason, by)
         self._processor.put(work)
