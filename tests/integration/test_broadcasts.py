@@ -37,13 +37,15 @@ async def mailing(folder: Path, wire: Counter[str], *, most: int = 10**9) -> Asy
 
     async def work() -> None:
         while sum(wire.values()) < most:
-            offer: mailwire.Offer = await mailer.hear(mailwire.Offer)
-            verdicts = await mailer.ask(*(job.message_id for job in offer.jobs))
-            wire.update(verdicts.go)
-            for message_id in verdicts.go:
-                mailer.report(message_id, "sent", "250", at=10**13)
-            for message_id, reason in verdicts.stop:
-                mailer.report(message_id, "stopped", reason)
+            match await mailer.hear(mailwire.Offer | mailwire.Verdicts):
+                case mailwire.Offer(jobs):
+                    mailer._say(mailwire.AskCommit(mailer.epoch, [job.message_id for job in jobs]))
+                case mailwire.Verdicts(go, stop):
+                    wire.update(go)
+                    for message_id in go:
+                        mailer.report(message_id, "sent", "250", at=10**13)
+                    for message_id, reason in stop:
+                        mailer.report(message_id, "stopped", reason)
 
     task = asyncio.create_task(work())
     try:

@@ -33,6 +33,7 @@ class TestTheWay:
         broadcast_id = town.start(audience=audience)
         town.run(4)
         assert {one.key for one in town.rows(broadcast_id)} == {f"u:{name}" for name in names[:10]}
+        assert town.row(broadcast_id).total >= 10
         town.check(broadcast_id)
 
     def test_a_condition_that_nobody_asked_before_knows_the_past_and_nobody_is_swept(self) -> None:

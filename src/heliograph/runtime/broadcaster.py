@@ -21,7 +21,7 @@ from heliograph.ports import BroadcastRow, Busy
 from heliograph.runtime.counting import CANCELLED, unsent
 from heliograph.runtime.desk import Desk
 from heliograph.runtime.meter import Meter
-from heliograph.runtime.offering import Offers, Turn, Withdraw, is_over, open_messages
+from heliograph.runtime.offering import Offers, Turn, Withdraw, audience_of, is_over, open_messages
 from heliograph.runtime.pace import Pace
 from heliograph.runtime.past import Past, Steps, keys_of, survivor
 from heliograph.runtime.work import Call, Swept
@@ -35,6 +35,9 @@ LIVE_PORTION: Final = 32
 """People of a portion while nobody, and while somebody calls."""
 PIECE: Final = 8
 """People offered in one go: some two milliseconds that a live event may have to wait."""
+YIELDED: Final = 0.5
+"""Of the rest that a sweep takes while somebody calls: as long as a portion took, no longer, because people wait for
+this mail; a call waits for a piece at most."""
 FETCH: Final = 32
 """States read in one go."""
 WITHDRAWN: Final = 200
@@ -115,7 +118,7 @@ class Broadcaster:
             return True
         self.spent(broadcast_id, works)
         if not notice:
-            await self._pace.rest(time.perf_counter() - began)
+            await self._pace.rest(YIELDED * (time.perf_counter() - began))
         return True
 
     def _is_notice(self, broadcast_id: str) -> bool:
@@ -157,7 +160,7 @@ class Broadcaster:
             return []
         if row.status == "scheduled":
             due = row.starts_at <= self._now()
-            return [Turn(broadcast_id, self._total(broadcast))] if due else []
+            return [Turn(broadcast_id, audience_of(broadcast, self._store))] if due else []
         if row.through and not row.again:
             return [Turn(broadcast_id)] if is_over(row) else []
         room = self._room(row, broadcast)
@@ -174,11 +177,6 @@ class Broadcaster:
         if found or not open_messages(row):
             return [Withdraw(row.broadcast_id, found, row.reason or CANCELLED)]
         return []
-
-    def _total(self, broadcast: Broadcast) -> int:
-        if broadcast.members:
-            return self._store.member_count(broadcast.members)
-        return self._store.counts().get("profiles", 0)
 
     def _room(self, row: BroadcastRow, broadcast: Broadcast) -> int:
         """How many people may be offered it now."""

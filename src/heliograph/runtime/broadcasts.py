@@ -18,7 +18,7 @@ from heliograph.ports import BroadcastRefused, BroadcastRow, Store
 from heliograph.runtime.chunk import Chunk
 from heliograph.runtime.counting import CANCELLED
 from heliograph.runtime.desk import Desk, Published
-from heliograph.runtime.offering import change, goes_on, open_messages
+from heliograph.runtime.offering import audience_of, change, goes_on, open_messages
 from heliograph.runtime.publishing import Prepared, hint, prepare_broadcasts
 from heliograph.runtime.work import Call, SwitchPlan
 
@@ -94,15 +94,15 @@ def known(document: Any, store: Store) -> BroadcastRow | None:
     return row
 
 
-def new_row(document: Document, found: Broadcast, now: int, *, draft: bool) -> BroadcastRow:
+def new_row(document: Document, found: Broadcast, store: Store, now: int, *, draft: bool) -> BroadcastRow:
     broadcast_id = document.get("id") or secrets.token_hex(6)
     row = BroadcastRow(
         broadcast_id=broadcast_id, name=found.name, document=document, status="draft", created_at=now, changed_at=now
     )
-    return row if draft else started(row, found, now)
+    return row if draft else started(row, found, store, now)
 
 
-def started(row: BroadcastRow, found: Broadcast, now: int) -> BroadcastRow:
+def started(row: BroadcastRow, found: Broadcast, store: Store, now: int) -> BroadcastRow:
     """It waits for its time, or begins now."""
     due = found.starts_at <= now
     return msgspec.structs.replace(
@@ -111,6 +111,7 @@ def started(row: BroadcastRow, found: Broadcast, now: int) -> BroadcastRow:
         changed_at=now,
         starts_at=max(found.starts_at, now),
         started_at=now if due else 0,
+        total=audience_of(found, store),
     )
 
 

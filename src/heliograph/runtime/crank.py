@@ -175,7 +175,7 @@ class Crank:
         now, known = self.clock.now(), broadcasts.known(document, self.store)
         if known is not None:
             return known
-        row = broadcasts.new_row(document, broadcasts.accepted(document, self._desk, now), now, draft=draft)
+        row = broadcasts.new_row(document, broadcasts.accepted(document, self._desk, now), self.store, now, draft=draft)
         return self._add_broadcast(row)
 
     def _add_broadcast(self, row: BroadcastRow) -> BroadcastRow:
@@ -187,7 +187,7 @@ class Crank:
         if verb == "start" and known is not None and known.status == "draft":
             now = self.clock.now()
             found = broadcasts.accepted(known.document, self._desk, now)
-            return self._add_broadcast(broadcasts.started(known, found, now))
+            return self._add_broadcast(broadcasts.started(known, found, self.store, now))
         switch = self._with_broadcasts(broadcasts.without(broadcast_id, verb, self._desk))
         moved = self._switch(broadcasts.moving(broadcast_id, verb, reason, switch))
         self.dispatcher.lifted(journey_of(broadcast_id))

@@ -392,7 +392,7 @@ class EmbeddedEngine:
             if (known := broadcasts.known(document, self.store)) is not None:
                 return known
             found = broadcasts.accepted(document, self._desk, self.clock.now())
-            row = broadcasts.new_row(document, found, self.clock.now(), draft=draft)
+            row = broadcasts.new_row(document, found, self.store, self.clock.now(), draft=draft)
             return await self._add_broadcast(row)
 
     async def _add_broadcast(self, row: BroadcastRow) -> BroadcastRow:
@@ -407,7 +407,7 @@ class EmbeddedEngine:
             known = self.broadcast(broadcast_id)
             if verb == "start" and known is not None and known.status == "draft":
                 found = broadcasts.accepted(known.document, self._desk, self.clock.now())
-                return await self._add_broadcast(broadcasts.started(known, found, self.clock.now()))
+                return await self._add_broadcast(broadcasts.started(known, found, self.store, self.clock.now()))
             switch = await self._with_broadcasts(broadcasts.without(broadcast_id, verb, self._desk))
             moved = await self._switching(broadcasts.moving(broadcast_id, verb, reason, switch))
         self.dispatcher.lifted(journey_of(broadcast_id))

@@ -9,10 +9,10 @@ from collections.abc import Callable, Sequence
 import msgspec
 
 from heliograph import decide
-from heliograph.decide.broadcasts import broadcast_of, journey_of
+from heliograph.decide.broadcasts import Broadcast, broadcast_of, journey_of
 from heliograph.deliver.lifecycle import CANCELLABLE
 from heliograph.events.record import Offer
-from heliograph.ports import BroadcastRow
+from heliograph.ports import BroadcastRow, Store
 from heliograph.runtime.chunk import Chunk
 from heliograph.runtime.counting import MAX_AGAIN, unsent, waiting
 from heliograph.runtime.desk import Desk
@@ -115,6 +115,11 @@ class Turn(Call[bool]):
         elif known is not None and is_over(known):
             change(chunk, self._id, "finished", ended_at=now)
             self.result = True
+
+
+def audience_of(broadcast: Broadcast, store: Store) -> int:
+    """About how many people there are to offer it to: exact for members, an estimate where everybody is asked."""
+    return store.member_count(broadcast.members) if broadcast.members else store.counts().get("profiles", 0)
 
 
 def is_over(row: BroadcastRow) -> bool:
