@@ -21,7 +21,8 @@ class Limits(msgspec.Struct, frozen=True):
     data_s: float = 120.0
     """From DATA to 354."""
     block_s: float = 180.0
-    """Without a byte of the message taken by the network."""
+    """Without a byte of the message taken by the network.  Under TLS, whose layer takes everything at once, what holds
+    is :attr:`dot_s`."""
     dot_s: float = 600.0
     """From the final dot to its reply.  Giving up earlier makes duplicates (RFC 1047)."""
     quit_s: float = 2.0
