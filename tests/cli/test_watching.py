@@ -8,12 +8,13 @@ import pytest
 from rich.console import Console
 
 from heliograph.cli import watching
+from heliograph.cli.delivery import troubles
 from heliograph.cli.watching import Figures, Pace, clock
 
 
 def row(status: str = "running", offered: int = 0, reason: str = "", **counts: Any) -> dict[str, Any]:
-    people = {"total": 1_000, "offered": offered, "entered": 0, "held_out": 0, "waiting": counts.pop("waiting", 0),
-              "refused": counts.pop("refused", {})}  # fmt: skip
+    people = {"total": 1_000, "offered": offered, "entered": 0, "refused": counts.pop("refused", {})}
+    people |= {name: counts.pop(name, 0) for name in ("held_out", "waiting")}
     progress = {"people": people, "skipped": counts.pop("skipped", {}), "messages": counts}
     return {"broadcast_id": "bf", "name": "Black Friday", "status": status, "reason": reason, "progress": progress,
             "starts_at": 1_000, "started_at": 1_000, "ended_at": None}  # fmt: skip
@@ -37,11 +38,11 @@ def watch(monkeypatch: pytest.MonkeyPatch, first: dict[str, Any], *more: dict[st
 
 def test_figures_count_everybody_once() -> None:
     figures = Figures(row(offered=700, waiting=50, sent=400, delivered=10, queued=90, sending=10, bounced=5, unknown=2,
-                          skipped={"no_consent: offers": 30, "same_address": 3},
+                          skipped={"no_consent: offers": 30, "same_address": 3}, held_out=40,
                           refused={"no_address": 90, "if_false": 10}))  # fmt: skip
     assert (figures.done, figures.total, figures.sent, figures.waiting) == (550, 1_000, 410, 150)
     assert figures.words() == (
-        "sent 410  queued 150  skipped 133 (no_address 90, no_consent: offers 30, if_false 10, ...)  "
+        "sent 410  queued 150  skipped 173 (no_address 90, holdout 40, no_consent: offers 30, ...)  "
         "bounced 5  unknown 2"
     )
 
@@ -101,3 +102,14 @@ def test_on_a_terminal_there_is_a_bar(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(watching, "out", terminal)
     assert watch(monkeypatch, row(offered=500, sent=500), row("finished", 1_000, sent=1_000)) == 0
     assert "running" in screen.getvalue() and "50%" in screen.getvalue() and "sent 500" in screen.getvalue()
+
+
+def test_what_keeps_mail_from_going_is_told_shortly() -> None:
+    relays = {"default": {"works": False, "down_until": 1_000, "reason": "nothing listens there"}, "b": {"works": True}}
+    suspended = {"suspended_until": 1_000, "reason": "421 too many", "queued": 1_200}
+    receivers = {"gmail": suspended, "x": {**suspended, "suspended_until": None}, "y": suspended, "z": suspended}
+    assert troubles({"relays": relays, "receivers": receivers}) == [
+        "relay default is down until 1970-01-01 00:00:01Z: nothing listens there",
+        "receiver gmail is suspended until 1970-01-01 00:00:01Z: 421 too many (1,200 wait)",
+        "receiver y is suspended until 1970-01-01 00:00:01Z: 421 too many (1,200 wait)",
+    ]

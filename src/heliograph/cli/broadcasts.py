@@ -8,6 +8,7 @@ import typer
 
 from heliograph.cli import watching
 from heliograph.cli.client import ProjectOption, TokenOption, UrlOption, segment, server_for
+from heliograph.cli.delivery import troubles
 from heliograph.cli.show import print_json, say, table, when
 from heliograph.cli.words import listing
 
@@ -71,6 +72,8 @@ def show(
         raise typer.Exit(watching.follow(server, row))
     else:
         watching.show(row)
+        for trouble in troubles(server.get("/delivery")) if row["status"] == "running" else ():
+            say(trouble, "yellow")
 
 
 def _command(verb: str, help: str, said: str) -> Callable[..., None]:

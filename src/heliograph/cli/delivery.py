@@ -35,6 +35,25 @@ def delivery(
         say("nothing waits for any receiver")
 
 
+SHOWN = 3
+"""Troubles told beside a broadcast."""
+
+
+def troubles(found: Figures) -> list[str]:
+    """What keeps mail from going anywhere, for somebody who wonders."""
+    down = [
+        f"relay {name} is down until {when(one['down_until'])}: {one['reason']}"
+        for name, one in sorted(found["relays"].items())
+        if not one["works"]
+    ]
+    suspended = [
+        f"receiver {name} is suspended until {when(one['suspended_until'])}: {one['reason']} ({one['queued']:,} wait)"
+        for name, one in found["receivers"].items()
+        if one["suspended_until"]
+    ]
+    return [*down, *suspended][:SHOWN]
+
+
 def _relays(relays: dict[str, Figures]) -> list[tuple[str, ...]]:
     return [
         (

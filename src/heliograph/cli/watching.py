@@ -40,7 +40,7 @@ class Figures:
             for status, number in mails.items()
             if number and status not in (*GONE, *WAITING, "bounced", "skipped")
         }
-        self.left_out = _together(people["refused"], progress["skipped"])
+        self.left_out = left_out(progress)
         self.done = max(0, self.offered - self.waiting)
 
     def words(self) -> str:
@@ -53,13 +53,14 @@ class Figures:
         return "  ".join(parts)
 
 
-def _together(*counts: dict[str, int]) -> dict[str, int]:
-    """Reasons, the most frequent first."""
+def left_out(progress: dict[str, Any]) -> dict[str, int]:
+    """Why people who were asked get nothing, the most frequent reason first."""
+    people = progress["people"]
     found: dict[str, int] = {}
-    for one in counts:
+    for one in (people["refused"], {"holdout": people["held_out"]}, progress["skipped"]):
         for reason, number in one.items():
             found[reason] = found.get(reason, 0) + number
-    return dict(sorted(found.items(), key=lambda item: (-item[1], item[0])))
+    return {reason: number for reason, number in sorted(found.items(), key=lambda item: (-item[1], item[0])) if number}
 
 
 def _reasons(counts: dict[str, int]) -> str:
@@ -153,7 +154,7 @@ def show(row: Row) -> None:
     offered = f"offered it, of {people['total']:,}"
     _counts("people", {offered: people["offered"], "waiting for their clock": people["waiting"]})
     _counts("mails", progress["messages"])
-    _counts("left out", _together(people["refused"], progress["skipped"]))
+    _counts("left out", left_out(progress))
     if row["status"] == "paused":
         say(f"`heliograph broadcasts resume {name}` goes on, `heliograph broadcasts cancel {name}` ends it")
 
