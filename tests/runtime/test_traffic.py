@@ -135,7 +135,7 @@ def test_a_receiver_that_puts_off_most_of_its_mail_gets_half() -> None:
         mail.now = T0 + second * 1000
         for claim in mail.claims(50):
             mail.answer(claim, BUSY if second > 15 else SENT)
-    assert mail.traffic.view({}, mail.now)["receivers"]["a.example"]["backed_off_to"] is not None
+    assert mail.traffic.view(mail.now)["receivers"]["a.example"]["backed_off_to"] is not None
     assert 600 <= len(mail.go(30_000)) <= 1100
 
 
@@ -258,10 +258,21 @@ def test_a_restart_resets_no_day_no_warm_up_and_no_suspension() -> None:
     assert again.claims() == []
     again.queue(50, "c.example", sender="other")
     assert len(again.go(1000)) == 30 - 17, "what is left of the relay's day"
-    assert again.traffic.view({}, again.now) == mail.traffic.view({}, mail.now) | {
-        "receivers": again.traffic.view({}, again.now)["receivers"],
-        "relays": again.traffic.view({}, again.now)["relays"],
+    assert again.traffic.view(again.now) == mail.traffic.view(mail.now) | {
+        "receivers": again.traffic.view(again.now)["receivers"],
+        "relays": again.traffic.view(again.now)["relays"],
     }
+
+
+def test_a_restart_does_not_forget_what_of_an_hour_is_gone() -> None:
+    shaping = Shaping(receivers={"slow": Receiver(domains=("slow.example",), max_message_rate="2/h")})
+    mail = Mail(shaping)
+    mail.queue(5, "slow.example")
+    assert len(mail.go(1000)) == 1
+    again = Mail(shaping, mail.traffic.meta(mail.now))
+    again.now = mail.now
+    again.queue(5, "slow.example")
+    assert again.claims() == [] and again.outbox.next_at() == T0 + 1_800_013 - 25
 
 
 def test_what_did_not_go_costs_no_place_in_the_day() -> None:
@@ -272,7 +283,7 @@ def test_what_did_not_go_costs_no_place_in_the_day() -> None:
             mail.answer(claim, Done("", kind, "450 4.2.2 full", 0, code=450, stage="rcpt"))
     mail.queue(40)
     assert len(mail.go(1000)) == 10
-    assert mail.traffic.view({}, mail.now)["senders"]["default"]["sent_today"] == 10
+    assert mail.traffic.view(mail.now)["senders"]["default"]["sent_today"] == 10
 
 
 def test_in_warm_up_triggered_mail_takes_the_quota_before_a_broadcast() -> None:
@@ -284,7 +295,7 @@ def test_in_warm_up_triggered_mail_takes_the_quota_before_a_broadcast() -> None:
     rest = mail.go(DAY - 70_000, 60_000)
     assert len(rest) == 2 and "warm-up" in mail.outbox.waiting_for("m00299")
     mail.now = (T0 // DAY + 1) * DAY
-    assert mail.traffic.view({}, mail.now)["senders"]["new"]["warmup"]["tier"] == 2
+    assert mail.traffic.view(mail.now)["senders"]["new"]["warmup"]["tier"] == 2
 
 
 @pytest.mark.parametrize("seed", range(12))
@@ -382,13 +393,13 @@ async def test_a_domain_moves_to_its_receiver_when_its_mx_is_known() -> None:
     mail.queue(5, "gmail.com")
     mail.queue(5, "lonely.example")
     assert set(rollup._pending) == {"shop.example", "lonely.example"}, "what is well known is not asked for"
-    assert mail.outbox.queues() == {"shop.example": 5, "gmail": 5, "lonely.example": 5}
+    assert mail.traffic.queues() == {"shop.example": 5, "gmail": 5, "lonely.example": 5}
     for domain in list(rollup._pending):
         await rollup.find(domain)
-    assert mail.outbox.queues() == {"gmail": 10, "lonely.example": 5}
+    assert mail.traffic.queues() == {"gmail": 10, "lonely.example": 5}
     assert len(mail.claims()) == 15
     mail.queue(1, "shop.example")
-    assert mail.outbox.queues() == {"gmail": 1}
+    assert mail.traffic.queues() == {"gmail": 1}
 
 
 def test_the_view_names_what_has_news() -> None:
@@ -396,7 +407,7 @@ def test_the_view_names_what_has_news() -> None:
     mail.queue(1, "yahoo.com")
     mail.answer(mail.claims()[0], SUSPEND)
     mail.queue(3, "yahoo.com")
-    view = mail.traffic.view(mail.outbox.queues(), mail.now)
+    view = mail.traffic.view(mail.now)
     yahoo = view["receivers"]["yahoo"]
     assert yahoo["queued"] == 3 and yahoo["suspended_until"] == T0 + 2 * 3_600_000 and "TSS04" in yahoo["reason"]
     assert view["relays"]["default"]["works"] and view["senders"] == {}

@@ -75,6 +75,7 @@ class Towards:
         "_slowed_until",
         "_watched_from",
         "in_flight",
+        "long",
         "low_ms",
         "most",
         "moved_at",
@@ -93,6 +94,8 @@ class Towards:
         self.low_ms, self.moved_at = 0.0, 0
         self.shaped = rate is not None
         """More than the window has to be looked at."""
+        self.long = rate is not None and rate.unit_ms >= 3_600_000
+        """Its rate is of an hour or a day: a restart must not forget how much of that is gone."""
         self._pace = None if rate is None else Pace(rate)
         self._slowed: Pace | None = None
         self._slowed_until = 0
@@ -233,8 +236,7 @@ class Towards:
     def remembered(self, now: int) -> list[object] | None:
         """What must survive a restart: suspension, slow-down, back-off, and a pace that counts hours or days."""
         self._heal(now)
-        hours = self._pace is not None and self._pace.rate.unit_ms >= 3_600_000
-        if not (self.until or self._slowed or self._backed or hours):
+        if not (self.until or self._slowed or self._backed or self.long):
             return None
         return [
             self.until, self.why[:200], _dump(self._slowed), self._slowed_until, _dump(self._backed), self._ceiling,

@@ -396,12 +396,12 @@ class Dispatcher:
 
     def view(self) -> dict[str, Any]:
         """Receivers, senders and relays: limits, pace, suspensions, queues."""
-        return self.traffic.view(self.outbox.queues(), self._clock.now())
+        return self.traffic.view(self._clock.now())
 
     def watch_gauges(self) -> None:
         """What Prometheus is told of receivers (:data:`WATCHED` of them at most), relays and senders."""
         meter, traffic, now = self._meter, self.traffic, self._clock.now
-        meter.watch_tally("receiver_queued", lambda: largest(self.outbox.queues()))
+        meter.watch_tally("receiver_queued", lambda: largest(traffic.queues()))
         meter.watch_tally("receiver_in_flight", lambda: largest(traffic.in_flight()))
         meter.watch_tally("receiver_held_back_seconds", lambda: largest(traffic.held_back(now())))
         meter.watch_tally("relay_works", traffic.works)

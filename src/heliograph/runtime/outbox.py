@@ -233,14 +233,6 @@ class Outbox:
             return ""
         return one.lane.at.why()
 
-    def queues(self) -> dict[str, int]:
-        """Messages that wait here, by receiver."""
-        found: dict[str, int] = {}
-        for one in self._waiting.values():
-            name = one.lane.receiver.name
-            found[name] = found.get(name, 0) + 1
-        return found
-
     # -- the store --
 
     def behind(self, now: int) -> bool:

@@ -255,6 +255,8 @@ class Traffic:
         """A message of this lane, which no gate holds back, goes: the route, and the days for which it was counted."""
         receiver, sender = lane.receiver, lane.sender
         receiver.take(now)
+        if receiver.shaped and receiver.long:
+            self._dirty[traffic_kept.RECEIVERS] = True
         relay = sender.ways.only
         if relay is not None and not relay.shaped and sender.gate is None:
             relay.in_flight += 1
@@ -394,8 +396,17 @@ class Traffic:
         self._dirty = dict.fromkeys(self._dirty, False)
         return traffic_kept.dump(self, changed, now)
 
-    def view(self, queues: dict[str, int], now: int, limit: int = 200) -> dict[str, Any]:
+    def queues(self) -> dict[str, int]:
+        """Messages that wait in memory, by receiver."""
+        found: dict[str, int] = {}
+        for lane in self._lanes.values():
+            if lane.held:
+                found[lane.receiver.name] = found.get(lane.receiver.name, 0) + lane.held
+        return found
+
+    def view(self, now: int, limit: int = 200) -> dict[str, Any]:
         """For people: receivers with traffic or news (the busiest ``limit``), senders with limits, relays."""
+        queues = self.queues()
         busy = {
             name: pair[0] for name, pair in self._towards.items()
             if queues.get(name) or pair[0].in_flight or pair[0].until or pair[0].why
