@@ -1,5 +1,6 @@
 """Bounce and complaint mail: what is proven may stop an address, what is not may move one message, no more."""
 
+import random
 from pathlib import Path
 
 import pytest
@@ -161,3 +162,19 @@ def test_an_out_of_office_reply_to_a_token_changes_nothing(post: Post) -> None:
 def test_a_server_without_keys_still_reads(post: Post) -> None:
     heard = post.crank.call(TakeMail(bounce(post, keys=KEYS), "", None))
     assert (heard.kind, heard.proven, heard.suppressed) == ("bounced", False, False)
+
+
+@pytest.mark.parametrize("seed", [random.randrange(2**32)])
+def test_no_forgery_ever_stops_anybody_however_it_is_damaged(post: Post, seed: int) -> None:
+    """And what is signed stops the address of its message, never another."""
+    chance = random.Random(seed)
+    forged = [bounce(post), bounce(post, keys=OTHER), complaint(post), complaint(post, OTHER)]
+    signed = [bounce(post, keys=KEYS), bounce(post, "postfix-policy", KEYS), complaint(post, KEYS)]
+    for pool in (forged, signed):
+        for _ in range(200):
+            raw = bytearray(chance.choice(pool))
+            for _ in range(chance.randrange(4)):
+                raw[chance.randrange(len(raw))] = chance.randrange(256)
+            heard = take(post, bytes(raw), chance.choice(("", "bounce@shop.example", ADDRESS)))
+            assert heard.message_id in ("", post.row.message_id)
+        assert {one.address for one in post.store.suppressions()[0]} <= ({ADDRESS} if pool is signed else set())
