@@ -77,6 +77,8 @@ async def test_mail_goes_to_the_servers_of_each_domain_and_says_why_it_does_not(
         trial = await send_test(server, "eve@x.test")
         assert trial["ok"]
         assert trial["verdict"].startswith(f"mx.good.test:{net.port} (TLSv1.3, certificate not verified) accepted")
+        trial = await send_test(server, "eve@nowhere.test")
+        assert trial == {"ok": False, "verdict": "5.1.2 there is no domain nowhere.test"}
     assert [mail.recipients for mail in good.accepted] == [["ann@x.test"], ["eve@x.test"]]
     assert not wrong.mails and not any(command.startswith("MAIL") for command in wrong.commands)
     assert "EHLO mail.shop.test" in good.commands

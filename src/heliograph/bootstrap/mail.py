@@ -93,7 +93,7 @@ async def trial(ways: Routes, relays: Sequence[str], parcel: Parcel) -> tuple[bo
 
         verdict = await probe(opened, parcel)
         said.append(sentence(parcel, verdict))
-        if verdict.stage != "connect":
+        if verdict.stage != "connect" or verdict.kind == "bounced":
             return verdict.kind == "sent", "; ".join(said)
     return False, "; ".join(said)
 
