@@ -12,6 +12,7 @@ Absences: no clock, no random number, no I/O, no log line, no driver.
 """
 
 from heliograph.decide.context import profile_view, render_context
+from heliograph.decide.document import as_written
 from heliograph.decide.expiry import IDLE_MS, is_idle
 from heliograph.decide.explain import explain_journey
 from heliograph.decide.explain_templates import explain_template
@@ -21,7 +22,7 @@ from heliograph.decide.journeys.outcomes import OUTCOME_EVENTS
 from heliograph.decide.members import product_id
 from heliograph.decide.offers import HELD_OUT, was_offered
 from heliograph.decide.parsing import Problem
-from heliograph.decide.plan import Plan, PlanErrors, as_written, compile_plan, templates_of
+from heliograph.decide.plan import Plan, PlanErrors, compile_plan, templates_of
 from heliograph.decide.pressure import next_quiet
 from heliograph.decide.state import State, StateTooNew, deadline, decode_state, encode_state, is_blank, new_state
 from heliograph.decide.step import step
