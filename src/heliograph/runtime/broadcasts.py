@@ -34,7 +34,10 @@ Document = dict[str, Any]
 
 
 class Changing(Call[BroadcastRow]):
-    """Change a row, and with it the plan; or nothing, with :class:`BroadcastRefused`."""
+    """Change a row, and with it the plan; or nothing, with :class:`BroadcastRefused`.  It goes before pieces of the walk
+    that wait already: a pause bites at the next few people."""
+
+    urgent = True
 
     def __init__(self, change: Callable[[Chunk], BroadcastRow | str], switch: SwitchPlan | None = None) -> None:
         super().__init__()
