@@ -12,7 +12,9 @@ from heliograph.deliver.routes import DIRECT, DirectRoute, Reach
 from heliograph.ports import Parcel
 from tests.certificates import Authority
 from tests.dns_servers import Zone, serving_dns
-from tests.hostile import PAIRS, Hostile, Point, Script, check, hostile, matrix, together
+from tests.hostile import Hostile, hostile
+from tests.hostile_laws import check, together
+from tests.hostile_scripts import PAIRS, Point, Script, matrix
 from tests.impatient import QUICK
 from tests.integration.test_hostile_pool import ATTEMPTS, SHORT, STRANGERS, Sender
 

@@ -17,7 +17,9 @@ from heliograph.deliver.routes import single
 from heliograph.ports import MessageRow
 from heliograph.runtime.engine import EmbeddedEngine
 from tests.certificates import Authority
-from tests.hostile import ANSWERS, ENDS, NONSENSE, PAIRS, Fate, Hostile, Point, Script, Turn, check, hostile
+from tests.hostile import Hostile, hostile
+from tests.hostile_laws import Fate, check
+from tests.hostile_scripts import ANSWERS, ENDS, NONSENSE, PAIRS, Point, Script, Turn
 from tests.impatient import QUICK
 from tests.mailing import ended, mailing, order, suppressed
 

@@ -18,22 +18,9 @@ from heliograph.adapters.smtp import Limits, Pool, parse_url
 from heliograph.deliver.replies import condemns_address, parse
 from heliograph.ports import Parcel, Verdict
 from tests.certificates import Authority
-from tests.hostile import (
-    ENDS,
-    PAIRS,
-    TRICKS,
-    End,
-    Fate,
-    Hostile,
-    Point,
-    Script,
-    Trick,
-    Turn,
-    check,
-    first_code,
-    hostile,
-    matrix,
-)
+from tests.hostile import Hostile, hostile
+from tests.hostile_laws import Fate, check
+from tests.hostile_scripts import ENDS, PAIRS, TRICKS, End, Point, Script, Trick, Turn, first_code, matrix
 from tests.impatient import QUICK
 
 MESSAGES = 6
