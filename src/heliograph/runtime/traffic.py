@@ -10,25 +10,23 @@ from collections.abc import Callable, Sequence
 from typing import Any, Final
 
 from heliograph.deliver import rates
-from heliograph.deliver.limits import RelayLimits, SenderLimits, Shaping
-from heliograph.deliver.rates import NEVER, Days, Pace
+from heliograph.deliver.limits import Shaping
+from heliograph.deliver.rates import NEVER
 from heliograph.deliver.receivers import Receivers
 from heliograph.deliver.relays import Relay, Ways
 from heliograph.deliver.replies import SESSION_FAULTS, parse
 from heliograph.deliver.routes import DIRECT
 from heliograph.deliver.shaping import ON_A_CONNECTION, RISE_OF_SLOW, SLOW_MS, STALLED_MS, UNBOUND, Towards, lower
-from heliograph.deliver.warmup import TIERS, Kept, Tier, Warmup
 from heliograph.ports import MessageRow
 from heliograph.runtime import traffic_kept
 from heliograph.runtime.lanes import BROADCAST, RANKS, Gate, Lane, Lanes, Sender
 from heliograph.runtime.mailwire import Done
+from heliograph.runtime.traffic_parts import SenderTraffic, make_relay, sender_view, why_receiver, why_ways
 
 KEPT: Final = 20_000
 """Receivers and lanes in memory, some 500 bytes each; when there are more, those without traffic are forgotten."""
 CONNECTIONS: Final = 32
 """To a receiver without a limit, straight (KumoMTA's default ``connection_limit``)."""
-AHEAD: Final = 2
-"""Messages that a mailer prepares, for each connection, beside those on their way."""
 SLOW_PART: Final = 4
 """All slow receivers together hold at most a fourth of the places on connections to relays, or of what mailers take."""
 LEAST_SLOW: Final = 2
@@ -39,62 +37,6 @@ NO_DAYS: Final = (0, 0)
 """Nobody counts."""
 NOT_GONE: Final = frozenset({"stopped", "skipped", "missed"})
 """Kinds of reports of messages that never left."""
-
-
-class SenderTraffic:
-    """The limits of one sender."""
-
-    __slots__ = ("days", "limits", "name", "pace", "warmup")
-
-    def __init__(self, name: str, limits: SenderLimits) -> None:
-        self.name, self.limits = name, limits
-        rate = rates.parse(limits.max_message_rate)
-        self.pace = None if rate is None else Pace(rate)
-        self.days = Days(limits.max_messages_per_day)
-        self.warmup = warmup_of(limits, None)
-
-    @property
-    def limited(self) -> bool:
-        return self.pace is not None or bool(self.days.limit) or self.warmup is not None
-
-    def opens(self, rank: int, now: int) -> int:
-        patient, at = rank == BROADCAST, now
-        if self.pace is not None:
-            at = max(at, self.pace.opens(now))
-        if self.days.limit:
-            at = max(at, self.days.opens(now, patient=patient))
-        if self.warmup is not None:
-            at = max(at, self.warmup.opens(now, patient=patient))
-        return at
-
-    def take(self, now: int) -> int:
-        """One goes; the day it counts for."""
-        if self.pace is not None:
-            self.pace.take(now)
-        self.days.take(now)
-        if self.warmup is not None:
-            self.warmup.take(now)
-        return self.days.day
-
-    def give_back(self, day: int) -> None:
-        self.days.give_back(day)
-        if self.warmup is not None:
-            self.warmup.give_back(day)
-
-    def remember(self, kept: Kept | None) -> None:
-        """After a restart; without warm-up in the settings what was kept is dropped."""
-        self.warmup = warmup_of(self.limits, kept)
-
-    def why(self) -> str:
-        return f"sender {self.name}: {'warm-up' if self.warmup and not self.warmup.warm else 'its limits'}"
-
-
-def warmup_of(limits: SenderLimits, kept: Kept | None) -> Warmup | None:
-    """None when the sender needs none."""
-    if limits.tiers is None:
-        return None
-    tiers = tuple(Tier(*pair) for pair in limits.tiers) or TIERS
-    return Warmup(tiers, limits.bounces, limits.complaints, kept)
 
 
 class Traffic:
@@ -179,7 +121,7 @@ class Traffic:
             limits = self.receivers.limits(name)
             most = self._most(limits.connection_limit)
             towards = Towards(name, most=most, rate=rates.parse(limits.max_message_rate))
-            gate = Gate(lambda _rank, now: towards.opens(now), lambda: _why(towards))
+            gate = Gate(lambda _rank, now: towards.opens(now), lambda: why_receiver(towards))
             found = self._towards[name] = (towards, gate)
         return found
 
@@ -201,7 +143,7 @@ class Traffic:
         found = self._ways.get(names)
         if found is None:
             ways = Ways([self._relays[name] for name in names])
-            gate = Gate(lambda rank, now: ways.opens(now, patient=rank == BROADCAST), lambda: _why_ways(ways))
+            gate = Gate(lambda rank, now: ways.opens(now, patient=rank == BROADCAST), lambda: why_ways(ways))
             found = self._ways[names] = (ways, gate)
         return found
 
@@ -438,34 +380,3 @@ class Traffic:
 
     def receiver(self, name: str) -> Towards:
         return self._receiver(name)[0]
-
-
-def make_relay(name: str, limits: RelayLimits, shaping: Shaping) -> Relay:
-    """A relay that is the only way out has no bound of its own: there is nobody to keep places for."""
-    alone = len(shaping.relays) == 1 or name == DIRECT
-    room = UNBOUND if alone else (ON_A_CONNECTION + AHEAD) * limits.connections
-    rate = rates.parse(limits.max_message_rate)
-    return Relay(name, weight=limits.weight, rate=rate, per_day=limits.max_messages_per_day, room=room)
-
-
-def sender_view(one: SenderTraffic, now: int) -> dict[str, object]:
-    one.days.turn(now)
-    if one.warmup is not None:
-        one.warmup.turn(now)
-    return {
-        "max_message_rate": str(one.pace.rate) if one.pace else None,
-        "max_messages_per_day": one.days.limit or None,
-        "sent_today": one.days.used,
-        "warmup": one.warmup.view() if one.warmup else None,
-    }
-
-
-def _why(towards: Towards) -> str:
-    if towards.in_flight >= towards.window:
-        return f"receiver {towards.name}: {towards.in_flight} messages on their way to it"
-    return f"receiver {towards.name}: {towards.why or 'its message rate'}"
-
-
-def _why_ways(ways: Ways) -> str:
-    said = next((relay.why for relay in ways.relays if relay.why), "")
-    return f"relay {', '.join(relay.name for relay in ways.relays)}: {said or 'its limits'}"

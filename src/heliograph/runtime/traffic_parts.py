@@ -1,0 +1,106 @@
+"""The parts of the traffic besides receivers: limits of one sender, relays as the settings have them, and how each says
+what it waits for."""
+
+from typing import Final
+
+from heliograph.deliver import rates
+from heliograph.deliver.limits import RelayLimits, SenderLimits, Shaping
+from heliograph.deliver.rates import Days, Pace
+from heliograph.deliver.relays import Relay, Ways
+from heliograph.deliver.routes import DIRECT
+from heliograph.deliver.shaping import ON_A_CONNECTION, UNBOUND, Towards
+from heliograph.deliver.warmup import TIERS, Kept, Tier, Warmup
+from heliograph.runtime.lanes import BROADCAST
+
+AHEAD: Final = 2
+"""Messages that a mailer prepares, for each connection, beside those on their way."""
+
+
+class SenderTraffic:
+    """The limits of one sender."""
+
+    __slots__ = ("days", "limits", "name", "pace", "warmup")
+
+    def __init__(self, name: str, limits: SenderLimits) -> None:
+        self.name, self.limits = name, limits
+        rate = rates.parse(limits.max_message_rate)
+        self.pace = None if rate is None else Pace(rate)
+        self.days = Days(limits.max_messages_per_day)
+        self.warmup = warmup_of(limits, None)
+
+    @property
+    def limited(self) -> bool:
+        return self.pace is not None or bool(self.days.limit) or self.warmup is not None
+
+    def opens(self, rank: int, now: int) -> int:
+        patient, at = rank == BROADCAST, now
+        if self.pace is not None:
+            at = max(at, self.pace.opens(now))
+        if self.days.limit:
+            at = max(at, self.days.opens(now, patient=patient))
+        if self.warmup is not None:
+            at = max(at, self.warmup.opens(now, patient=patient))
+        return at
+
+    def take(self, now: int) -> int:
+        """One goes; the day it counts for."""
+        if self.pace is not None:
+            self.pace.take(now)
+        self.days.take(now)
+        if self.warmup is not None:
+            self.warmup.take(now)
+        return self.days.day
+
+    def give_back(self, day: int) -> None:
+        self.days.give_back(day)
+        if self.warmup is not None:
+            self.warmup.give_back(day)
+
+    def remember(self, kept: Kept | None) -> None:
+        """After a restart; without warm-up in the settings what was kept is dropped."""
+        self.warmup = warmup_of(self.limits, kept)
+
+    def why(self) -> str:
+        return f"sender {self.name}: {'warm-up' if self.warmup and not self.warmup.warm else 'its limits'}"
+
+
+def warmup_of(limits: SenderLimits, kept: Kept | None) -> Warmup | None:
+    """None when the sender needs none."""
+    if limits.tiers is None:
+        return None
+    tiers = tuple(Tier(*pair) for pair in limits.tiers) or TIERS
+    return Warmup(tiers, limits.bounces, limits.complaints, kept)
+
+
+def make_relay(name: str, limits: RelayLimits, shaping: Shaping) -> Relay:
+    """A relay that is the only way out has no bound of its own: there is nobody to keep places for."""
+    alone = len(shaping.relays) == 1 or name == DIRECT
+    room = UNBOUND if alone else (ON_A_CONNECTION + AHEAD) * limits.connections
+    rate = rates.parse(limits.max_message_rate)
+    return Relay(name, weight=limits.weight, rate=rate, per_day=limits.max_messages_per_day, room=room)
+
+
+def sender_view(one: SenderTraffic, now: int) -> dict[str, object]:
+    """As the API says it."""
+    one.days.turn(now)
+    if one.warmup is not None:
+        one.warmup.turn(now)
+    return {
+        "max_message_rate": str(one.pace.rate) if one.pace else None,
+        "max_messages_per_day": one.days.limit or None,
+        "sent_today": one.days.used,
+        "warmup": one.warmup.view() if one.warmup else None,
+    }
+
+
+def why_receiver(towards: Towards) -> str:
+    """What keeps mail from a receiver."""
+    if towards.in_flight >= towards.window:
+        return f"receiver {towards.name}: {towards.in_flight} messages on their way to it"
+    return f"receiver {towards.name}: {towards.why or 'its message rate'}"
+
+
+def why_ways(ways: Ways) -> str:
+    """What keeps mail from these relays."""
+    said = next((relay.why for relay in ways.relays if relay.why), "")
+    return f"relay {', '.join(relay.name for relay in ways.relays)}: {said or 'its limits'}"
