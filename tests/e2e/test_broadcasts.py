@@ -120,8 +120,9 @@ def test_a_draft_mails_nobody_and_mistakes_are_named_with_their_line(
     server: Server, receiver: Receiver, tmp_path: Path
 ) -> None:
     server.send(known("ann", "ann@people.example"))
-    drafted = at(server, "broadcast", "black-friday", "--everyone", "--topic", "offers", "--id", "bf", "--draft")
-    assert "bf is a draft" in drafted.stdout, drafted.stderr
+    words = ("broadcast", "black-friday", "--everyone", "--topic", "offers", "--id", "bf")
+    for drafted in (at(server, *words, "--draft"), at(server, *words)):
+        assert "bf is a draft; `heliograph broadcasts start bf` sends it" in drafted.stdout, drafted.stderr
     file = tmp_path / "typo.yaml"
     file.write_text("name: X\ntemplate: black-fridy\naudience:\n  segmnt: buyers\n")
     refused = at(server, "broadcast", str(file))

@@ -49,7 +49,7 @@ def broadcast(
     if known is None and not draft:
         _ask(server, written, yes)
     row = _send(server, written, draft)
-    say(f"{row['broadcast_id']} was sent before; nobody is mailed again" if known else _said(row), "green")
+    say(_said(row) if known is None or row["status"] == "draft" else _sent_before(row), "green")
     if follow or (follow is None and row["status"] == "running"):
         raise typer.Exit(watching.follow(server, row))
 
@@ -135,6 +135,11 @@ def _posted(server: Server, written: Written, path: str) -> Any:
         written.complain(error.problems)
         complain("nothing was sent")
         raise typer.Exit(1) from None
+
+
+def _sent_before(row: dict[str, Any]) -> str:
+    name, status = row["broadcast_id"], row["status"]
+    return f"{name} was sent before; nobody is mailed again (it is {status}; another --id sends it anew)"
 
 
 def _said(row: dict[str, Any]) -> str:
