@@ -34,8 +34,8 @@ Document = dict[str, Any]
 
 
 class Changing(Call[BroadcastRow]):
-    """Change a row, and with it the plan; or nothing, with :class:`BroadcastRefused`.  It goes before pieces of the walk
-    that wait already: a pause bites at the next few people."""
+    """Change a row, and with it the plan; or nothing, with :class:`BroadcastRefused`.  It goes before pieces of the
+    walk that wait already: a pause bites at the next few people."""
 
     urgent = True
 
