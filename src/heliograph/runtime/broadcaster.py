@@ -91,6 +91,8 @@ class Broadcaster:
 
     def order(self) -> list[str]:
         """Those that something may have to be done for, service notices first, then the oldest."""
+        if not self._desk.planned:
+            return []
         held = [broadcast_of(journey) for journey in self._desk.holds.all()]
         known = self._desk.plan.broadcasts
         rows = [self._desk.broadcast(name) for name in dict.fromkeys([*known, *filter(None, held)])]
