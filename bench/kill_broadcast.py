@@ -18,7 +18,7 @@ from bench.server import Server
 from bench.sink import receiver
 
 PEOPLE, KILLS = 100_000, 10
-QUICK_PEOPLE, QUICK_KILLS = 1_000, 2
+QUICK_PEOPLE, QUICK_KILLS = 1_000, 1
 
 
 def run(report: Report, folder: Path, quick: bool) -> None:

@@ -90,11 +90,13 @@ async def play(receiver: Hostile, mail: Sequence[Parcel], limits: Limits = QUICK
     return sender
 
 
-async def together(scripts: Mapping[str, Script], pipelining: bool, tls: ssl.SSLContext) -> None:
+async def together(
+    scripts: Mapping[str, Script], pipelining: bool, tls: ssl.SSLContext, *, encrypted: bool = False
+) -> None:
     """Each script with its own receiver and pool, all at once; each must end for good."""
 
     async def one(name: str, script: Script) -> None:
-        under_tls = tls if Point.STARTTLS in script else None
+        under_tls = tls if encrypted or Point.STARTTLS in script else None
         receiver = Hostile(script, pipelining, under_tls, STRANGERS, body_at=10)
         try:
             sender = await play(receiver, parcels())
@@ -118,6 +120,12 @@ def tls(tmp_path_factory: pytest.TempPathFactory) -> ssl.SSLContext:
 async def test_every_trick_at_every_point(point: Point, pipelining: bool, tls: ssl.SSLContext) -> None:
     """Once the receiver is tired of it, everything has come to its end; nothing twice, nothing lost."""
     await together(matrix([point]), pipelining, tls)
+
+
+@pytest.mark.parametrize("point", [Point.RCPT, Point.DATA, Point.BODY, Point.DOT])
+async def test_every_trick_where_mail_is_at_stake_under_tls(point: Point, tls: ssl.SSLContext) -> None:
+    """There the transport cannot see what the kernel took."""
+    await together(matrix([point]), True, tls, encrypted=True)
 
 
 @pytest.mark.parametrize("pipelining", [False, True], ids=["lock-step", "pipelining"])
