@@ -104,6 +104,8 @@ class Dispatcher:
         self.mailers: dict[int, Mailer] = {}
         self._credits: dict[int, int] = {}
         """What each mailer takes at once."""
+        self._told: Mapping[str, Any] | None = None
+        """The templates that mailers know."""
         self._epochs = 0
         self._stirred = asyncio.Event()
         self._opened = asyncio.Event()
@@ -146,10 +148,16 @@ class Dispatcher:
         self.resync()
 
     def plan_changed(self) -> None:
+        """Mailers hear of other templates; also before each offer, because a plan is in force, and messages of it may
+        be here, before whoever published it hears so."""
+        templates = self._templates()
+        if templates is self._told:
+            return
         self.traffic.plan_changed()
-        templates = list(self._templates().values())
+        self._told = templates
+        told = mailwire.Templates(list(templates.values()))
         for mailer in self.mailers.values():
-            mailer.send(mailwire.Templates(templates))
+            mailer.send(told)
 
     async def listen(self, path: Path) -> None:
         """Let mailers connect; they are welcomed once :meth:`run` has begun."""
@@ -191,6 +199,7 @@ class Dispatcher:
         jobs: list[mailwire.Job] = []
         fates = self._overdue(now)
         if mailer is not None and mailer.credit > 0:
+            self.plan_changed()
             if self.outbox.behind(now):
                 self.outbox.fetch(now)
             jobs = self._jobs(mailer, min(mailer.credit, SLICE), fates, now)
