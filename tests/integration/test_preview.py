@@ -9,6 +9,7 @@ import pytest
 
 from heliograph.adapters.memory import MemoryStore
 from heliograph.adapters.rocksdb import RocksStore
+from heliograph.adapters.schema import JsonSchema
 from heliograph.ports import PlanTouches, Store
 from heliograph.runtime.pace import Pace
 from heliograph.runtime.preview import Preview
@@ -93,8 +94,7 @@ async def test_what_it_says_of_runs_comes_true(store: Store) -> None:
 async def test_a_sample_says_that_it_is_one(store: Store) -> None:
     async with running(store) as engine:
         await send(engine, *(call("Product Viewed", f"p{n}") for n in range(50)))
-        compile_schema, load = engine._compile_schema, engine._load_template
-        new = prepare(later(), engine.plan, set(), 1, compile_schema, load)
+        new = prepare(later(), engine.plan, set(), 1, JsonSchema, lambda _compiled: None)
         plan = new.published.plan
         preview = Preview(store, engine.plan, plan, new.report, engine.clock.now() + MINUTE)
         touches: PlanTouches = await preview.run(Pace(lambda: 0), max_people=20)

@@ -6,16 +6,14 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
-import msgspec
 import structlog
 
 from heliograph import decide
-from heliograph.decide.broadcasts import broadcast_of, journey_of
+from heliograph.decide.broadcasts import broadcast_of
 from heliograph.deliver.breaker import Rules
 from heliograph.deliver.limits import Shaping
 from heliograph.deliver.routes import Routes
-from heliograph.events.decode import CALL_TYPES, decode_call
-from heliograph.events.event import EVENT_NAMES, Event
+from heliograph.events.event import Event
 from heliograph.events.identity import email_key, key_from_profile_id, normalise_address
 from heliograph.events.record import Enter, LedgerRow, ListChange, Outcome
 from heliograph.ports import (
@@ -23,7 +21,6 @@ from heliograph.ports import (
     BroadcastRow,
     Busy,
     Clock,
-    DeadLetter,
     Entered,
     Heard,
     Hold,
@@ -32,7 +29,6 @@ from heliograph.ports import (
     MxLookup,
     Outstanding,
     PlanRefused,
-    PlanTouches,
     PublishReport,
     Result,
     Settled,
@@ -53,30 +49,27 @@ from heliograph.runtime.holds import BREAKER
 from heliograph.runtime.live import Feed, LiveHub
 from heliograph.runtime.meter import Meter
 from heliograph.runtime.past import survivor
-from heliograph.runtime.preview import preview
 from heliograph.runtime.processor import Processor
+from heliograph.runtime.publisher import Publisher
 from heliograph.runtime.publishing import (
     LoadTemplate,
-    Prepared,
     complete_since,
-    prepare,
     read_since,
-    same_document,
 )
 from heliograph.runtime.reporting import TakeMail
+from heliograph.runtime.rereading import reread
 from heliograph.runtime.retention import Forgetter, keep_expiring
 from heliograph.runtime.settling import SettleUnknown
-from heliograph.runtime.sweeper import Sweeper, swept_for, switch_plan
+from heliograph.runtime.sweeper import Sweeper
 from heliograph.runtime.waiting import Waiting
 from heliograph.runtime.wakeups import Wakeups
 from heliograph.runtime.webhooks import Nobody, Webhooks
-from heliograph.runtime.work import Call, ChangeLists, ChangeWords, Collect, Feedback, Replay, Stopped, SwitchPlan
+from heliograph.runtime.work import Call, ChangeLists, ChangeWords, Collect, Feedback, Replay, Stopped
 
 NO_MAIL = mailwire.MailerSettings(routes=Routes(), senders={}, base_url="", link_keys={})
 NEVER = Rules(enabled=False)
 """No circuit breaker, where nobody asked for one."""
 T = TypeVar("T")
-CALL_OF_NAME = {name: call for call, name in EVENT_NAMES.items()}
 
 log = structlog.get_logger("heliograph.engine")
 
@@ -111,7 +104,6 @@ class EmbeddedEngine:
         self.clock: Clock = clock or SystemClock()
         self.meter = meter or Meter()
         self.failed: asyncio.Future[Exception] = asyncio.get_running_loop().create_future()
-        self._compile_schema, self._load_template = compile_schema, load_template
         self._live = LiveHub()
         self._heard = 0
         """Calls from outside: what a sweep gives way to."""
@@ -163,7 +155,11 @@ class EmbeddedEngine:
         self._sweeper = Sweeper(self._desk, self.meter, put, heard=lambda: self._heard, now=self.clock.now)
         self._broadcaster = Broadcaster(self._desk, self.meter, put, heard=lambda: self._heard, now=self.clock.now)
         self.forgetter = Forgetter(store, self.clock, put)
-        self._publishing = asyncio.Lock()
+        self._publisher = Publisher(
+            self._desk, store, put, now=self.clock.now, heard=lambda: self._heard, sweeper=self._sweeper,
+            broadcaster=self._broadcaster, dispatcher=self.dispatcher, compile_schema=compile_schema,
+            load_template=load_template,
+        )  # fmt: skip
         self._tasks: list[asyncio.Task[None]] = []
         self._accepting = self._stopped = False
         self._watch_gauges()
@@ -257,6 +253,12 @@ class EmbeddedEngine:
         if not self._accepting:
             raise Busy("starting or stopping", 2)
 
+    async def _do(self, work: Call[T]) -> T:
+        """Queue it, and its result once that is on disk."""
+        self._accept()
+        self._processor.put(work)
+        return await work.done
+
     # -- changes --
 
     def collect(self, arrivals: Sequence[Arrival]) -> Awaitable[list[Result]]:
@@ -267,70 +269,43 @@ class EmbeddedEngine:
         return work.done
 
     async def change_ledger(self, rows: Sequence[LedgerRow]) -> None:
-        self._accept()
-        work = ChangeWords(rows)
-        self._processor.put(work)
-        await work.done
+        await self._do(ChangeWords(rows))
 
     async def feedback(self, outcomes: Sequence[Outcome]) -> None:
-        self._accept()
-        work = Feedback(outcomes)
-        self._processor.put(work)
-        await work.done
+        await self._do(Feedback(outcomes))
 
     async def feedback_mail(self, raw: bytes, recipient: str = "") -> Heard:
-        self._accept()
         secrets = {int(number): secret for number, secret in self.dispatcher.settings.link_keys.items()}
-        work = TakeMail(raw, recipient, LinkKeys(secrets) if secrets else None)
-        self._processor.put(work)
-        heard = await work.done
+        heard = await self._do(TakeMail(raw, recipient, LinkKeys(secrets) if secrets else None))
         self.meter.count("reports_total", heard.kind)
         return heard
 
     async def settle_unknown(self, message_ids: Sequence[str], action: str, reason: str, by: str) -> list[Settled]:
-        self._accept()
-        work = SettleUnknown(message_ids, action, reason, by)
-        self._processor.put(work)
-        return await work.done
+        return await self._do(SettleUnknown(message_ids, action, reason, by))
 
     async def change_lists(self, changes: Sequence[tuple[str, ListChange]]) -> None:
-        self._accept()
-        work = ChangeLists(changes)
-        self._processor.put(work)
-        await work.done
+        await self._do(ChangeLists(changes))
 
     async def enter(self, key: str, journey: str, event: Event) -> Entered:
-        self._accept()
-        work = Enters(key, Enter(journey, event))
-        self._processor.put(work)
-        return await work.done
+        return await self._do(Enters(key, Enter(journey, event)))
 
     async def replay_dead_letters(self, ids: Sequence[str], repaired: dict[str, bytes]) -> list[Result]:
-        self._accept()
         letters = [letter for name in ids if (letter := self.store.dead_letter(name)) is not None]
         arrivals = [reread(letter, repaired.get(letter.id, letter.payload)) for letter in letters]
-        work = Replay(letters, arrivals, self.meter)
-        self._processor.put(work)
-        return await work.done
+        return await self._do(Replay(letters, arrivals, self.meter))
 
     # -- mail that is held --
 
     async def hold(self, journey: str, reason: str, by: str = "api") -> Hold:
-        self._accept()
         known = self.broadcast(broadcast_of(journey)) if broadcast_of(journey) else None
         if known is None and all(name != journey for name, _ in self.plan.all_journeys):
             raise LookupError(f"no journey is called {journey!r}")
-        work = HoldMail(journey, reason, by)
-        self._processor.put(work)
-        hold = await work.done
+        hold = await self._do(HoldMail(journey, reason, by))
         log.warning("mail held", journey=journey, by=hold.by, reason=hold.reason)
         return hold
 
     async def lift(self, journey: str) -> Hold | None:
-        self._accept()
-        work = LiftMail(journey, self.dispatcher.lifted)
-        self._processor.put(work)
-        hold = await work.done
+        hold = await self._do(LiftMail(journey, self.dispatcher.lifted))
         if hold is not None:
             log.info("mail let go again", journey=journey, held_at=hold.at)
         return hold
@@ -343,84 +318,18 @@ class EmbeddedEngine:
         with contextlib.suppress(Stopped):
             self._processor.put(HoldMail(journey, reason, BREAKER, internal=True, held=held))
 
-    # -- plans --
+    # -- plans and broadcasts --
 
     async def publish(self, document: dict[str, Any], *, dry_run: bool = False) -> PublishReport:
-        async with self._publishing:
-            old = self._desk.plan if self._desk.planned else None
-            active, swept = self._desk.tally.active(), swept_for(self.store)
-            live = broadcasts.live(self._desk) if old is not None else ()
-            prepared = await asyncio.to_thread(
-                prepare, document, old, active, swept, self._compile_schema, self._load_template, live
-            )
-            if not dry_run and old is not None and same_document(document, old.document):
-                return msgspec.structs.replace(prepared.report, version=old.version)
-            if not dry_run:
-                await self._switch(prepared, old)
-                return prepared.report
-        return await self._previewed(prepared, old)
-
-    async def _previewed(self, prepared: Prepared, old: decide.Plan | None) -> PublishReport:
-        """A dry run.  The store goes on meanwhile: this is nobody's turn."""
-        report, new = prepared.report, prepared.published.plan
-        touches = PlanTouches(complete=True)
-        if old is not None:
-            touches = await preview(self.store, old, new, report, self.clock.now(), lambda: self._heard)
-        return msgspec.structs.replace(report, version=0, touches=touches)
-
-    async def _switch(self, prepared: Prepared, old: decide.Plan | None) -> None:
-        await self._switching(switch_plan(prepared, old, self.store))
-        self.dispatcher.plan_changed()
-        log.info("published", version=prepared.report.version)
-
-    async def _switching(self, work: Call[T]) -> T:
-        """Work that puts another plan into force: nobody goes by the old one meanwhile."""
-        self._sweeper.hold()
-        self._broadcaster.hold()
-        try:
-            self._processor.put(work)
-            return await work.done
-        finally:
-            self._sweeper.stir()
-            self._broadcaster.stir()
-
-    # -- broadcasts --
+        return await self._publisher.publish(document, dry_run=dry_run)
 
     async def create_broadcast(self, document: dict[str, Any], *, draft: bool = False) -> BroadcastRow:
         self._accept()
-        async with self._publishing:
-            if (known := broadcasts.known(document, self.store)) is not None:
-                return known
-            found = broadcasts.accepted(document, self._desk, self.clock.now())
-            row = broadcasts.new_row(document, found, self.store, self.clock.now(), draft=draft)
-            return await self._add_broadcast(row)
-
-    async def _add_broadcast(self, row: BroadcastRow) -> BroadcastRow:
-        documents = None if row.status == "draft" else broadcasts.with_one(row, self._desk)
-        added = await self._switching(broadcasts.adding(row, await self._with_broadcasts(documents)))
-        log.info("broadcast", broadcast_id=row.broadcast_id, name=row.name, status=row.status)
-        return added
+        return await self._publisher.create_broadcast(document, draft=draft)
 
     async def move_broadcast(self, broadcast_id: str, verb: str, reason: str = "") -> BroadcastRow:
         self._accept()
-        async with self._publishing:
-            known = self.broadcast(broadcast_id)
-            if verb == "start" and known is not None and known.status == "draft":
-                found = broadcasts.accepted(known.document, self._desk, self.clock.now())
-                return await self._add_broadcast(broadcasts.started(known, found, self.store, self.clock.now()))
-            switch = await self._with_broadcasts(broadcasts.without(broadcast_id, verb, self._desk))
-            moved = await self._switching(broadcasts.moving(broadcast_id, verb, reason, switch))
-        self.dispatcher.lifted(journey_of(broadcast_id))
-        log.info("broadcast", broadcast_id=broadcast_id, verb=verb, status=moved.status, reason=reason)
-        return moved
-
-    async def _with_broadcasts(self, documents: dict[str, Any] | None) -> SwitchPlan | None:
-        """The work that puts a plan with these broadcasts into force; None for the plan as it is."""
-        if documents is None:
-            return None
-        published, swept = self._desk.published, swept_for(self.store)
-        prepared = await asyncio.to_thread(broadcasts.prepared, documents, published, swept)
-        return switch_plan(prepared, published.plan, self.store)
+        return await self._publisher.move_broadcast(broadcast_id, verb, reason)
 
     def broadcast(self, broadcast_id: str) -> BroadcastRow | None:
         return self.store.broadcast(broadcast_id)
@@ -498,21 +407,3 @@ class EmbeddedEngine:
         self.meter.watch("plan_version", lambda: self._desk.plan.version if self._desk.planned else 0)
         self.meter.watch("sweep_keys_left", self._sweeper.left)
         self.meter.watch_many("store", self.store.counts)
-
-
-def reread(letter: DeadLetter, payload: bytes) -> Arrival:
-    """A dead letter as it would arrive today, its clock corrected as on the day."""
-    return decode_call(call_type(letter, payload), payload, letter.at, lambda: letter.id)
-
-
-class _Typed(msgspec.Struct):
-    type: str | None = None
-
-
-def call_type(letter: DeadLetter, payload: bytes) -> str:
-    """What the payload says, or, for one that came to an endpoint of its own, what its event's name tells."""
-    try:
-        said = msgspec.json.decode(payload, type=_Typed).type
-    except (msgspec.MsgspecError, UnicodeDecodeError):
-        said = None
-    return said if said in CALL_TYPES else CALL_OF_NAME.get(letter.event_name, "track")
