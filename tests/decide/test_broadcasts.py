@@ -8,7 +8,7 @@ from heliograph import decide
 from heliograph.decide.broadcasts import journey_of, judge, objection
 from heliograph.decide.members import MAX_BROADCASTS
 from heliograph.decide.parsing import Context
-from heliograph.events.record import Offer
+from heliograph.events.record import ListChange, Offer
 from tests.decide.driver import DAY, HOUR, MINUTE, T0, World, journey, plan_document
 
 TEMPLATES: dict[str, dict[str, Any]] = {"news": {}, "alert": {"class": "transactional"}}
@@ -65,6 +65,15 @@ class TestWhoGetsIt:
         found = world(document())
         found.identify("2", {})
         assert offer(found, user="2") == "no_address"
+
+    def test_who_was_refused_is_asked_again_once_they_are_one_with_somebody_else(self) -> None:
+        found = world(document(audience={"list": "friends"}))
+        found.identify(None, {"email": "two@x.test"}, anon="phone")
+        found.append("a:phone", ListChange("friends", True, T0))
+        found.identify("2", {"name": "Two"})
+        assert [offer(found, user="2"), offer(found, user="2")] == ["if_false", "already_offered"]
+        found.identify("2", anon="phone")
+        assert [offer(found, user="2"), offer(found, user="2")] == ["", "already_offered"]
 
     def test_consent_and_suppression_are_asked_when_it_is_decided(self) -> None:
         found = world(document(topic="offers"), topics={"offers": "required"})
