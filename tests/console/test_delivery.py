@@ -8,6 +8,8 @@ async def test_what_waits_and_what_is_paused_is_told_by_name() -> None:
     async with running() as engine, caller(engine) as api:
         await send(engine, identify("ann", email="ann@gmail.com"), call("Order Completed"))
         await engine.hold("welcome", "wrong picture", "bea")
+        one_day = {"id": "bf", "name": "Black Friday", "template": "welcome", "audience": {"everyone": True}}
+        await engine.create_broadcast({**one_day, "at": "2025-07-01T00:00:00Z"})
         await engine.hold("broadcast:bf", "wrong price", "bea")
         found = (await api.get("/api/delivery")).json()
         assert sum(one["queued"] for one in found["receivers"].values()) == 1
