@@ -264,6 +264,24 @@ class TestPlan:
         town.start(at="2025-06-16T09:00:00Z")
         assert (town.store.last_position(), town.crank.sweep()) == (before, False)
 
+    @pytest.mark.parametrize("swept", [1, 9, 100])
+    def test_a_segment_that_is_still_building_leaves_nobody_out(self, swept: int) -> None:
+        town = Town()
+        names = town.settle_many(30)
+        town.crank.collect([call("Cheese Tasted", name) for name in names[:20]])
+        fans = {"name": "fans", "if": {"did": {"event": "Cheese Tasted"}}}
+        friends = {"name": "friends", "if": {"in_segment": "fans"}}
+        town.crank.publish(plan(segments={"fans": fans, "friends": friends}))
+        town.crank.sweep(swept)
+        broadcast_ids = [town.start(audience={"segment": name}) for name in ("fans", "friends")]
+        town.crank.broadcast(5)
+        while town.crank.sweep(4):
+            town.crank.broadcast(3)
+        town.run()
+        for broadcast_id in broadcast_ids:
+            assert {one.key for one in town.rows(broadcast_id)} == {f"u:{name}" for name in names[:20]}
+            town.check(broadcast_id)
+
     def test_a_person_who_joins_another_behind_the_walk_is_not_missed(self) -> None:
         town = Town()
         names = town.settle_many(60)

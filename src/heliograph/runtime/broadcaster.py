@@ -21,7 +21,7 @@ from heliograph.ports import BroadcastRow, Busy
 from heliograph.runtime.counting import CANCELLED, unsent
 from heliograph.runtime.desk import Desk
 from heliograph.runtime.meter import Meter
-from heliograph.runtime.offering import Offers, Turn, Withdraw, audience_of, is_over, open_messages
+from heliograph.runtime.offering import Offers, Turn, Withdraw, audience_of, is_over, members_of, open_messages
 from heliograph.runtime.pace import Pace
 from heliograph.runtime.past import Past, Steps, keys_of, survivor
 from heliograph.runtime.work import Call, Swept
@@ -203,8 +203,8 @@ class Broadcaster:
         plan, store, name = self._desk.plan, self._store, row.broadcast_id
         again = row.again[:limit]
         keys: list[str] = []
-        if not row.through and broadcast.members:
-            keys = [key for key, _ in store.members(broadcast.members, limit, after=row.after)[0]]
+        if not row.through and (members := members_of(broadcast, store)):
+            keys = [key for key, _ in store.members(members, limit, after=row.after)[0]]
         elif not row.through:
             keys = store.keys(row.after, limit)
         items = yield from fold_offers(self._desk, plan, broadcast, [*again, *keys])

@@ -17,6 +17,7 @@ from heliograph.runtime.chunk import Chunk
 from heliograph.runtime.counting import MAX_AGAIN, unsent, waiting
 from heliograph.runtime.desk import Desk
 from heliograph.runtime.past import survivor
+from heliograph.runtime.sweeper import read_progress
 from heliograph.runtime.work import ROW_BYTES, Call, Swept
 
 
@@ -117,9 +118,18 @@ class Turn(Call[bool]):
             self.result = True
 
 
+def members_of(broadcast: Broadcast, store: Store) -> str:
+    """Whose members its audience is walked along; "" when everybody is asked: so is, in the same order, the audience
+    of a segment that a sweep after a publish has not made right yet, because not all of them are its members."""
+    progress = read_progress(store)
+    unsure = progress is not None and not progress.ended_at and broadcast.members in progress.segments
+    return "" if unsure else broadcast.members
+
+
 def audience_of(broadcast: Broadcast, store: Store) -> int:
     """About how many people there are to offer it to: exact for members, an estimate where everybody is asked."""
-    return store.member_count(broadcast.members) if broadcast.members else store.counts().get("profiles", 0)
+    members = members_of(broadcast, store)
+    return store.member_count(members) if members else store.counts().get("profiles", 0)
 
 
 def is_over(row: BroadcastRow) -> bool:

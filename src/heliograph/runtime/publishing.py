@@ -43,10 +43,14 @@ class Prepared(msgspec.Struct, frozen=True):
 
     @property
     def segments(self) -> list[str]:
-        """Those that a sweep has to make right."""
+        """Those that a sweep has to make right, and those that ask them."""
         changed = {name for kind, name, what in self.report.changes if kind == "segment" and what not in RESTS}
         plan = self.published.plan
-        return sorted(plan.segments.by_name.keys() & (changed | plan.fresh.building.keys()))
+        found = plan.segments.by_name.keys() & (changed | plan.fresh.building.keys())
+        for name, segment in plan.segments.by_name.items():  # in dependency order
+            if any(not leaf.segments.isdisjoint(found) for leaf in segment.condition.leaves):
+                found.add(name)
+        return sorted(found)
 
 
 def prepare(
