@@ -1,12 +1,14 @@
 """The outbox in memory: queued messages in their lanes, and which of them mailers hold.
 
-The store has every queued message; this keeps the next ones at hand, at most :data:`BOUND` and, of broadcasts,
-:data:`BROADCAST_BOUND` more: a broadcast never takes the place of triggered mail.  Within each, a lane may hold twice
-as many messages as there are places free (dynamic thresholds, Choudhury and Hahne 1998), so a receiver that is
-suspended cannot fill memory with its own, and one that is alone may use two thirds of it.  What does not fit stays in
-the store, and is read again from the earliest place at which something was left, the oldest first.
+The store has every queued message; this keeps the next ones at hand, so many of each rank (:func:`shares`): none ever
+takes the place of another.  Within a rank a lane may hold twice as many messages as there are places free (dynamic
+thresholds, Choudhury and Hahne 1998), so a receiver that is suspended cannot fill memory with its own, and one that is
+alone may use two thirds of it; and all lanes of one sender together eight times as many, so that a sender whose day is
+used up, with mail for thousands of receivers, leaves a place to every other.  What does not fit stays in the store, and
+is read again from the earliest place at which something was left, the oldest first.
 
-Messages whose time has not come take at most half of the places; those of held journeys take none.
+Messages whose time has not come take at most a quarter of the places, so that others are looked for beside them; those
+of held journeys take none.
 """
 
 import heapq
@@ -16,12 +18,15 @@ from typing import Final
 
 from heliograph.deliver.rates import NEVER
 from heliograph.ports import MessageRow, Store
-from heliograph.runtime.lanes import BROADCAST, Lane, Lanes
+from heliograph.runtime.lanes import Lane, Lanes
 from heliograph.runtime.traffic import NO_DAYS, Traffic
 
 BOUND: Final = 20_000
 """Rows of about 1 KB: 20 MB, and some seconds of work for a fast relay."""
 BROADCAST_BOUND: Final = 10_000
+OF_LANE: Final = 2
+OF_SENDER: Final = 8
+"""Times the free places: what it may hold."""
 PORTION: Final = 500
 """Rows read from the store in one go: some 4 ms."""
 REST_MS: Final = 10_000
@@ -46,29 +51,61 @@ class Entry:
         self.route, self.days, self.asked_at = "", NO_DAYS, 0
 
 
-class Share:
-    """The places of triggered mail, or those of broadcasts.  ``place``: before the first row that was left in the
-    store, None when none was; ``again``: from when it is worth while to read there."""
+class Part:
+    """What one sender holds of a share: as of :class:`Lane`."""
 
-    __slots__ = ("again", "bound", "count", "later", "place", "room")
+    __slots__ = ("held", "mark")
+
+    def __init__(self) -> None:
+        self.held, self.mark = 0, -1
+
+
+class Share:
+    """The places of one rank.  ``place``: before the first row that was left in the store, None when none was.
+    ``short``: some was left for want of room; ``again``: when the time of one comes that was left because it had not
+    come."""
+
+    __slots__ = ("again", "bound", "count", "later", "parts", "place", "room", "short")
 
     def __init__(self, bound: int) -> None:
         self.bound = bound
         self.count = self.later = 0
+        self.parts: dict[str, Part] = {}
+        """By sender: those of the settings, or of templates."""
         self.place: Place | None = START
         self.again = 0
-        self.room = False
-        """A lane that had been full has room again."""
+        self.short = self.room = False
+        """A lane or sender that had been full has room again."""
 
-    def leave(self, lane: Lane, row: MessageRow, not_before: int) -> None:
-        """It stays in the store."""
-        before = (row.created_at - 1, "")
+    def part(self, lane: Lane) -> Part:
+        return self.parts.get(lane.sender.name) or self.parts.setdefault(lane.sender.name, Part())
+
+    def full(self, lane: Lane, part: Part) -> bool:
+        """Whether one of them holds as much as it may; then there is room when it has half of that."""
+        free = self.bound - self.count
+        for one, times in ((lane, OF_LANE), (part, OF_SENDER)):
+            if one.held >= times * free:
+                one.mark = one.held // 2
+                return True
+        return False
+
+    def leave(self, before: Place, again: int = NEVER) -> None:
+        """What is behind this place stays in the store, for want of room or until ``again``."""
         self.place = before if self.place is None else min(self.place, before)
-        self.again = min(self.again, not_before)
-        lane.mark = lane.held // 2
+        self.again = min(self.again, again)
+        self.short = self.short or again == NEVER
 
     def behind(self, now: int) -> bool:
-        return self.place is not None and self.again <= now and (self.room or self.count < self.bound // 2)
+        return self.again <= now or (self.short and (self.room or self.count < self.bound // 2))
+
+    def read(self) -> None:
+        """All of the store, from :attr:`place` on, is going to be read for it."""
+        self.place, self.again, self.short, self.room = None, NEVER, False, False
+
+
+def shares(bound: int, broadcast_bound: int) -> tuple[Share, ...]:
+    """One for each rank: what somebody waits for is seldom much."""
+    return tuple(map(Share, (max(bound // 4, 2), max(bound // 2, 2), bound, broadcast_bound)))
 
 
 class Outbox:
@@ -90,7 +127,7 @@ class Outbox:
         self._ends: list[tuple[int, str]] = []
         self.claims: dict[str, Entry] = {}
         """By id: the messages that mailers hold."""
-        self._shares = (Share(bound), Share(broadcast_bound))
+        self._shares = shares(bound, broadcast_bound)
         self._pass: tuple[Share, Place] | None = None
         """The share that is being read for, and the place reached."""
         self._now = 0
@@ -114,13 +151,17 @@ class Outbox:
         message_id, due = row.message_id, row.next_at
         if row.not_before > due:
             due = row.not_before
-        share = self._shares[lane.rank == BROADCAST]
-        later = due > self._now
-        if lane.held >= 2 * (share.bound - share.count) or (later and share.later >= share.bound // 2):
-            share.leave(lane, row, due + REST_MS if later else 0)
+        share = self._shares[lane.rank]
+        part, later = share.part(lane), due > self._now
+        if later and share.later >= share.bound // 4:
+            share.leave((row.created_at - 1, ""), due + REST_MS)
+            return False
+        if share.full(lane, part):
+            share.leave((row.created_at - 1, ""))
             return False
         self._waiting[message_id] = Entry(row, lane, due, later)
         share.count += 1
+        part.held += 1
         lane.held += 1
         if row.not_after:
             heappush(self._ends, (row.not_after, message_id))
@@ -141,7 +182,7 @@ class Outbox:
             one = self._waiting.get(place[2])
             if one is not None and one.later and one.due == place[0]:
                 one.later = False
-                self._shares[one.lane.rank == BROADCAST].later -= 1
+                self._shares[one.lane.rank].later -= 1
                 heappush(one.lane.rows, place)
                 one.lane.count += 1
                 if not one.lane.state:
@@ -173,8 +214,10 @@ class Outbox:
     def _drop(self, message_id: str, one: Entry) -> None:
         """It waits here no more."""
         del self._waiting[message_id]
-        lane, share = one.lane, self._shares[one.lane.rank == BROADCAST]
+        lane, share = one.lane, self._shares[one.lane.rank]
+        part = share.part(lane)
         share.count -= 1
+        part.held -= 1
         lane.held -= 1
         if one.later:
             share.later -= 1
@@ -182,6 +225,8 @@ class Outbox:
             lane.count -= 1
         if lane.held <= lane.mark:
             lane.mark, share.room = -1, True
+        if part.held <= part.mark:
+            part.mark, share.room = -1, True
 
     def overdue(self, now: int) -> MessageRow | None:
         """A waiting message whose ``not_after`` has come; it waits no more."""
@@ -244,10 +289,10 @@ class Outbox:
         """Anything may be in the store that is not here."""
         self._pass = None
         for share in self._shares:
-            share.place, share.again, share.room = START, 0, True
+            share.place, share.again = START, 0
 
     def fetch(self, now: int) -> None:
-        """Read a portion of what the store has queued, for triggered mail before broadcasts."""
+        """Read a portion of what the store has queued, for the best rank that is behind."""
         self._now = now
         if self._pass is None:
             self._begin()
@@ -262,7 +307,7 @@ class Outbox:
         self._pass = (share, (rows[-1].created_at, rows[-1].message_id)) if len(rows) == PORTION else None
 
     def _begin(self) -> None:
-        """A pass for the first share that is behind; on the way it serves the other as well."""
+        """A pass for the first share that is behind; on the way it serves the others as well."""
         share = next((one for one in self._shares if one.behind(self._now)), None)
         if share is None or share.place is None:
             return
@@ -270,7 +315,7 @@ class Outbox:
         self._pass = (share, start)
         for one in self._shares:
             if one is share or (one.place is not None and one.place >= start):
-                one.place, one.again, one.room = None, NEVER, False
+                one.read()
 
     def _wanted(self, row: MessageRow) -> bool:
         known = row.message_id in self._waiting or row.message_id in self.claims
@@ -281,15 +326,14 @@ class Outbox:
         lane = self._traffic.lane(row)
         if self._admit(row, lane):
             return True
-        return self._shares[lane.rank == BROADCAST] is not share or share.count < share.bound * 9 // 10
+        return self._shares[lane.rank] is not share or share.count < share.bound * 8 // 10
 
     def _end(self) -> None:
         """What lies behind the place that was reached is left for another pass."""
         if self._pass is not None:
             before = (self._pass[1][0] - 1, "")  # all of that instant: within one, ids go backwards
             for share in self._shares:
-                share.place = before if share.place is None else min(share.place, before)
-                share.again = 0
+                share.leave(before)
         self._pass = None
 
     def _move(self, lane: Lane) -> None:
