@@ -214,6 +214,15 @@ class TestPlan:
         assert after.plan_version == before.plan_version + 1
         assert (after.runs, after.members, after.timers) == (before.runs, before.members, before.timers)
 
+    def test_what_its_condition_counted_goes_when_it_has_been_gone_for_a_while(self) -> None:
+        found = world()
+        for number in range(20):
+            asked = {"if": {"did": {"event": f"Viewed {number}"}}}
+            found.plan = found.plan.with_broadcasts({"b": document(audience=asked)}, 0)
+            found.track(f"Viewed {number}")
+            found.advance(DAY)
+        assert 7 <= len(found.state().conditions) <= 9
+
     def test_the_cheap_way_gives_what_compiling_the_whole_gives(self) -> None:
         segments = {"s": {"did": {"event": "Viewed"}}}
         plan = decide.compile_plan(plan_document([journey()], segments, templates=TEMPLATES), 1)

@@ -187,7 +187,7 @@ def reconcile(turn: Turn) -> None:
     for name in state.last.keys() - plan.remembered:
         del state.last[name]
     state.refused.clear()
-    _keep_orphans(turn)
+    keep_orphans(turn)
     changed = plan.fresh.segments
     every, known = plan.segments.by_name.items(), state.plan_version
     turn.touch(tuple(segment for name, segment in every if changed.get(name, plan.version) > known))
@@ -210,8 +210,8 @@ def take_folds(turn: Turn, plan: int, folds: Mapping[str, Any]) -> None:
     turn.state.swept = max(turn.state.swept, plan)
 
 
-def _keep_orphans(turn: Turn) -> None:
-    """Condition states that no plan uses are dropped after a while."""
+def keep_orphans(turn: Turn) -> None:
+    """Condition states that the plan does not use, of a journey or broadcast that is gone, are dropped after a while."""
     state, known = turn.state, turn.plan.leaves.leaves
     unused = [leaf_id for leaf_id in state.conditions if leaf_id not in known]
     since = {leaf_id: state.orphans.get(leaf_id, turn.t) for leaf_id in unused}

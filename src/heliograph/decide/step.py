@@ -87,6 +87,7 @@ def _meet_plan(turn: Turn) -> None:
     """The state is of an older plan."""
     if turn.state.plan_version >= turn.plan.written:  # only broadcasts came and went
         turn.state.plan_version = turn.plan.version
+        members.keep_orphans(turn)
         runs.end_removed(turn)
         return
     turn.freed = True  # the policies may be others
