@@ -211,7 +211,7 @@ def take_folds(turn: Turn, plan: int, folds: Mapping[str, Any]) -> None:
 
 
 def keep_orphans(turn: Turn) -> None:
-    """Condition states that the plan does not use, of a journey or broadcast that is gone, are dropped after a while."""
+    """Condition states that the plan does not use, of a journey or broadcast gone, are dropped after a while."""
     state, known = turn.state, turn.plan.leaves.leaves
     unused = [leaf_id for leaf_id in state.conditions if leaf_id not in known]
     since = {leaf_id: state.orphans.get(leaf_id, turn.t) for leaf_id in unused}
