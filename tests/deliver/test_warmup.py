@@ -178,3 +178,23 @@ def test_no_day_and_no_hour_ever_exceeds_its_tier(seed: int, days: int) -> None:
     for one in warmup.diary[:-1]:
         if one.fate == "promoted" and one.tier < len(tiers):
             assert one.bounced < 0.02 * one.sent and one.sent >= USED * tiers[one.tier].per_day
+
+
+def test_a_month_of_the_built_in_tiers() -> None:
+    """Thirty days from the first mail on: good days climb, a bad list and a bad newsletter each fall back, a day off
+    and a thin one stand still.  Every day sends what its tier allows and no more."""
+    month = "ggggg" + "bgg" + "t" + "ggg" + "-" + "c" + "hhhhhh" + "ggg" + "bbbb" + "ttg"
+    assert len(month) == 30
+    climbed = {"g": 1, "b": -1, "c": -1, "t": 0, "h": 0, "-": 0}  # h: good, while the week still holds its complaints
+    warmup, tier, path = Warmup(), 0, []
+    for number, kind in enumerate(month):
+        limit = TIERS[tier].per_day
+        wanted = {"-": 0, "t": limit // 10}.get(kind, limit)
+        bad = {"b": round(wanted * 0.03)}.get(kind, wanted // 100)
+        gone, hour = day(warmup, number, demand=wanted, bounced=bad, complained=wanted // 100 if kind == "c" else 0)
+        assert gone == wanted and hour <= TIERS[tier].per_hour
+        warmup.turn(START + (number + 1) * DAY)
+        tier += climbed[kind]
+        path.append(tier + 1)
+        assert warmup.tier == tier, (number, kind, warmup.diary[-2])
+    assert path == [2, 3, 4, 5, 6, 5, 6, 7, 7, 8, 9, 10, 10, 9, *[9] * 6, 10, 11, 12, 11, 10, 9, 8, 8, 8, 9]
