@@ -526,6 +526,13 @@ class TestTogether:
         assert set(counts) == {"profiles", "log", "messages", "wakeups", "bytes"}
         assert (counts["profiles"], counts["log"]) == (1, 1)
 
+    @pytest.mark.parametrize("people", [1, 500, 6000, 12_000])
+    def test_people_are_not_counted_again_with_each_of_their_events(self, store: Store, people: int) -> None:
+        """Exact where they are few, within four standard errors of what is looked at where they are many."""
+        for _ in range(3):
+            store.commit(Commit(states={f"u:{n}": b"x" for n in range(people)}))
+        assert store.counts()["profiles"] == pytest.approx(people, rel=0 if people <= 4000 else 0.07)
+
     def test_an_empty_commit_changes_nothing(self, store: Store) -> None:
         store.commit(Commit())
         assert store.keys() == []

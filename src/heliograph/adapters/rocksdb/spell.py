@@ -133,6 +133,11 @@ def state_owner(stored: bytes) -> str:
     return stored[BUCKETED:].decode()
 
 
+def state_bucket(stored: bytes) -> int:
+    bucket: int = _U16.unpack_from(stored, len(SPACE))[0]
+    return bucket
+
+
 def event(key: str, occurred_at: int, event_id: str) -> bytes:
     return person(key) + i64(occurred_at) + event_id.encode()
 

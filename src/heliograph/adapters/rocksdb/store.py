@@ -23,6 +23,7 @@ from heliograph.adapters.rocksdb.writer import JOURNAL_ROWS, Tally, Writer
 from heliograph.decide.broadcasts import journey_of
 from heliograph.deliver.lifecycle import STATUSES
 from heliograph.events.event import Event
+from heliograph.events.ids import BUCKETS
 from heliograph.events.record import LedgerRow, Record
 from heliograph.ports import (
     UNFINISHED,
@@ -37,6 +38,10 @@ from heliograph.ports import (
 )
 
 T = TypeVar("T")
+
+COUNTED = 4000
+"""People that an estimate of how many there are looks at, to the end of the bucket in which that many are reached.
+Twice as many at most: beyond that, with over four million people, RocksDB's own estimate stands."""
 
 FORMAT = 1
 """The version of everything in :mod:`.spell` and :mod:`.rows`; a folder with a higher one stops the start."""
@@ -320,15 +325,31 @@ class RocksStore:
         return self._db.family("meta").get(Tag.NAMED + name.encode())
 
     def counts(self) -> dict[str, int]:
-        """Estimates: RocksDB counts a row that was replaced and not yet compacted twice."""
+        """Estimates: RocksDB counts a row that was replaced and not yet compacted twice.  A person's is replaced with
+        every event, so people are counted where they are few, else told from how full the first buckets are."""
         return {
-            "profiles": self._db.family("state").estimate("estimate-num-keys"),
+            "profiles": self._people(),
             "log": self._db.family("log").estimate("estimate-num-keys"),
             "messages": self._db.family("messages").estimate("estimate-num-keys")
             // 4,  # one row, three indexes; four of a broadcast
             "wakeups": self._db.family("wakeups").estimate("estimate-num-keys"),
             "bytes": self._db.size(),
         }
+
+    def _people(self) -> int:
+        """Buckets are drawn by a hash: with 4,000 people looked at (some 5 ms) the standard error is 1.6 %."""
+        iterator, looked = self._db.family("state").seeker(), 0
+        iterator.seek(spell.SPACE)
+        last = -1
+        while iterator.valid() and (key := iterator.key()) < spell.SPACE_END:
+            here = spell.state_bucket(key)
+            if here != last and looked >= COUNTED:
+                return looked * BUCKETS // here
+            if looked >= COUNTED * 2:
+                return max(looked, self._db.family("state").estimate("estimate-num-keys"))
+            looked, last = looked + 1, here
+            iterator.next()
+        return looked
 
     def close(self) -> None:
         with self._writing:
