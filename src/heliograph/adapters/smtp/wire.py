@@ -166,7 +166,8 @@ def stuffed(data: bytes) -> bytes:
         data += CRLF
     if not _only_crlf(data):
         raise Refused("5.6.0", "the message has a bare CR or LF")
-    body = data.replace(b"\r\n.", b"\r\n..")
+    # Mostly there is none, and CPython looks for it from behind in a quarter of the time that `replace` takes.
+    body = data.replace(b"\r\n.", b"\r\n..") if data.rfind(b"\r\n.") >= 0 else data
     return b"." + body if body.startswith(b".") else body
 
 
