@@ -10,7 +10,8 @@ from heliograph.runtime.clock import ManualClock
 from heliograph.runtime.crank import Crank, HandMailer
 from heliograph.runtime.publishing import prepare
 from heliograph.runtime.sweeper import switch_plan
-from tests.runtime.harness import T0, call, identify, shop, template
+from heliograph.runtime.work import Work
+from tests.runtime.harness import MINUTE, T0, call, identify, shop, template
 
 
 def crank(store: Store | None = None, document: dict[str, Any] | None = None) -> Crank:
@@ -37,6 +38,10 @@ def offered(mailer: HandMailer) -> list[mailwire.Job]:
     return [job for one in heard(mailer) if isinstance(one, mailwire.Offer) for job in one.jobs]
 
 
+def report(mailer: HandMailer, job: mailwire.Job, kind: str) -> mailwire.Report:
+    return mailwire.Report(mailer.epoch, [mailwire.Done(job.message_id, kind, kind, T0, code=0, stage="")])
+
+
 def test_mailers_know_a_template_before_they_are_offered_a_message_of_it() -> None:
     """A plan is in force from its commit on; whoever published it is told behind that, and so may be much mail."""
     shop_ = crank()
@@ -53,3 +58,56 @@ def test_mailers_know_a_template_before_they_are_offered_a_message_of_it() -> No
     assert isinstance(told, mailwire.Templates) and isinstance(offer, mailwire.Offer)
     assert [job.template_version for job in offer.jobs] == ["00000002"]
     assert {"00000002"} == {one["version"] for one in told.templates if one["name"] == "confirmation"}
+
+
+def test_a_message_given_to_another_before_its_first_mailer_was_buried_stays_with_the_other() -> None:
+    """A mailer reports and dies; its report is on disk, and what it reported is with another when it is buried."""
+    shop_ = crank()
+    works: list[Work] = []
+    dispatcher = shop_.dispatcher
+    first = shop_.mailer(credit=1)
+    order(shop_, "ann")
+    shop_.offer()
+    (job,) = offered(first)
+    dispatcher.hear(first, mailwire.AskCommit(first.epoch, [job.message_id]))
+    dispatcher._put = works.append
+    dispatcher.hear(first, report(first, job, "retry"))
+    dispatcher.lost(first)
+    took, buried = works
+    dispatcher._put = shop_.do
+    shop_.do(took)
+    assert isinstance(shop_.clock, ManualClock)
+    shop_.clock.advance(MINUTE)
+    second = shop_.mailer(credit=5)
+    shop_.offer()
+    assert [one.message_id for one in offered(second)] == [job.message_id]
+    shop_.do(buried)
+    shop_.offer()
+    assert offered(second) == [], "nobody is offered what somebody has"
+    dispatcher.hear(second, mailwire.AskCommit(second.epoch, [job.message_id]))
+    dispatcher.hear(second, report(second, job, "sent"))
+    assert second.credit == 5 and not second.held and not dispatcher.outbox.claims
+    assert dispatcher.traffic.in_flight() == {}
+
+
+def test_what_is_too_late_is_ended_once_however_long_that_takes_to_be_written() -> None:
+    """A disk that is full undoes commits for hours, and each time everything is read from the store again."""
+    document = shop()
+    document["templates"]["confirmation"] = template("confirmation", freshness_ms=MINUTE, **{"class": "transactional"})
+    shop_ = crank(document=document)
+    order(shop_, "ann", "bob")
+    shop_.mailer()
+    works: list[Work] = []
+    shop_.dispatcher._put = works.append
+    assert isinstance(shop_.clock, ManualClock)
+    shop_.clock.advance(2 * MINUTE)
+    for _ in range(5):
+        while shop_.offer():
+            pass
+        shop_.dispatcher.resync()
+    assert sum(work.records for work in works) == 2
+    shop_.dispatcher._put = shop_.do
+    for work in works:
+        shop_.do(work)
+    assert {row.status for row in shop_.store.messages()[0]} == {"expired"}
+    assert not shop_.dispatcher._ending

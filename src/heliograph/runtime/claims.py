@@ -87,14 +87,14 @@ class TakeReports(Work):
 
 class Bury(Work):
     """Messages whose mailer is gone: those past the commit point are ``unknown``, the others wait again.  ``ended``
-    gets all ids and the rows that wait."""
+    gets the rows that wait."""
 
     internal = True
 
     def __init__(
         self,
         message_ids: Sequence[str],
-        ended: Callable[[Sequence[str], Sequence[MessageRow]], None],
+        ended: Callable[[Sequence[MessageRow]], None],
         reason: str,
     ) -> None:
         self.records = len(message_ids)
@@ -111,25 +111,35 @@ class Bury(Work):
                 self._waiting.append(row)
 
     def settled(self) -> None:
-        self._ended(self._ids, self._waiting)
+        self._ended(self._waiting)
 
 
 class End(Work):
     """Messages that come to an end before any mailer had them: without a run or a template; those too late
-    (``deferred``) are decided again."""
+    (``deferred``) are decided again.  ``ended`` gets the rows that wait again."""
 
     internal = True
 
-    def __init__(self, fates: Sequence[tuple[str, str, str]]) -> None:
+    def __init__(self, fates: Sequence[tuple[str, str, str]], ended: Callable[[Sequence[MessageRow]], None]) -> None:
         self.records = len(fates)
         self.size = 0
-        self._fates = fates
+        self._fates, self._ended = fates, ended
 
     def decide(self, chunk: Chunk) -> None:
+        self._waiting: list[MessageRow] = []
         for message_id, status, reason in self._fates:
             row = chunk.desk.message(message_id)
             if row is not None and row.status == "queued":
                 end(chunk, row, status, reason)
+                row = chunk.desk.message(message_id)
+            if row is not None and row.status == "queued":
+                self._waiting.append(row)
+
+    def settled(self) -> None:
+        self._ended(self._waiting)
+
+    def failed(self, error: Exception) -> None:
+        self._ended([])
 
 
 def end(chunk: Chunk, row: MessageRow, status: str, reason: str) -> None:

@@ -106,6 +106,8 @@ class Dispatcher:
         """What each mailer takes at once."""
         self._told: Mapping[str, Any] | None = None
         """The templates that mailers know."""
+        self._ending: set[str] = set()
+        """Messages whose end waits to be written: at most what is queued."""
         self._epochs = 0
         self._stirred = asyncio.Event()
         self._opened = asyncio.Event()
@@ -125,7 +127,7 @@ class Dispatcher:
                 break
         if lost:
             log.warning("messages without an outcome", count=len(lost))
-            self._put(Bury(lost, self._buried, "the server stopped before the receiver's reply"))
+            self._put(Bury(lost, self.offer, "the server stopped before the receiver's reply"))
 
     def offer(self, rows: Sequence[MessageRow]) -> None:
         """Rows just committed as queued.  One that a mailer still holds (it missed its time and was decided again)
@@ -207,31 +209,48 @@ class Dispatcher:
                 mailer.credit -= len(jobs)
                 mailer.send(mailwire.Offer(jobs))
         if fates:
-            self._put(End(fates))
+            self._end(fates)
         more = mailer is not None and mailer.credit > 0 and self.outbox.behind(now)
         return bool(jobs or fates or more)
+
+    def _end(self, fates: Sequence[Fate]) -> None:
+        """They wait no more.  Until that is on disk the store has them as queued."""
+
+        def ended(waiting: Sequence[MessageRow]) -> None:
+            self._ending.difference_update(fate[0] for fate in fates)
+            self.offer(waiting)
+
+        self._put(End(fates, ended))
 
     def _overdue(self, now: int) -> list[Fate]:
         """Messages that became too late while they waited for something else than a mailer."""
         fates: list[Fate] = []
         while len(fates) < SLICE and (row := self.outbox.overdue(now)) is not None:
-            present = self._current(row.message_id)
-            if present is not None and present.status == "queued":
-                fates.append((row.message_id, "deferred", MISSED))
+            if self._waits(row):
+                self._doom(fates, row, "deferred", MISSED)
         return fates
+
+    def _waits(self, row: MessageRow) -> bool:
+        """Nothing else became of it meanwhile."""
+        present = self._current(row.message_id)
+        return present is not None and present.status == "queued" and row.message_id not in self._ending
+
+    def _doom(self, fates: list[Fate], row: MessageRow, status: str, reason: str) -> None:
+        fates.append((row.message_id, status, reason))
+        self._ending.add(row.message_id)
 
     def _jobs(self, mailer: Mailer, count: int, fates: list[Fate], now: int) -> list[mailwire.Job]:
         jobs: list[mailwire.Job] = []
         while len(jobs) < count and len(fates) < SLICE and (claim := self.outbox.claim(now)) is not None:
             row = claim.row
-            if (present := self._current(row.message_id)) is None or present.status != "queued":
+            if not self._waits(row):
                 self._release(claim, now)  # cancelled while it waited
             elif fate := self._fate(row, now):
                 self._release(claim, now)
-                fates.append((row.message_id, *fate))
+                self._doom(fates, row, *fate)
             elif (context := self._render_context(row)) is None:
                 self._release(claim, now)
-                fates.append((row.message_id, "cancelled", "run_gone"))
+                self._doom(fates, row, "cancelled", "run_gone")
             else:
                 mailer.held[row.message_id] = row
                 jobs.append(self._job(claim, context))
@@ -384,16 +403,21 @@ class Dispatcher:
         self.mailers.pop(mailer.epoch, None)
         self._credits.pop(mailer.epoch, None)
         self.traffic.credit = sum(self._credits.values())
-        held = list(mailer.held)
+        claims = [self.outbox.claims[message_id] for message_id in mailer.held]
         mailer.held.clear()
-        if held:
-            log.warning("mailer gone", epoch=mailer.epoch, held=len(held))
-            self._put(Bury(held, self._buried, "the mailer stopped before the receiver's reply"))
+        if claims:
+            log.warning("mailer gone", epoch=mailer.epoch, held=len(claims))
+            ids = [claim.row.message_id for claim in claims]
+            ended = lambda waiting: self._buried(claims, waiting)  # noqa: E731
+            self._put(Bury(ids, ended, "the mailer stopped before the receiver's reply"))
 
-    def _buried(self, message_ids: Sequence[str], waiting: Sequence[MessageRow]) -> None:
+    def _buried(self, claims: Sequence[Entry], waiting: Sequence[MessageRow]) -> None:
+        """What it had reported before may be with another by now."""
         again, now = {row.message_id for row in waiting}, self._clock.now()
-        for message_id in message_ids:
-            if (claim := self.outbox.done(message_id)) is not None:
+        for claim in claims:
+            message_id = claim.row.message_id
+            if self.outbox.claims.get(message_id) is claim:
+                self.outbox.done(message_id)
                 self._back(claim, NOT_OFFERED if message_id in again else LOST, now)
         self.offer(waiting)
 
