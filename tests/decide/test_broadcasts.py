@@ -128,15 +128,24 @@ class TestOneAddress:
         assert found.facts("message_outcome", "u:2")[0]["reason"] == "same_address"
         assert (found.segments(), found.segments("u:2"), found.ended("u:2")) == (["broadcast:b"], [], ["finished"])
 
-    def test_what_was_put_off_does_not_follow_somebody_to_another_address(self) -> None:
+    @pytest.mark.parametrize("taken", [False, True])
+    def test_what_was_put_off_goes_to_the_address_of_then_unless_somebody_there_has_it(self, taken: bool) -> None:
         caps = {"caps": [{"max": 1, "per": "P1D", "when_exceeded": "defer", "defer_for": "P2D"}]}
         found = world(document(), journeys=[journey()], policies=caps)
         found.track("Start")
         found.deliver()
         offer(found)
+        if taken:
+            found.identify("2", {"email": "other@x.test"})
+            offer(found, user="2")
+            found.deliver()
         found.identify("1", {"email": "other@x.test"})
         found.advance(DAY + HOUR)
-        assert found.skipped() == ["address_changed"]
+        found.deliver()
+        rows = {one.address: found.status[one.message_id] for one in found.messages.values() if one.journey != "j"}
+        assert rows == {"one@x.test": "cancelled", "other@x.test": "sent"}
+        assert found.facts("message_outcome")[-1]["reason"] == ("same_address" if taken else "")
+        assert found.runs() == []
 
     def test_with_local_time_the_address_of_the_hour_counts(self) -> None:
         found = world(document(at="2026-09-22T09:00", local_time=True))

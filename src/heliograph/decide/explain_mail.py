@@ -95,5 +95,5 @@ def reason_words(reason: str) -> str:
         case "same_address":
             return "somebody else with this address gets it"
         case "address_changed":
-            return "it was put off, and the person has another address now"
+            return "it was put off, and the person had another address by then"
     return reason

@@ -109,8 +109,9 @@ def again(turn: Turn, run: Run, why: str = "", before: Collection[str] = ()) -> 
     if mail is None:
         runs.end(turn, run, runs.gone(run))
         return []
+    _readdress(turn, mail)
     asked = mail.journey.entry.condition
-    reason = _refusal(turn, mail) or _readdressed(turn, mail)
+    reason = _refusal(turn, mail)
     if not reason and asked is not None and not asked.truth(turn.person, turn.t):
         reason = "if_false"
     following = _skip(turn, mail, reason) if reason else _place(turn, mail, why, before)
@@ -132,11 +133,16 @@ def _refusal(turn: Turn, mail: Mail) -> str:
     return consent.refusal(turn.person, mail.journey.topic, transactional=mail.transactional)
 
 
-def _readdressed(turn: Turn, mail: Mail) -> str:
-    """A broadcast was put off for one address, and the person has another one now: who holds that gets it there."""
-    run = mail.run
-    other = broadcast_of(run.journey) and run.message_id != _message_id(turn, run, mail.step.id, 1)
-    return "address_changed" if other else ""
+def _readdress(turn: Turn, mail: Mail) -> None:
+    """A broadcast was put off for one address, and the person has another one now: that one gets it instead, once,
+    whoever holds it."""
+    run, step_id = mail.run, mail.step.id
+    if not broadcast_of(run.journey) or not turn.state.address:
+        return
+    if run.message_id != (present := _message_id(turn, run, step_id, 1)):
+        pressure.vacate(turn, run.message_id)
+        turn.emit(CancelMessage(run.message_id, "address_changed", turn.t))
+        run.message_id = run.messages[step_id] = present
 
 
 def _arbitration(turn: Turn, mail: Mail) -> int:
