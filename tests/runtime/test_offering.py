@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 import pytest
 
+from heliograph.runtime import broadcaster, mailwire
 from heliograph.runtime.broadcaster import PIECE
 from heliograph.runtime.offering import Offers
 from heliograph.runtime.pace import finish
@@ -117,3 +118,29 @@ def test_a_rate_never_catches_up_by_more_than_a_second() -> None:
     before = town.row(broadcast_id).people["entered"]
     town.run()
     assert town.row(broadcast_id).people["entered"] - before <= 11
+
+
+@pytest.mark.parametrize("most", [60, 30])
+def test_who_waits_for_their_receiver_keeps_nobody_else_waiting(monkeypatch: pytest.MonkeyPatch, most: int) -> None:
+    for name, bound in (("MAX_AHEAD", 20), ("LEAST_ROOM", 10), ("MAX_WAITING", most)):
+        monkeypatch.setattr(broadcaster, name, bound)
+    town = Town()
+    people = [f"p{number}@{'slow' if number % 2 else 'fast'}.test" for number in range(100)]
+    town.crank.collect([identify(address, email=address) for address in people])
+    broadcast_id = town.start()
+    while town.crank.broadcast() or serve(town):
+        assert town.row(broadcast_id).messages.get("queued", 0) <= most
+    sent = town.row(broadcast_id).messages["sent"]
+    assert sent == 50 if most > 50 else sent < 50
+
+
+def serve(town: Town) -> bool:
+    """One receiver takes everything, the other puts everything off."""
+    town.crank.offer()
+    jobs = [job for one in town.mailer.heard if isinstance(one, mailwire.Offer) for job in one.jobs]
+    town.mailer.heard.clear()
+    if jobs:
+        town.ask([job.message_id for job in jobs])
+        town.report([job.message_id for job in jobs if "fast" in job.address], "sent")
+        town.report([job.message_id for job in jobs if "slow" in job.address], "retry")
+    return bool(jobs)

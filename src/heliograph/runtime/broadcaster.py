@@ -3,8 +3,8 @@
 A portion of people is read (and folded, where the audience asks something that is new), then offered in pieces that
 take turns with live calls.  Every piece writes how far it came in its own commit, so after kill -9 the walk goes on
 behind the last person who was offered it.  At most :data:`MAX_AHEAD` messages of one broadcast are decided and not yet
-sent: what is offered when somebody presses pause is at most that.  Whoever comes into the audience behind the walk is
-not offered it.
+sent, unless they wait for receivers that put them off while mailers have nothing to do: nobody else waits for those.
+Whoever comes into the audience behind the walk is not offered it.
 
 Everything that decides is work (:mod:`heliograph.runtime.offering`); :meth:`Broadcaster.works` says what is to be done
 next, so it can be turned by hand.
@@ -20,6 +20,7 @@ from heliograph.decide.broadcasts import Broadcast, broadcast_of, journey_of
 from heliograph.ports import BroadcastRow, Busy
 from heliograph.runtime.counting import CANCELLED, unsent
 from heliograph.runtime.desk import Desk
+from heliograph.runtime.dispatcher import Dispatcher
 from heliograph.runtime.meter import Meter
 from heliograph.runtime.offering import Offers, Turn, Withdraw, audience_of, is_over, members_of, open_messages
 from heliograph.runtime.pace import Pace
@@ -28,6 +29,8 @@ from heliograph.runtime.work import Call, Swept
 
 MAX_AHEAD: Final = 2_000
 """Messages decided and not yet sent (design, section 6): less than a second of a fast relay's work."""
+MAX_WAITING: Final = 50_000
+"""The same, where mailers could send more and nothing that is decided may go."""
 LEAST_ROOM: Final = 500
 """With less room than this the loop waits: a portion of three people costs as much as one of hundreds."""
 PORTION: Final = 512
@@ -57,11 +60,13 @@ class Broadcaster:
         desk: Desk,
         meter: Meter,
         put: Callable[..., None],
+        mail: Dispatcher,
         *,
         heard: Callable[[], int],
         now: Callable[[], int],
     ) -> None:
         self._desk, self._store, self._meter, self._put, self._now = desk, desk.store, meter, put, now
+        self._mail = mail
         self._pace = Pace(heard)
         self._stirred, self._free = asyncio.Event(), asyncio.Event()
         self._next_at: dict[str, float] = {}
@@ -182,13 +187,21 @@ class Broadcaster:
 
     def _room(self, row: BroadcastRow, broadcast: Broadcast) -> int:
         """How many people may be offered it now."""
-        room = MAX_AHEAD - unsent(row)
+        ahead = unsent(row)
+        room = MAX_AHEAD - ahead
         if room < LEAST_ROOM:
-            return 0
+            room = min(LEAST_ROOM, MAX_WAITING - ahead)
+            if room <= 0 or not self._idle():
+                return 0
         if broadcast.gap_ms:
             since = self._now() - self._next_at.setdefault(row.broadcast_id, self._now())
             room = min(room, int(min(since, BURST_MS) / broadcast.gap_ms) + 1 if since >= 0 else 0)
         return room
+
+    def _idle(self) -> bool:
+        """Whether mailers could take more, and nothing that waits may go."""
+        able = any(mailer.credit > 0 for mailer in self._mail.mailers.values())
+        return able and self._mail.outbox.stuck(self._now())
 
     def spent(self, broadcast_id: str, works: Sequence[Call[Any]]) -> None:
         """A portion was offered: its rate counts those who entered."""

@@ -86,7 +86,9 @@ class Crank:
         )
 
         self._sweeper = Sweeper(self._desk, self.meter, self.do, heard=lambda: 0, now=self.clock.now)
-        self._broadcaster = Broadcaster(self._desk, self.meter, self.do, heard=lambda: 0, now=self.clock.now)
+        self._broadcaster = Broadcaster(
+            self._desk, self.meter, self.do, self.dispatcher, heard=lambda: 0, now=self.clock.now
+        )
 
     # -- turning --
 

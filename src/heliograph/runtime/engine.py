@@ -153,7 +153,9 @@ class EmbeddedEngine:
             receiver=self.dispatcher.traffic.receivers.of,
         )
         self._sweeper = Sweeper(self._desk, self.meter, put, heard=lambda: self._heard, now=self.clock.now)
-        self._broadcaster = Broadcaster(self._desk, self.meter, put, heard=lambda: self._heard, now=self.clock.now)
+        self._broadcaster = Broadcaster(
+            self._desk, self.meter, put, self.dispatcher, heard=lambda: self._heard, now=self.clock.now
+        )
         self.forgetter = Forgetter(store, self.clock, put)
         self._publisher = Publisher(
             self._desk, store, put, now=self.clock.now, heard=lambda: self._heard, sweeper=self._sweeper,

@@ -285,6 +285,10 @@ class Outbox:
         send, because it is here already or there is no place for it."""
         return self._pass is not None or any(share.behind(now) for share in self._shares)
 
+    def stuck(self, now: int) -> bool:
+        """Nothing that waits may go now: it was put off, or its receivers, senders or relays take no more."""
+        return not self._lanes.ready and not self.behind(now)
+
     def resync(self) -> None:
         """Anything may be in the store that is not here."""
         self._pass = None
