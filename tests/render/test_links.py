@@ -1,5 +1,6 @@
 """Links that only we can make: signed, by kind, self-contained, never an open redirect."""
 
+import hmac
 from base64 import urlsafe_b64decode, urlsafe_b64encode
 
 import msgspec
@@ -8,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from heliograph.render import Claims, LinkKeys, MessageLinks, sign, verify
-from heliograph.render.links import MAX_URL
+from heliograph.render.links import MAX_URL, MIN_SECRET
 from tests.render.kit import KEYS
 
 CLAIMS = Claims("abcdefghijklmnopqrstuvwxya", "u:u1", "ana@example.com", "offers")
@@ -27,6 +28,14 @@ def test_a_token_is_compact_and_safe_in_a_url() -> None:
     token = sign("u", CLAIMS, KEYS)
     assert len(token) < 110
     assert token.replace("-", "").replace("_", "").isalnum()
+
+
+@given(st.binary(min_size=MIN_SECRET, max_size=200), words)
+@settings(deadline=None, max_examples=100)
+def test_the_mac_is_hmac(secret: bytes, url: str) -> None:
+    token = sign("c", msgspec.structs.replace(CLAIMS, url=url), LinkKeys({7: secret}))
+    raw = urlsafe_b64decode(token + "=" * (-len(token) % 4))
+    assert raw[1:17] == hmac.digest(secret, b"c\7" + raw[17:], "sha256")[:16]
 
 
 def test_a_token_of_one_kind_is_worth_nothing_as_another() -> None:

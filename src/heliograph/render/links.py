@@ -10,12 +10,14 @@ its key is kept, whatever became of the message and its template.  Keys of unsub
 retired (design, section 7).  A click carries its destination under the signature: there is no open redirect.
 """
 
+import hashlib
 import hmac
 import re
 from base64 import b32encode, urlsafe_b64decode
 from binascii import b2a_base64
 from collections.abc import Mapping
 from functools import lru_cache
+from hashlib import sha256
 from typing import Literal
 
 import msgspec
@@ -66,6 +68,8 @@ _encoder = msgspec.msgpack.Encoder()
 _decoder = msgspec.msgpack.Decoder(_Packed)
 _URL_SAFE = bytes.maketrans(b"+/", b"-_")
 _EMPTY = _encoder.encode("")
+_BLOCK = 64
+_INNER, _OUTER = (bytes(octet ^ pad for octet in range(256)) for pad in (0x36, 0x5C))
 
 
 _ID = re.compile("[a-z2-7]{26}")
@@ -89,8 +93,20 @@ def unpack_id(packed: bytes) -> str:
     return packed[1:].decode()
 
 
+@lru_cache(256)
+def _keyed(secret: bytes) -> "tuple[hashlib._Hash, hashlib._Hash]":
+    """HMAC's two hashes (RFC 2104, section 2), fed with the key.  A copy of each makes a MAC in 1.2 us; the library's
+    ``hmac.digest`` begins anew and takes 2.2, six times a message."""
+    block = (secret if len(secret) <= _BLOCK else sha256(secret).digest()).ljust(_BLOCK, b"\0")
+    return sha256(block.translate(_INNER)), sha256(block.translate(_OUTER))
+
+
 def _mac(secret: bytes, kind: Kind, number: int, body: bytes) -> bytes:
-    return hmac.digest(secret, kind.encode() + bytes((number,)) + body, "sha256")[:MAC_BYTES]
+    keyed_inner, keyed_outer = _keyed(secret)
+    inner, outer = keyed_inner.copy(), keyed_outer.copy()
+    inner.update(kind.encode() + bytes((number,)) + body)
+    outer.update(inner.digest())
+    return outer.digest()[:MAC_BYTES]
 
 
 def _encode(claims: Claims) -> bytes:
