@@ -57,12 +57,17 @@ class Written(list[str]):
         """Raises when there is too much."""
         self._room -= sum(map(len, self[self._counted :]))
         self._counted = len(self)
-        if self._room < 0:
-            raise OutputStreamLimitError(f"more than {MAX_OUTPUT:,} characters", token=None)
+        _require_room(self._room)
 
     def text(self) -> str:
-        self.check()
-        return "".join(self)
+        text = "".join(self)
+        _require_room(MAX_OUTPUT - len(text))
+        return text
+
+
+def _require_room(characters: int) -> None:
+    if characters < 0:
+        raise OutputStreamLimitError(f"more than {MAX_OUTPUT:,} characters", token=None)
 
 
 # -- values --
@@ -212,7 +217,7 @@ def destination(text: str) -> str:
 
 def tracked(context: Context, url: str) -> str:
     mail = context.mail
-    return escape(mail.tracked(url) if mail else url)
+    return escaped(mail.tracked(url) if mail else url)
 
 
 def closing(context: Context) -> str:
