@@ -99,6 +99,7 @@ class Mailer(asyncio.Protocol):
         self._loop = asyncio.get_running_loop()
         self._unframer = Unframer()
         self._socket: asyncio.Transport | None = None
+        self._frames: list[bytes] = []
         self._settings: mailwire.MailerSettings | None = None
         self._press: Press | None = None
         self._mail: Transport | None = None
@@ -156,8 +157,15 @@ class Mailer(asyncio.Protocol):
         gc.freeze()  # templates and settings stay: no collection need look at them again
 
     def _say(self, message: FromMailer) -> None:
-        if self._socket is not None:
-            self._socket.write(mailwire.frame(message))
+        """What is said in one turn of the loop leaves in one write: outcomes and the ask that follows from them."""
+        if not self._frames:
+            self._loop.call_soon(self._flush)
+        self._frames.append(mailwire.frame(message))
+
+    def _flush(self) -> None:
+        frames, self._frames = self._frames, []
+        if frames and self._socket is not None:
+            self._socket.write(b"".join(frames))
 
     def _fail(self, why: str) -> None:
         self.failure = self.failure or why
@@ -272,6 +280,7 @@ class Mailer(asyncio.Protocol):
         if self._mail is not None and self._settings is not None:
             await self._mail.close(self._settings.drain_s)
         self._report()
+        self._flush()
         if self._socket is not None:
             self._socket.close()
 
