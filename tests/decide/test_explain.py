@@ -312,3 +312,15 @@ def test_why_tells_the_latest_mails_of_a_long_run():
     sentence = why(world, "j")["sentence"]
     assert "There are 4 earlier mails." in sentence
     assert sentence.count("The mail 'mail'") == 5
+
+
+@pytest.mark.parametrize(("kind", "words"), [("bounced", "bounced at"), ("cancelled", "was cancelled at")])
+def test_what_came_behind_the_end_of_the_run_is_told_of_its_template_too(world, kind, words):
+    """It names the message alone: which template that was, the decision said."""
+    world.track("Product Added", price=5, cart_id="c1")
+    world.advance(30 * MINUTE)
+    world.track("Order Completed")
+    (message_id,) = world.messages
+    world.outcome(message_id, kind, reason="the word for it")
+    sentence = why_mail(world)["sentence"]
+    assert words in sentence and "the word for it" in sentence

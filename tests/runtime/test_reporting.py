@@ -63,6 +63,7 @@ def test_a_proven_hard_bounce_stops_the_address(post: Post) -> None:
     )
     assert heard.reason.startswith("550-5.1.1 The email account")
     assert post.row.status == "bounced" and stopped(post) == ["!bounce"] and post.told == ["sent", "bounced"]
+    assert post.row.reason == heard.reason, "and no longer the 250"
     before = post.row
     take(post, bounce(post, keys=KEYS))
     assert post.row == before and post.told == ["sent", "bounced"], "told once"

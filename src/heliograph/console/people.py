@@ -111,11 +111,14 @@ def with_waiting(
 
 
 def why_waiting(engine: Engine, row: MessageRow) -> str:
-    """What keeps a queued message: its journey's mail is held, or what its receiver said; "" for its turn only."""
+    """What keeps a queued message: its journey's mail is held, what its receiver said, or a limit; "" for its
+    turn only."""
     hold = engine.holds().get(row.journey)
     if hold is None:
-        return row.reason
-    return f"{row.journey} is paused since {iso(hold.at)} by {hold.by}: {hold.reason or 'no reason given'}"
+        return row.reason or engine.waiting_for(row.message_id)
+    broadcast = broadcast_of(row.journey)
+    name = f"the broadcast {broadcast!r}" if broadcast else row.journey
+    return f"{name} is paused since {iso(hold.at)} by {hold.by}: {hold.reason or 'no reason given'}"
 
 
 def router(engine: Engine) -> Router:

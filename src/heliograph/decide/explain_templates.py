@@ -4,6 +4,7 @@ from collections.abc import Iterable
 from typing import Any, Final
 
 from heliograph.decide import consent
+from heliograph.decide.broadcasts import broadcast_of
 from heliograph.decide.explain import NOBODY, Answer, Journal, explain_journey
 from heliograph.decide.explain_mail import mail_fact, mail_words, reason_words
 from heliograph.decide.journeys.program import Journey
@@ -23,7 +24,7 @@ def explain_template(state: State | None, plan: Plan, template: str, now: int, j
         return {"template": template, "status": "unknown_template", "sentence": said}
     if state is None or not state.plan_version:
         return {"template": template, "status": "unknown_person", "sentence": NOBODY}
-    mails = [mail for mail in map(mail_fact, journal) if mail and mail["template"] == template]
+    mails = _mails_of(template, journal)
     every = (*plan.journeys.values(), *(one.journey for one in plan.broadcasts.values()))
     journeys = [one for one in every if template in templates_of(one)]
     refusal = _refusal_now(state, plan, template, journeys)
@@ -40,9 +41,20 @@ def explain_template(state: State | None, plan: Plan, template: str, now: int, j
     return {**answer, **{k: v for k, v in nearest.items() if k != "sentence"}, "sentence": said, "journeys": told}
 
 
+def _mails_of(template: str, journal: Journal) -> list[dict[str, Any]]:
+    """What was decided about its mails and came of them, newest first.  What comes behind the end of a run (a bounce, a
+    broadcast taken back) names the message alone."""
+    mails = [mail for mail in map(mail_fact, journal) if mail]
+    named = {mail["message_id"]: mail["template"] for mail in mails if mail["template"]}
+    told = [{**mail, "template": named.get(mail["message_id"], "")} for mail in mails]
+    return [mail for mail in told if mail["template"] == template]
+
+
 def _mail_sentence(latest: dict[str, Any], told: list[Answer]) -> str:
     """What became of the latest mail, and what happened in its journeys after it was decided."""
-    said = f"The latest mail {latest['message_id']} (journey {latest['journey']!r}) {mail_words(latest)}."
+    broadcast = broadcast_of(latest["journey"])
+    whose = f"broadcast {broadcast!r}" if broadcast else f"journey {latest['journey']!r}"
+    said = f"The latest mail {latest['message_id']} ({whose}) {mail_words(latest)}."
     since = [one for one in told if one.get("since", 0) > latest["at"] and one["status"] != "ended"]
     return " ".join([said, *(f"Since then: {one['journey']}: {one['sentence']}" for one in since)])
 
