@@ -76,6 +76,17 @@ class TestTheWay:
         assert (row.offered, row.messages) == (1, {"sent": 1})
         town.check(broadcast_id)
 
+    def test_a_message_whose_person_is_lost_does_not_keep_it_open(self) -> None:
+        town = Town()
+        town.crank.collect([identify(None, email="ann@x.test")])
+        broadcast_id = town.start()
+        town.walk()
+        town.crank.collect([identify("ann", email="ann@x.test"), identify("bob", email="ann@x.test")])
+        town.run()
+        town.walk()
+        row = town.row(broadcast_id)
+        assert (row.status, row.messages) == ("finished", {"cancelled": 1})
+
     def test_a_follow_up_goes_to_those_who_got_it(self) -> None:
         town = Town()
         names = town.settle_many(10)

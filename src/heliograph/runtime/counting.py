@@ -70,7 +70,9 @@ def unsent(row: BroadcastRow) -> int:
 
 
 def waiting(row: BroadcastRow) -> int:
-    """People who entered and wait for their own clock to show its time."""
+    """People who entered and wait for their own clock to show its time: nobody else waits without a message."""
+    if not row.document.get("local_time"):
+        return 0
     return max(row.people.get("active", 0) - unsent(row) - row.messages.get("deferred", 0), 0)
 
 
