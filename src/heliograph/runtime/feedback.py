@@ -23,8 +23,8 @@ def take_feedback(chunk: Chunk, outcome: Outcome, *, suppresses: bool = True, tr
     """Record what came back about a message after it was sent, and tell its person.
 
     It may be the first that is heard of a message that is ``unknown``, or that waits to be tried again: what arrived is
-    ``sent``, and its person hears that first.  What a bounce says takes the place of the 250.  ``suppresses``: whether a
-    bounce or complaint stops the address; ``trusted``: whether it counts for the circuit breaker.
+    ``sent``, and its person hears that first.  What a bounce says takes the place of the 250.  ``suppresses``: whether
+    a bounce or complaint stops the address; ``trusted``: whether it counts for the circuit breaker.
     """
     row = chunk.desk.message(outcome.message_id)
     if row is None or (outcome.kind not in REPEATABLE and any(kind == outcome.kind for kind, _, _ in row.outcomes)):
