@@ -11,13 +11,22 @@ from heliograph.cli import watching
 from heliograph.cli.delivery import troubles
 from heliograph.cli.watching import Figures, Pace, clock
 
+DOCUMENT = {"template": "spring", "topic": "offers", "audience": {"segment": "buyers"}, "holdout": "5%"}
+
+
+LEFT_OUT = {
+    "people": {"total": 10, "offered": 10, "entered": 10, "held_out": 0, "waiting": 0, "refused": {}},
+    "messages": {"sent": 7, "skipped": 3},
+    "skipped": {"no_consent: offers": 3},
+}
+
 
 def row(status: str = "running", offered: int = 0, reason: str = "", **counts: Any) -> dict[str, Any]:
     people = {"total": 1_000, "offered": offered, "entered": 0, "refused": counts.pop("refused", {})}
     people |= {name: counts.pop(name, 0) for name in ("held_out", "waiting")}
     progress = {"people": people, "skipped": counts.pop("skipped", {}), "messages": counts}
     return {"broadcast_id": "bf", "name": "Black Friday", "status": status, "reason": reason, "progress": progress,
-            "starts_at": 1_000, "started_at": 1_000, "ended_at": None}  # fmt: skip
+            "starts_at": 1_000, "started_at": 1_000, "ended_at": None, "document": DOCUMENT}  # fmt: skip
 
 
 class Server:
@@ -84,6 +93,34 @@ def test_one_that_pauses_itself_says_why_and_what_to_do(
     said = capsys.readouterr().out
     assert code == 1
     assert "is paused: 7 % bounced" in said and "`heliograph broadcasts resume bf` goes on" in said
+
+
+@pytest.mark.parametrize(("document", "said"), [
+    (DOCUMENT, "template spring, topic offers, holdout 5%, to the segment buyers"),
+    ({"template": "recall", "notice": True, "audience": {"broadcast": "spring"}},
+     "template recall, service notice, to who got spring"),
+    ({"template": "spring", "audience": {"everyone": True}, "at": "2026-11-27T08:00", "local_time": True},
+     "template spring, topic marketing, at 2026-11-27T08:00 on each person's clock, to everyone"),
+])  # fmt: skip
+def test_what_goes_to_whom_is_said_in_words(document: dict[str, Any], said: str) -> None:
+    assert watching.whom(document) == said
+
+
+def test_a_draft_says_what_it_is_and_what_sends_it(capsys: pytest.CaptureFixture[str]) -> None:
+    watching.show({**row("draft"), "started_at": None, "starts_at": None})
+    said = capsys.readouterr().out
+    assert "to the segment buyers" in said and "`heliograph broadcasts start bf` sends it" in said
+
+
+def test_who_is_left_out_is_said_once_with_the_reason(capsys: pytest.CaptureFixture[str]) -> None:
+    watching.show(row("finished", 10, sent=7) | {"progress": LEFT_OUT})
+    said = capsys.readouterr().out
+    assert "no_consent: offers" in said and "skipped" not in said
+
+
+def test_what_a_cancel_takes_back_is_not_called_queued() -> None:
+    assert Figures(row("cancelled", 500, queued=90, sent=400)).words() == "sent 400  being cancelled 90"
+    assert Figures(row("cancelled", 500, cancelled=90, sent=400)).words() == "sent 400  cancelled 90"
 
 
 def test_ctrl_c_ends_the_watching_alone(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:

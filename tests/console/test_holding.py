@@ -35,5 +35,9 @@ async def test_what_cannot_be_paused_says_so() -> None:
         assert (answer.status_code, "did you mean welcome?" in answer.json()["detail"]) == (404, True)
         answer = await api.post("/api/journeys/broadcast:bf/pause")
         assert (answer.status_code, "/api/broadcasts/bf/pause" in answer.json()["detail"]) == (409, True)
+        notice = {"id": "bf", "name": "BF", "template": "welcome", "audience": {"everyone": True}}
+        assert (await api.post("/api/broadcasts", json=notice, params={"draft": True})).status_code == 201
+        said = (await api.post("/api/journeys/bf/pause")).json()["detail"]
+        assert said == "'bf' is a broadcast: heliograph broadcasts pause | resume bf"
         assert (await api.post(PAUSE, json={"why": "x"})).status_code == 400
         assert engine.holds() == {}

@@ -98,8 +98,7 @@ def _ask(server: Server, written: Written, yes: bool) -> None:
     found = _posted(server, written, "/broadcasts/preview")
     document = written.value
     people = _people(found, document["audience"])
-    about = "service notice" if document.get("notice") else f"topic {document.get('topic', 'marketing')}"
-    say(f"{document['name']}: template {document['template']}, {about}, to {_to(document['audience'])}: {people}")
+    say(f"{document['name']}: {watching.whom(document)}: {people}")
     if found["looked_at"]:
         share = 100 * found["addressed"] // found["looked_at"]
         say(f"{share} % of them have an address ({found['looked_at']:,} looked at)", "yellow" if share < 50 else "")
@@ -111,13 +110,6 @@ def _people(found: dict[str, Any], audience: dict[str, Any]) -> str:
     """How many: a condition is asked at each person's turn, so nobody knows yet."""
     people = count(found["total"], "person")
     return people if found["exact"] else f"some of about {people}" if "if" in audience else f"about {people}"
-
-
-def _to(audience: dict[str, Any]) -> str:
-    """An audience in words."""
-    kind, value = next(iter(audience.items()))
-    words = {"everyone": "everyone", "if": "all of whom a condition is true", "broadcast": f"who got {value}"}
-    return words.get(kind, f"the {kind} {value}")
 
 
 def _send(server: Server, written: Written, draft: bool) -> dict[str, Any]:

@@ -141,7 +141,8 @@ class Server:
         if error.code in (401, 403) and path.startswith("/v1/"):
             return ServerError(f"{self.url} does not know this write key; give --write-key", error.code)
         if error.code in (401, 403):
-            return ServerError(f"{self.url} does not know this token; give --token or HELIOGRAPH_API_TOKEN", error.code)
+            give = "give --project DIR, --token or HELIOGRAPH_API_TOKEN"
+            return ServerError(f"{self.url} does not know this token; {give}", error.code)
         if error.code >= 500:
             return ServerError(f"{self.url} failed on {path} ({error.code} {said}); its log says more", error.code)
         if error.code == 404 and not problem:

@@ -30,6 +30,7 @@ class Figures:
         progress = row["progress"]
         people, mails = progress["people"], progress["messages"]
         self.status: str = row["status"]
+        self.queued = "being cancelled" if row["status"] == "cancelled" else "queued"
         self.offered: int = people["offered"]
         self.total: int = people["total"]
         self.sent = sum(mails.get(status, 0) for status in GONE)
@@ -45,7 +46,8 @@ class Figures:
 
     def words(self) -> str:
         """``sent 28,410  queued 1,200  skipped 331 (no_address 300, same_address 31)  bounced 12``."""
-        parts = [f"sent {self.sent:,}", f"queued {self.waiting:,}"]
+        parts = [f"sent {self.sent:,}"]
+        parts += [f"{self.queued} {self.waiting:,}"] if self.waiting or self.queued == "queued" else []
         if self.left_out:
             parts.append(f"skipped {sum(self.left_out.values()):,} ({_reasons(self.left_out)})")
         parts += [f"bounced {self.bounced:,}"] if self.bounced else []
@@ -148,15 +150,34 @@ def show(row: Row) -> None:
     people = progress["people"]
     because = f": {row['reason']}" if row["reason"] else ""
     say(f"{row['name']} ({name}) is {row['status']}{because}", "yellow" if row["status"] == "paused" else "bold")
+    say(f"  {whom(row['document'])}")
     for word in ("starts", "started", "ended"):
         if row[f"{word}_at"]:
             say(f"  {word:<22}{when(row[f'{word}_at'])}")
     offered = f"offered it, of {people['total']:,}"
     _counts("people", {offered: people["offered"], "waiting for their clock": people["waiting"]})
-    _counts("mails", progress["messages"])
+    _counts("mails", {status: number for status, number in progress["messages"].items() if status != "skipped"})
     _counts("left out", left_out(progress))
+    if row["status"] == "draft":
+        say(f"`heliograph broadcasts start {name}` sends it")
     if row["status"] == "paused":
         say(f"`heliograph broadcasts resume {name}` goes on, `heliograph broadcasts cancel {name}` ends it")
+
+
+def whom(document: Row) -> str:
+    """What goes to whom, and how: ``template spring, topic offers, holdout 5%, to the segment buyers``."""
+    about = "service notice" if document.get("notice") else f"topic {document.get('topic', 'marketing')}"
+    clock = " on each person's clock" if document.get("local_time") else ""
+    at = [f"at {document['at']}{clock}"] if document.get("at") else []
+    how = [f"{word} {document[word]}" for word in ("rate", "holdout") if document.get(word)]
+    return ", ".join([f"template {document['template']}", about, *at, *how, f"to {audience(document['audience'])}"])
+
+
+def audience(document: Row) -> str:
+    """An audience in words."""
+    kind, value = next(iter(document.items()))
+    words = {"everyone": "everyone", "if": "all of whom a condition is true", "broadcast": f"who got {value}"}
+    return words.get(kind, f"the {kind} {value}")
 
 
 def _counts(title: str, counts: dict[str, int]) -> None:

@@ -33,6 +33,8 @@ def journey_or_404(engine: Engine, name: str) -> str:
         raise HTTPException(said, status_code=409)
     known = {known for known, _ in engine.plan.all_journeys if not broadcast_of(known)}
     if name not in known and name not in engine.holds():
+        if engine.broadcast(name) is not None:
+            raise NotFoundException(f"{name!r} is a broadcast: heliograph broadcasts pause | resume {name}")
         raise NotFoundException(f"no journey is called {name!r}{near_word(name, list(known))}")
     return name
 
