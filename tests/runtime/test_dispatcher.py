@@ -11,7 +11,7 @@ from heliograph.runtime.crank import Crank, HandMailer
 from heliograph.runtime.publishing import prepare
 from heliograph.runtime.sweeper import switch_plan
 from heliograph.runtime.work import Work
-from tests.runtime.harness import MINUTE, T0, call, identify, shop, template
+from tests.runtime.harness import DAY, MINUTE, T0, call, identify, shop, template
 
 
 def crank(store: Store | None = None, document: dict[str, Any] | None = None) -> Crank:
@@ -111,3 +111,16 @@ def test_what_is_too_late_is_ended_once_however_long_that_takes_to_be_written() 
         shop_.do(work)
     assert {row.status for row in shop_.store.messages()[0]} == {"expired"}
     assert not shop_.dispatcher._ending
+
+
+def test_a_mailer_whose_clock_is_ahead_puts_nothing_off_for_long() -> None:
+    shop_ = crank()
+    mailer = shop_.mailer()
+    order(shop_, "ann")
+    shop_.offer()
+    (job,) = offered(mailer)
+    shop_.dispatcher.hear(mailer, mailwire.AskCommit(mailer.epoch, [job.message_id]))
+    done = mailwire.Done(job.message_id, "retry", "451 later", T0 + 400 * DAY, code=451, stage="rcpt")
+    shop_.dispatcher.hear(mailer, mailwire.Report(mailer.epoch, [done]))
+    (row,) = shop_.store.messages()[0]
+    assert row.status == "queued" and T0 < row.next_at < T0 + MINUTE

@@ -72,7 +72,8 @@ def take_report(chunk: Chunk, done: Done, elsewhere: bool = False) -> MessageRow
     status = advance("claimed" if row.status == "queued" else row.status, signal)
     if status is None:
         return None
-    done = replace(done, at=max(done.at, row.sending_at, row.created_at))  # its clock may have been set back
+    at = min(max(done.at, row.sending_at, row.created_at), chunk.now())  # its clock may have been set, either way
+    done = replace(done, at=at)
     _count(chunk, row, done)
     if status in _UNSURE and row.status == "sending" and proven(row.outcomes):
         status = "sent"
