@@ -4,9 +4,12 @@ from collections.abc import Callable
 
 import pytest
 
+from heliograph import decide
+from heliograph.adapters.memory import MemoryStore
+from heliograph.ports import Commit
 from heliograph.runtime import broadcaster, mailwire
 from heliograph.runtime.broadcaster import PIECE
-from heliograph.runtime.offering import Offers
+from heliograph.runtime.offering import Offers, everybody
 from heliograph.runtime.pace import finish
 from tests.runtime.harness import DAY, HOUR, call, identify
 from tests.runtime.shouting import Town, plan
@@ -144,3 +147,15 @@ def serve(town: Town) -> bool:
         town.report([job.message_id for job in jobs if "fast" in job.address], "sent")
         town.report([job.message_id for job in jobs if "slow" in job.address], "retry")
     return bool(jobs)
+
+
+def test_keys_that_were_merged_into_others_are_nobody() -> None:
+    """Few people are counted; of many a sample tells the share, here within four standard errors of it."""
+    for people, error in ((100, 0.0), (3_000, 0.13)):
+        store = MemoryStore()
+        stubs = {f"s:{n}": decide.encode_state(decide.State(f"s:{n}", forward=f"u:{n}")) for n in range(people)}
+        store.commit(
+            Commit(states=stubs | {f"u:{n}": decide.encode_state(decide.State(f"u:{n}")) for n in range(people)})
+        )
+        assert everybody(store) == pytest.approx(people, rel=error)
+    assert everybody(MemoryStore()) == 0

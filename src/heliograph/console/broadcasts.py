@@ -20,7 +20,7 @@ Verb = Literal["start", "pause", "resume", "cancel"]
 
 NAMED: Final = 200
 """Broadcasts looked at for an id like the one that is not there."""
-SAMPLE: Final = 200
+SAMPLE: Final = 500
 """People of an audience that a preview looks at: keys are in the order of a hash, so the first ones are a fair draw."""
 
 Limit = Annotated[int, Parameter(ge=1, le=200)]

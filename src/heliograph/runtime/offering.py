@@ -5,6 +5,7 @@ pieces that were made before a pause, a cancel, another plan or a full disk do n
 """
 
 from collections.abc import Callable, Sequence
+from typing import Final
 
 import msgspec
 
@@ -19,6 +20,9 @@ from heliograph.runtime.desk import Desk
 from heliograph.runtime.past import survivor
 from heliograph.runtime.sweeper import read_progress
 from heliograph.runtime.work import ROW_BYTES, Call, Swept
+
+SAMPLE: Final = 500
+"""Keys that are looked at (some 5 ms): they are in the order of a hash, so the first ones are a fair draw."""
 
 
 class Offers(Call[bool]):
@@ -129,7 +133,15 @@ def members_of(broadcast: Broadcast, store: Store) -> str:
 def audience_of(broadcast: Broadcast, store: Store) -> int:
     """About how many people there are to offer it to: exact for members, an estimate where everybody is asked."""
     members = members_of(broadcast, store)
-    return store.member_count(members) if members else store.counts().get("profiles", 0)
+    return store.member_count(members) if members else everybody(store)
+
+
+def everybody(store: Store) -> int:
+    """About how many people there are: keys that were merged into others are nobody, and are taken off in their share
+    of a sample (an import with addresses makes as many of them as people)."""
+    found = [decide.decode_state(blob) for blob in store.states(store.keys(None, SAMPLE)) if blob is not None]
+    people = sum(not state.forward for state in found)
+    return round(max(store.counts().get("profiles", 0), len(found)) * people / len(found)) if found else 0
 
 
 def is_over(row: BroadcastRow) -> bool:

@@ -71,8 +71,8 @@ async function showBroadcasts() {
   byId("broadcasts-card").hidden = !broadcasts.length;
   byId("broadcasts").replaceChildren(...broadcasts.map((b) => {
     const { people, messages, skipped } = b.progress;
-    const figures = [people.offered, people.total, people.waiting + sum(messages, "queued", "deferred", "sending"), sum(messages, "sent", "delivered"), messages.bounced || 0, sum(people.refused) + sum(skipped)];
-    return row([element("td", "", b.name), status(b), ...figures.map(number)]);
+    const figures = [people.offered, people.total, people.waiting + sum(messages, "queued", "deferred", "sending"), sum(messages, "sent", "delivered"), messages.bounced || 0, sum(people.refused) + people.held_out + sum(skipped)];
+    return row([element("td", "", b.name === b.broadcast_id ? b.name : `${b.name} (${b.broadcast_id})`), status(b), ...figures.map(number)]);
   }));
 }
 
