@@ -89,6 +89,7 @@ async def test_a_message_is_offered_passes_its_commit_point_and_is_sent(store: S
         assert status(engine) == "queued"
         assert (await mailer.ask(job.message_id)).go == [job.message_id]
         assert status(engine) == "sending", "written before the verdict leaves"
+        await advance(engine, 5)
         mailer.report(job.message_id, "sent", "250 2.0.0 ok", T0 + 5)
         await until(lambda: status(engine) == "sent")
         row = only(engine)
