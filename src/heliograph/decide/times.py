@@ -136,11 +136,18 @@ def from_ms(at: int, zone: tzinfo = UTC) -> datetime:
 
 def iso(at: int) -> str:
     """``at`` as RFC 3339 in UTC, ms only where there are any."""
+    seconds, rest = divmod(at, SECOND)
     try:
-        text = from_ms(at).isoformat(timespec="milliseconds" if at % SECOND else "seconds")
+        text = _to_the_second(seconds)
     except OverflowError:
         return f"{at} ms"
-    return text.removesuffix("+00:00") + "Z"
+    return f"{text}.{rest:03}Z" if rest else f"{text}Z"
+
+
+@lru_cache(1024)
+def _to_the_second(seconds: int) -> str:
+    """Kept, because what happens together is written together: a message shows four instants, one of them now."""
+    return from_ms(seconds * SECOND).replace(tzinfo=None).isoformat()
 
 
 def parse_instant(text: str, zone: tzinfo) -> int | None:
