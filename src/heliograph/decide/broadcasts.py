@@ -9,6 +9,7 @@ quiet hours, arbitration, freshness, outcomes and ``why``.  What is its own: nob
 import re
 from collections.abc import Collection, Mapping
 from datetime import date, datetime, time
+from functools import lru_cache
 from typing import Any, Final, TypeAlias
 
 import msgspec
@@ -57,8 +58,11 @@ def broadcast_of(journey: str) -> str:
     return journey[len(PREFIX) :] if journey.startswith(PREFIX) else ""
 
 
+@lru_cache(maxsize=16)
 def run_id(journey: str, address: str) -> str:
-    """Of the run in which this (normalised) address gets a broadcast: the same one, whoever holds the address."""
+    """Of the run in which this (normalised) address gets a broadcast: the same one, whoever holds the address.
+
+    Remembered for a moment: deciding one offer asks for it three times."""
     return make_id("broadcast", broadcast_of(journey), address)
 
 

@@ -43,7 +43,13 @@ def _mark(broadcast_id: str) -> bytes:
 
 def _refused_mark(state: State, broadcast_id: str) -> bytes:
     """And of one that was refused to this person as they were: it means nothing once they took in another key."""
-    return digest("offer refused", broadcast_id, state.key, *state.links[-1:])[:8]
+    return _mark_of(broadcast_id, state.key, state.links[-1] if state.links else None)
+
+
+@lru_cache(maxsize=16)
+def _mark_of(broadcast_id: str, key: str, link: str | None) -> bytes:
+    """Remembered for a moment: the runtime asks whether it came by, and then so does the decision."""
+    return digest("offer refused", broadcast_id, key, *([] if link is None else [link]))[:8]
 
 
 def take(turn: Turn, broadcast_id: str) -> list[tuple[Run, int]]:

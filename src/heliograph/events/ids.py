@@ -35,11 +35,22 @@ def _tagged(part: str | int | bytes | None) -> bytes:
 
 
 _PREFIX = _tagged(WORKSPACE)
+_TEXT_HEADS = tuple(b"s" + length.to_bytes(4, "big") for length in range(256))
+_NUMBER_HEADS = tuple(b"i" + length.to_bytes(4, "big") for length in range(256))
+"""Type and length of what is short: a message has some ten ids."""
 
 
 def digest(*parts: str | int | bytes | None) -> bytes:
     """16 bytes of blake2b over the tagged tuple (workspace, *parts)."""
-    return blake2b(_PREFIX + b"".join(map(_tagged, parts)), digest_size=16).digest()
+    data = _PREFIX
+    for part in parts:
+        if type(part) is str and len(raw := part.encode()) < 256:
+            data += _TEXT_HEADS[len(raw)] + raw
+        elif type(part) is int and len(raw := b"%d" % part) < 256:
+            data += _NUMBER_HEADS[len(raw)] + raw
+        else:
+            data += _tagged(part)
+    return blake2b(data, digest_size=16).digest()
 
 
 def make_id(*parts: str | int | bytes | None) -> str:
