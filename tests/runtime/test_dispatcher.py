@@ -1,9 +1,15 @@
 """The dispatcher beside everything that may happen between two of its steps."""
 
+import tempfile
+from pathlib import Path
 from typing import Any
 
+import pytest
+
+from heliograph import decide
 from heliograph.adapters.memory import MemoryStore
 from heliograph.adapters.schema import JsonSchema
+from heliograph.events.record import Outcome, Record
 from heliograph.ports import Store
 from heliograph.runtime import mailwire
 from heliograph.runtime.clock import ManualClock
@@ -11,7 +17,20 @@ from heliograph.runtime.crank import Crank, HandMailer
 from heliograph.runtime.publishing import prepare
 from heliograph.runtime.sweeper import switch_plan
 from heliograph.runtime.work import Work
-from tests.runtime.harness import DAY, MINUTE, T0, call, identify, shop, template
+from tests.runtime.harness import (
+    DAY,
+    MINUTE,
+    T0,
+    PuppetMailer,
+    call,
+    identify,
+    messages,
+    running,
+    send,
+    shop,
+    template,
+    until,
+)
 
 
 def crank(store: Store | None = None, document: dict[str, Any] | None = None) -> Crank:
@@ -124,3 +143,31 @@ def test_a_mailer_whose_clock_is_ahead_puts_nothing_off_for_long() -> None:
     shop_.dispatcher.hear(mailer, mailwire.Report(mailer.epoch, [done]))
     (row,) = shop_.store.messages()[0]
     assert row.status == "queued" and T0 < row.next_at < T0 + MINUTE
+
+
+async def test_a_person_whose_outcome_cannot_be_decided_costs_nobody_theirs(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A bug in deciding: each message has its outcome on disk, and the mailer its credit."""
+    step = decide.step
+
+    def poisoned(state: decide.State, record: Record, plan: decide.Plan) -> Any:
+        if record.key == "u:bob" and isinstance(record.body, Outcome):
+            raise RuntimeError("a bug")
+        return step(state, record, plan)
+
+    with tempfile.TemporaryDirectory() as folder:
+        socket = Path(folder) / "s"
+        async with running(socket=socket) as engine:
+            monkeypatch.setattr(decide, "step", poisoned)
+            mailer = await PuppetMailer.connect(socket, credit=3)
+            users = ("ann", "bob", "cy")
+            await send(engine, *(identify(user, email=f"{user}@example.com") for user in users))
+            await send(engine, *(call("Order Completed", user) for user in users))
+            jobs = (await mailer.hear(mailwire.Offer)).jobs
+            assert len((await mailer.ask(*(job.message_id for job in jobs))).go) == 3
+            done = [mailwire.Done(job.message_id, "sent", "250 ok", T0, code=250, stage="dot") for job in jobs]
+            mailer._say(mailwire.Report(mailer.epoch, done))
+            await until(lambda: not engine.dispatcher.outbox.claims)
+            assert {row.status for row in messages(engine)} == {"sent"} and len(messages(engine)) == 3
+            assert [one.credit for one in engine.dispatcher.mailers.values()] == [3]
+            assert engine.journey_counts()["confirmation"]["finished"] == 2
+            await mailer.close()

@@ -68,6 +68,8 @@ class Chunk:
         self.news: list[dict[str, Any]] = []
         self.duplicate = False
         self.watched = False
+        self.untold = False
+        """Nobody is told what follows: deciding that raised."""
         self._clock = clock
         self._deadlines: dict[str, int | None] = {}
         self._hops: deque[Record] = deque()
@@ -368,6 +370,8 @@ class Chunk:
 
     def _hop_of(self, key: str, body: Body, flags: int) -> None:
         """``flags``: what follows from an import triggers nothing either."""
+        if self.untold:
+            return
         self._derived += 1
         name = make_id("record", type(body).__name__, key, self.desk.position, self._derived)
         self._hops.append(Record(key, name, self.now(), self.desk.plan.version, body, flags))

@@ -18,22 +18,50 @@ Meta = Callable[[], dict[str, bytes]]
 """What the traffic wants kept, in the same commit."""
 
 
-class PassCommitPoint(Work):
+class OfMessages(Work):
+    """Work on messages, one after another.  Where deciding what its person makes of one raises (a bug), that person is
+    not told: what became of the message is written all the same, and the others do not suffer for it."""
+
+    internal = True
+    size = 0
+
+    def __init__(self, messages: Sequence[object]) -> None:
+        self.records = len(messages)
+        self._untold: set[str] = set()
+        self._at = ""
+
+    def decide(self, chunk: Chunk) -> None:
+        self.decide_each(chunk)
+        chunk.untold = False
+
+    def decide_each(self, chunk: Chunk) -> None:
+        """Each behind :meth:`turn_to`."""
+        raise NotImplementedError
+
+    def turn_to(self, chunk: Chunk, message_id: str) -> None:
+        self._at, chunk.untold = message_id, message_id in self._untold
+
+    def isolate(self) -> bool:
+        again = self._at not in self._untold
+        self._untold.add(self._at)
+        return again
+
+
+class PassCommitPoint(OfMessages):
     """The commit point: from here on a message counts as sent or unknown, whatever happens.
 
     ``held``: what this mailer still holds; it is empty once its socket has closed, and then nothing may go.
     """
 
-    internal = urgent = True
+    urgent = True
 
     def __init__(
         self, message_ids: Sequence[str], held: Mapping[str, MessageRow], answer: Answer, meta: Meta = dict
     ) -> None:
-        self.records = len(message_ids)
-        self.size = 0
+        super().__init__(message_ids)
         self._ids, self._held, self._answer, self._meta = message_ids, held, answer, meta
 
-    def decide(self, chunk: Chunk) -> None:
+    def decide_each(self, chunk: Chunk) -> None:
         chunk.commit.meta.update(self._meta())
         self._go: list[str] = []
         self._stop: list[tuple[str, str]] = []
@@ -41,6 +69,7 @@ class PassCommitPoint(Work):
             self._judge(chunk, message_id)
 
     def _judge(self, chunk: Chunk, message_id: str) -> None:
+        self.turn_to(chunk, message_id)
         row = chunk.desk.message(message_id) if message_id in self._held else None
         if row is None:
             self._stop.append((message_id, "not yours"))
@@ -59,11 +88,11 @@ class PassCommitPoint(Work):
         self._answer([], [(message_id, "stopping") for message_id in self._ids])
 
 
-class TakeReports(Work):
+class TakeReports(OfMessages):
     """Outcomes.  ``ended`` gets (message id, row to be tried again or None) of each.  ``elsewhere``: ids of those that
     another relay may take at once."""
 
-    internal = urgent = True
+    urgent = True
 
     def __init__(
         self,
@@ -72,24 +101,24 @@ class TakeReports(Work):
         elsewhere: frozenset[str] = frozenset(),
         meta: Meta = dict,
     ) -> None:
-        self.records = len(done)
-        self.size = 0
+        super().__init__(done)
         self._done, self._ended, self._elsewhere, self._meta = done, ended, elsewhere, meta
 
-    def decide(self, chunk: Chunk) -> None:
+    def decide_each(self, chunk: Chunk) -> None:
         chunk.commit.meta.update(self._meta())
-        elsewhere = self._elsewhere
-        self._fates = [(done, take_report(chunk, done, done.message_id in elsewhere)) for done in self._done]
+        self._fates = [(done, self._take(chunk, done)) for done in self._done]
+
+    def _take(self, chunk: Chunk, done: mailwire.Done) -> MessageRow | None:
+        self.turn_to(chunk, done.message_id)
+        return take_report(chunk, done, done.message_id in self._elsewhere)
 
     def settled(self) -> None:
         self._ended(self._fates)
 
 
-class Bury(Work):
+class Bury(OfMessages):
     """Messages whose mailer is gone: those past the commit point are ``unknown``, the others wait again.  ``ended``
     gets the rows that wait."""
-
-    internal = True
 
     def __init__(
         self,
@@ -97,13 +126,13 @@ class Bury(Work):
         ended: Callable[[Sequence[MessageRow]], None],
         reason: str,
     ) -> None:
-        self.records = len(message_ids)
-        self.size = 0
+        super().__init__(message_ids)
         self._ids, self._ended, self._reason = message_ids, ended, reason
 
-    def decide(self, chunk: Chunk) -> None:
+    def decide_each(self, chunk: Chunk) -> None:
         self._waiting: list[MessageRow] = []
         for message_id in self._ids:
+            self.turn_to(chunk, message_id)
             row = chunk.desk.message(message_id)
             if row is not None and row.status == "sending":
                 row = lose(chunk, message_id, self._reason)
@@ -114,20 +143,18 @@ class Bury(Work):
         self._ended(self._waiting)
 
 
-class End(Work):
+class End(OfMessages):
     """Messages that come to an end before any mailer had them: without a run or a template; those too late
     (``deferred``) are decided again.  ``ended`` gets the rows that wait again."""
 
-    internal = True
-
     def __init__(self, fates: Sequence[tuple[str, str, str]], ended: Callable[[Sequence[MessageRow]], None]) -> None:
-        self.records = len(fates)
-        self.size = 0
+        super().__init__(fates)
         self._fates, self._ended = fates, ended
 
-    def decide(self, chunk: Chunk) -> None:
+    def decide_each(self, chunk: Chunk) -> None:
         self._waiting: list[MessageRow] = []
         for message_id, status, reason in self._fates:
+            self.turn_to(chunk, message_id)
             row = chunk.desk.message(message_id)
             if row is not None and row.status == "queued":
                 end(chunk, row, status, reason)
