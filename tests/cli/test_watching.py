@@ -141,6 +141,18 @@ def test_on_a_terminal_there_is_a_bar(monkeypatch: pytest.MonkeyPatch) -> None:
     assert "running" in screen.getvalue() and "50%" in screen.getvalue() and "sent 500" in screen.getvalue()
 
 
+def test_eighty_columns_are_enough_for_the_bar_and_its_figures(monkeypatch: pytest.MonkeyPatch) -> None:
+    screen = io.StringIO()
+    monkeypatch.setattr(
+        watching, "out", Console(file=screen, force_terminal=True, width=80, _environ={"TERM": "xterm"})
+    )
+    refused = {"no_address": 100, "if_false": 20, "too_late": 5}
+    looks = [row(offered=500 + n, sent=300 + n, queued=75, refused=refused) for n in range(3)]
+    watch(monkeypatch, *looks, row("finished", 1_000, sent=875, refused=refused))
+    said = screen.getvalue()
+    assert "running  " in said and "━━━━" in said and "43%" in said and "sent 302  queued 75  skipped 125" in said
+
+
 def test_what_keeps_mail_from_going_is_told_shortly() -> None:
     relays = {"default": {"works": False, "down_until": 1_000, "reason": "nothing listens there"}, "b": {"works": True}}
     suspended = {"suspended_until": 1_000, "reason": "421 too many", "queued": 1_200}

@@ -1,5 +1,6 @@
 """broadcast: one mail to many people, from a file or by options, and how far it is."""
 
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -13,6 +14,10 @@ from heliograph.project.yaml import Yaml
 
 ASK_ABOVE = 100
 """People: from there on a terminal is asked.  A slip to a hundred is a nuisance, to a list it is an incident."""
+GRACE = timedelta(hours=1)
+"""With local time: how late somebody may be asked (docs/reference/broadcasts.md)."""
+FIRST_CLOCK = timedelta(hours=14)
+"""The first clock of the world is so far ahead of UTC."""
 AUDIENCES = ("segment", "list", "if", "everyone", "broadcast")
 SUFFIXES = (".yaml", ".yml", ".json")
 
@@ -102,6 +107,8 @@ def _ask(server: Server, written: Written, yes: bool) -> None:
     if found["looked_at"]:
         share = 100 * found["addressed"] // found["looked_at"]
         say(f"{share} % of them have an address ({found['looked_at']:,} looked at)", "yellow" if share < 50 else "")
+    if gone := past_already(document, datetime.now(UTC)):
+        say(gone, "yellow")
     if found["total"] > ASK_ABOVE and not yes and asked() and not confirmed(f"send to {people}"):
         raise typer.Exit(1)
 
@@ -110,6 +117,19 @@ def _people(found: dict[str, Any], audience: dict[str, Any]) -> str:
     """How many: a condition is asked at each person's turn, so nobody knows yet."""
     people = count(found["total"], "person")
     return people if found["exact"] else f"some of about {people}" if "if" in audience else f"about {people}"
+
+
+def past_already(document: dict[str, Any], now: datetime) -> str:
+    """Whose clocks show a later time already than a broadcast with local time has; "" for nobody's."""
+    if not document.get("local_time"):
+        return ""
+    at = datetime.fromisoformat(document["at"]).replace(tzinfo=UTC)
+    ahead = (at + GRACE - now) // timedelta(minutes=1)
+    if ahead >= FIRST_CLOCK // timedelta(minutes=1):
+        return ""
+    sign, (hours, minutes) = "-" if ahead < 0 else "+", divmod(abs(ahead), 60)
+    offset = f"UTC{sign}{hours}:{minutes:02}"
+    return f"{document['at']} is over where clocks are ahead of {offset}: who lives there gets no mail (too_late)"
 
 
 def _send(server: Server, written: Written, draft: bool) -> dict[str, Any]:

@@ -5,6 +5,7 @@ from collections import deque
 from typing import Any, Final
 
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn
+from rich.table import Column
 
 from heliograph.cli.client import Server, segment
 from heliograph.cli.show import out, say, when
@@ -14,6 +15,8 @@ LINE_EVERY_S: Final = 10.0
 """Without a terminal."""
 RATE_OVER: Final = 15
 """Polls over which a rate is taken."""
+ROOM: Final = 130
+"""Columns of a terminal from which on the bar has reasons beside it; they are in what is said at the end, too."""
 SHOWN_REASONS: Final = 3
 WAITING: Final = ("queued", "deferred", "sending")
 GONE: Final = ("sent", "delivered")
@@ -44,12 +47,15 @@ class Figures:
         self.left_out = left_out(progress)
         self.done = max(0, self.offered - self.waiting)
 
-    def words(self) -> str:
-        """``sent 28,410  queued 1,200  skipped 331 (no_address 300, same_address 31)  bounced 12``."""
+    def words(self, *, brief: bool = False) -> str:
+        """``sent 28,410  queued 1,200  skipped 331 (no_address 300, same_address 31)  bounced 12``.  ``brief``: no
+        reasons."""
         parts = [f"sent {self.sent:,}"]
         parts += [f"{self.queued} {self.waiting:,}"] if self.waiting or self.queued == "queued" else []
         if self.left_out:
-            parts.append(f"skipped {sum(self.left_out.values()):,} ({_reasons(self.left_out)})")
+            parts.append(
+                f"skipped {sum(self.left_out.values()):,}" + ("" if brief else f" ({_reasons(self.left_out)})")
+            )
         parts += [f"bounced {self.bounced:,}"] if self.bounced else []
         parts += [f"{status} {number:,}" for status, number in sorted(self.others.items())]
         return "  ".join(parts)
@@ -117,13 +123,16 @@ def _again(server: Server, row: Row) -> Row:
 
 def _bar(server: Server, row: Row) -> Row:
     pace = Pace()
-    status, said = TextColumn("{task.fields[status]:<9}"), TextColumn("{task.fields[said]}", markup=False)
-    with Progress(status, BarColumn(), TaskProgressColumn(), said, console=out, transient=True) as progress:
+    status = TextColumn("{task.fields[status]:<9}", table_column=Column(min_width=9, no_wrap=True))
+    bar = BarColumn(table_column=Column(min_width=8))
+    share = TaskProgressColumn(table_column=Column(min_width=4, no_wrap=True))
+    said = TextColumn("{task.fields[said]}", markup=False, table_column=Column(no_wrap=True))
+    with Progress(status, bar, share, said, console=out, transient=True) as progress:
         task = progress.add_task("", total=None, status=row["status"], said="")
         while True:
             figures = Figures(row)
             pace.look(time.monotonic(), figures)
-            told = f"{figures.words()}  {pace.words(figures)}"
+            told = f"{figures.words(brief=out.width < ROOM)}  {pace.words(figures)}"
             progress.update(task, total=figures.total or None, completed=figures.done, status=row["status"], said=told)
             progress.refresh()
             if row["status"] in ENDS:
