@@ -112,6 +112,13 @@ def test_a_draft_says_what_it_is_and_what_sends_it(capsys: pytest.CaptureFixture
     assert "to the segment buyers" in said and "`heliograph broadcasts start bf` sends it" in said
 
 
+def test_what_is_unknown_is_told_with_what_settles_it(capsys: pytest.CaptureFixture[str]) -> None:
+    watching.show(row("finished", 1_000, sent=990, unknown=10))
+    assert "drop --all-unknown -b bf" in capsys.readouterr().out
+    watching.show(row("finished", 1_000, sent=1_000))
+    assert "unknown" not in capsys.readouterr().out
+
+
 def test_who_is_left_out_is_said_once_with_the_reason(capsys: pytest.CaptureFixture[str]) -> None:
     watching.show(row("finished", 10, sent=7) | {"progress": LEFT_OUT})
     said = capsys.readouterr().out

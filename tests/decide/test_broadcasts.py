@@ -286,7 +286,7 @@ class TestWhy:
 
     def test_who_did_not(self) -> None:
         found = world(document(audience={"if": {"trait": {"path": "country", "is": "DE"}}}))
-        assert "not come by this person yet; now they would not be in its audience" in self.why(found)["sentence"]
+        assert "not come by this person; now they would not be in its audience" in self.why(found)["sentence"]
         offer(found)
         assert (self.why(found)["status"], self.why(found)["reason"]) == ("refused", "if_false")
         assert "seen: nothing" in self.why(found)["sentence"]

@@ -237,8 +237,9 @@ def _broadcast(state: State | None, plan: Plan, name: str, now: int, facts: Jour
         said = "It never came by this person, and it is over or there is no such broadcast."
         return {"status": "not_entered", "reason": "over", "sentence": said}
     tree = _tree(broadcast.journey.entry.condition, state, plan, now)
-    said = "It has not come by this person yet"
-    if failing := tree.get("failing"):
+    failing = tree.get("failing")
+    said = "It has not come by this person" + ("" if failing else " yet")
+    if failing:
         said += f"; now they would not be in its audience: {_wanted(failing)}"
     return {"status": "not_entered", "reason": "not_offered", "sentence": said + ".", **tree}
 
