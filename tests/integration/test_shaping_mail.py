@@ -9,9 +9,11 @@ import pytest
 from heliograph.adapters.memory import MemoryStore
 from heliograph.deliver.limits import RelayLimits, SenderLimits, Shaping
 from heliograph.events.record import Outcome
+from heliograph.ports import Commit, StoreFull
 from heliograph.runtime import mailwire
 from heliograph.runtime.clock import ManualClock
 from heliograph.runtime.engine import EmbeddedEngine
+from heliograph.runtime.traffic import Traffic
 from tests.runtime.harness import (
     DAY,
     HOUR,
@@ -118,3 +120,31 @@ async def test_a_complaint_that_comes_later_counts_for_the_warm_up_of_its_sender
         (today,) = engine.traffic()["senders"]["default"]["warmup"]["days"]
         assert (today["sent"], today["complained"]) == (1, 1), "said twice, counted once"
         await mailer.close()
+
+
+async def test_what_a_day_has_used_is_written_although_the_commit_that_held_it_was_undone(socket: Path) -> None:
+    shaping = Shaping(senders={"default": SenderLimits(max_messages_per_day=2)})
+    store, clock = Refusing(), ManualClock(T0)
+    async with running(store, clock, socket=socket, shaping=shaping, full_pause_s=0.01) as engine:
+        mailer = await PuppetMailer.connect(socket, credit=1)
+        await order(engine, "ann", "bob", "cy")
+        job = await mailer.job()
+        store.refusals = 3
+        await carried(mailer, job)
+        await until(lambda: len(messages(engine, status="sent")) == 1)
+        assert not store.refusals
+        await mailer.close()
+    restarted = Traffic(shaping, rank=lambda _row: 0, sender=lambda _row: "default", kept=store.meta)
+    assert restarted.view(T0)["senders"]["default"]["sent_today"] >= 1
+
+
+class Refusing(MemoryStore):
+    """Its disk is full so many times."""
+
+    refusals = 0
+
+    def commit(self, commit: Commit, *, sync: bool = True) -> None:
+        if self.refusals:
+            self.refusals -= 1
+            raise StoreFull("no space left on device")
+        super().commit(commit, sync=sync)

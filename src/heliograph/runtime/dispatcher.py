@@ -152,6 +152,7 @@ class Dispatcher:
 
     def resync(self) -> None:
         """A commit was undone: what was dropped from memory on its account is still in the store."""
+        self.traffic.undone()
         self.outbox.resync()
         self._stirred.set()
 

@@ -346,6 +346,10 @@ class Traffic:
                 found[lane.receiver.name] = found.get(lane.receiver.name, 0) + lane.held
         return found
 
+    def undone(self) -> None:
+        """A commit was given up: what :meth:`meta` gave it is not on disk."""
+        self._dirty = {traffic_kept.COUNTERS: self._counted, traffic_kept.RECEIVERS: True}
+
     def view(self, now: int, limit: int = 200) -> dict[str, Any]:
         """For people: receivers with traffic or news (the busiest ``limit``), senders with limits, relays."""
         queues = self.queues()
