@@ -164,8 +164,15 @@ def test_what_keeps_mail_from_going_is_told_shortly() -> None:
     relays = {"default": {"works": False, "down_until": 1_000, "reason": "nothing listens there"}, "b": {"works": True}}
     suspended = {"suspended_until": 1_000, "reason": "421 too many", "queued": 1_200}
     receivers = {"gmail": suspended, "x": {**suspended, "suspended_until": None}, "y": suspended, "z": suspended}
-    assert troubles({"relays": relays, "receivers": receivers}) == [
+    assert troubles({"relays": relays, "receivers": receivers, "senders": {}}) == [
         "relay default is down until 1970-01-01 00:00:01Z: nothing listens there",
         "receiver gmail is suspended until 1970-01-01 00:00:01Z: 421 too many (1,200 wait)",
         "receiver y is suspended until 1970-01-01 00:00:01Z: 421 too many (1,200 wait)",
     ]
+
+
+def test_a_sender_that_warms_up_holds_a_broadcast_up() -> None:
+    warmup = {"warm": False, "tier": 1, "tiers": 16, "per_hour": 50, "per_day": 100, "sent_today": 46}
+    senders = {"default": {"warmup": warmup}, "old": {"warmup": {**warmup, "warm": True}}, "other": {"warmup": None}}
+    (said,) = troubles({"relays": {}, "receivers": {}, "senders": senders})
+    assert said.startswith("sender default warms up, tier 1 of 16: 50/h, 46 of 100 today: what does not fit waits")

@@ -51,7 +51,12 @@ def troubles(found: Figures) -> list[str]:
         for name, one in found["receivers"].items()
         if one["suspended_until"]
     ]
-    return [*down, *suspended][:SHOWN]
+    warming = [
+        f"sender {name} warms up, {_warmup(one['warmup'])}: what does not fit waits, at most as long as `freshness` says"
+        for name, one in sorted(found["senders"].items())
+        if one["warmup"] and not one["warmup"]["warm"]
+    ]
+    return [*down, *suspended, *warming][:SHOWN]
 
 
 def _relays(relays: dict[str, Figures]) -> list[tuple[str, ...]]:

@@ -169,7 +169,8 @@ def show(row: Row) -> None:
     _counts("left out", left_out(progress))
     if progress["messages"].get("unknown"):
         say(f"`heliograph messages -s unknown -b {name}` lists those of which nobody knows whether they arrived;")
-        say(f"`heliograph messages release | resend | drop --all-unknown -b {name} --reason TEXT` settles what is not settled yet")
+        say(f"`heliograph messages release | resend | drop --all-unknown -b {name} --reason TEXT`")
+        say("settles those that are not settled yet")
     if row["status"] == "draft":
         say(f"`heliograph broadcasts start {name}` sends it")
     if row["status"] == "paused":
