@@ -171,3 +171,14 @@ async def test_a_person_whose_outcome_cannot_be_decided_costs_nobody_theirs(monk
             assert [one.credit for one in engine.dispatcher.mailers.values()] == [3]
             assert engine.journey_counts()["confirmation"]["finished"] == 2
             await mailer.close()
+
+
+async def test_a_breaker_that_opens_at_the_end_of_a_broadcast_leaves_no_hold_behind() -> None:
+    async with running() as engine:
+        await send(engine, identify("ann", plan="free"))
+        row = await engine.create_broadcast({"name": "b", "template": "welcome", "audience": {"everyone": True}})
+        await until(lambda: engine.store.broadcast(row.broadcast_id).status == "finished")  # type: ignore[union-attr]
+        engine._trip(f"broadcast:{row.broadcast_id}", "too many bounces", lambda _journey: None)
+        engine._trip("welcome", "too many bounces", lambda _journey: None)
+        await until(engine.holds)
+        assert engine.holds().keys() == {"welcome"}

@@ -48,6 +48,7 @@ from heliograph.runtime.holding import HoldMail, LiftMail
 from heliograph.runtime.holds import BREAKER
 from heliograph.runtime.live import Feed, LiveHub
 from heliograph.runtime.meter import Meter
+from heliograph.runtime.offering import open_messages
 from heliograph.runtime.past import survivor
 from heliograph.runtime.processor import Processor
 from heliograph.runtime.publisher import Publisher
@@ -316,7 +317,11 @@ class EmbeddedEngine:
         return self._desk.holds.all()
 
     def _trip(self, journey: str, reason: str, held: Callable[[str], None]) -> None:
-        """The circuit breaker opens."""
+        """The circuit breaker opens; of a broadcast that is over there is nothing left to hold, and nobody would ever
+        lift that."""
+        row = self._desk.broadcast(broadcast_of(journey)) if broadcast_of(journey) else None
+        if row is not None and row.status == "finished" and not open_messages(row):
+            return
         with contextlib.suppress(Stopped):
             self._processor.put(HoldMail(journey, reason, BREAKER, internal=True, held=held))
 
