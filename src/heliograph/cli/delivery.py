@@ -52,7 +52,7 @@ def troubles(found: Figures) -> list[str]:
         if one["suspended_until"]
     ]
     warming = [
-        f"sender {name} warms up, {_warmup(one['warmup'])}: what does not fit waits, at most as long as `freshness` says"
+        f"sender {name} warms up, {_warmup(one['warmup'])}: what does not fit waits, as long as `freshness` lets it"
         for name, one in sorted(found["senders"].items())
         if one["warmup"] and not one["warmup"]["warm"]
     ]

@@ -3,8 +3,10 @@
 import asyncio
 import contextlib
 import os
+import shutil
 import signal
 import socket
+import sys
 import tempfile
 from collections.abc import Awaitable, Iterator
 from datetime import UTC, datetime
@@ -35,6 +37,12 @@ CURL = """curl -u {key}: {url}/v1/batch -H 'content-type: application/json' -d '
    "context": {{"consent": {{"categoryPreferences": {{"offers": true}}}}}}}},
   {{"type": "track", "userId": "you", "event": "Product Added", "properties": {{"cart_id": "cart-1",
    "product_id": "23084", "name": "Rabbit Night Light", "price": 2.08, "quantity": 1, "currency": "GBP"}}}}]}}'"""
+
+
+def command() -> str:
+    """What to type for ``heliograph``: its whole path where the shell does not find it, as after ``make demo``."""
+    beside = Path(sys.executable).with_name("heliograph")
+    return str(beside) if not shutil.which("heliograph") and beside.exists() else "heliograph"
 
 
 class CannotStart(Exception):
@@ -160,7 +168,9 @@ class Demo:
         show(f"  An abandoned cart of your own (the reminder comes after {seconds:.3g} seconds):\n", style="dim")
         show(CURL.format(key=settings.collect.write_key, url=url) + "\n", markup=False, soft_wrap=True)
         show("  A broadcast to everybody who said yes to offers:\n", style="dim")
-        show(f"heliograph broadcast black-friday --everyone --topic offers --url {url}\n", markup=False, soft_wrap=True)
+        show(
+            f"{command()} broadcast black-friday --everyone --topic offers --url {url}\n", markup=False, soft_wrap=True
+        )
         show("  Ctrl-C stops it.\n", style="dim")
 
     async def _visitors(self, visitor: smoke.Visitor) -> None:
