@@ -38,9 +38,9 @@ LIVE_PORTION: Final = 32
 """People of a portion while nobody, and while somebody calls."""
 PIECE: Final = 8
 """People offered in one go: some two milliseconds that a live event may have to wait."""
-YIELDED: Final = 0.5
-"""Of the rest that a sweep takes while somebody calls: as long as a portion took, no longer, because people wait for
-this mail; a call waits for a piece at most."""
+YIELDED: Final = 0.1
+"""Of the rest that a sweep takes while somebody calls: a fifth of the time that a portion took.  Most of that was spent
+waiting for the disk, and a call waits for a piece at most."""
 FETCH: Final = 32
 """States read in one go."""
 WITHDRAWN: Final = 200
