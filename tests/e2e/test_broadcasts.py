@@ -132,7 +132,8 @@ def test_a_draft_mails_nobody_and_mistakes_are_named_with_their_line(
     assert "nothing was sent" in refused.stderr
     assert "to whom?" in at(server, "broadcast", "black-friday").stderr
     assert not receiver.raw
-    assert at(server, "broadcasts", "start", "bf").returncode == 0
+    started = at(server, "broadcasts", "start", "bf")
+    assert started.returncode == 0 and "to everyone: about 1 person" in started.stdout, "it says whom it will reach"
     until(lambda: receiver.to("ann@people.example"), "the draft that was started")
     assert "it is" in at(server, "broadcasts", "resume", "bf").stderr
     assert "did you mean bf?" in at(server, "broadcasts", "show", "bff").stderr

@@ -52,7 +52,7 @@ def broadcast(
     server = server_for(project, url, token)
     known = _known(server, written.value)
     if known is None and not draft:
-        _ask(server, written, yes)
+        ask(server, written, yes)
     row = _send(server, written, draft)
     say(_said(row) if known is None or row["status"] == "draft" else _sent_before(row), "green")
     if follow or (follow is None and row["status"] == "running"):
@@ -98,7 +98,7 @@ def _known(server: Server, document: dict[str, Any]) -> Any:
         raise
 
 
-def _ask(server: Server, written: Written, yes: bool) -> None:
+def ask(server: Server, written: Written, yes: bool) -> None:
     """Say whom it will reach, and let a person say yes when they are many."""
     found = _posted(server, written, "/broadcasts/preview")
     document = written.value

@@ -7,10 +7,13 @@ from typing import Annotated, Any
 import typer
 
 from heliograph.cli import watching
-from heliograph.cli.client import ProjectOption, TokenOption, UrlOption, segment, server_for
+from heliograph.cli.broadcast import ask
+from heliograph.cli.client import ProjectOption, Server, TokenOption, UrlOption, segment, server_for
 from heliograph.cli.delivery import troubles
 from heliograph.cli.show import print_json, say, table, when
 from heliograph.cli.words import listing
+from heliograph.cli.written import Written
+from heliograph.project.yaml import Yaml
 
 app = typer.Typer(help="The latest broadcasts: show, start, pause, resume, cancel.")
 
@@ -18,7 +21,6 @@ JsonOption = Annotated[bool, typer.Option("--json", help="As JSON.")]
 IdArgument = Annotated[str, typer.Argument(metavar="ID")]
 
 VERBS = {
-    "start": ("Send a draft, or a scheduled one before its time.", "is on its way"),
     "pause": ("Stop asking people, and hold what is queued.", "is paused"),
     "resume": ("Go on behind the last person who was asked.", "goes on"),
     "cancel": ("End it; what is queued is cancelled, what has left has left.", "is cancelled"),
@@ -84,12 +86,32 @@ def _command(verb: str, help: str, said: str) -> Callable[..., None]:
         url: UrlOption = None,
         token: TokenOption = None,
     ) -> None:
-        server = server_for(project, url, token)
-        row = server.post(f"/broadcasts/{segment(broadcast_id)}/{verb}", {"reason": reason})
-        say(f"{row['broadcast_id']} {said}: {watching.Figures(row).words()}", "green")
+        _move(server_for(project, url, token), broadcast_id, verb, reason, said)
 
     move.__doc__ = help
     return move
+
+
+@app.command()
+def start(
+    broadcast_id: IdArgument,
+    reason: Annotated[str, typer.Option("--reason", "-r", help="Why; it is kept with it.")] = "",
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask, however many people it is.")] = False,
+    project: ProjectOption = Path(),
+    url: UrlOption = None,
+    token: TokenOption = None,
+) -> None:
+    """Send a draft: says whom it will reach, and asks."""
+    server = server_for(project, url, token)
+    row = server.get(f"/broadcasts/{segment(broadcast_id)}")
+    if row["status"] == "draft":
+        ask(server, Written(broadcast_id, Yaml(row["document"], {}, [])), yes)
+    _move(server, broadcast_id, "start", reason, "is on its way")
+
+
+def _move(server: Server, broadcast_id: str, verb: str, reason: str, said: str) -> None:
+    row = server.post(f"/broadcasts/{segment(broadcast_id)}/{verb}", {"reason": reason})
+    say(f"{row['broadcast_id']} {said}: {watching.Figures(row).words()}", "green")
 
 
 for _verb, (_help, _said) in VERBS.items():
