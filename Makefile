@@ -33,7 +33,7 @@ soak: setup
 
 lock: setup  ## refresh requirements.lock after a change of dependencies
 	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-annotate \
-	  --no-emit-index-url --no-emit-find-links --group dev --group bench pyproject.toml -o requirements.lock
+	  --no-emit-index-url --no-emit-find-links --group dev --group bench --extra scale --extra facts pyproject.toml -o requirements.lock
 
 clean:
 	rm -rf .venv dist build

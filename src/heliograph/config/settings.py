@@ -32,8 +32,11 @@ class ProjectSetting(Table, frozen=True):
 
 
 class ServerSetting(Table, frozen=True):
+    """``trusted_proxies``: networks whose ``X-Forwarded-For`` and ``-Proto`` say who calls (``10.0.0.0/8``)."""
+
     host: str = "127.0.0.1"
     port: int = 8080
+    trusted_proxies: tuple[str, ...] = ()
 
 
 class CollectSetting(Table, frozen=True):
@@ -134,6 +137,68 @@ class BreakerSetting(Table, frozen=True):
     complaints: str = "0.3%"
 
 
+# -- several machines: with [kafka] brokers the log is shared, and so is everything else --
+
+
+class KafkaSetting(Table, frozen=True):
+    """``brokers``: ``HOST:PORT,HOST:PORT``; empty: this machine is alone and keeps all by itself.  ``prefix``: of every
+    topic (``heliograph.records``).  ``partitions``: of each topic that we make; never change it afterwards.
+    ``protocol``: plaintext, ssl, sasl_plaintext or sasl_ssl; ``mechanism``: PLAIN, SCRAM-SHA-256 or SCRAM-SHA-512.
+    ``timeout``: how long an acknowledgement may take before the entry counts as not taken.  ``spool_mb``: what a
+    collector keeps on its own disk while Kafka is away, 0 for nothing."""
+
+    brokers: str = ""
+    prefix: str = "heliograph"
+    partitions: int = 32
+    replication: int = 3
+    protocol: str = "plaintext"
+    mechanism: str = ""
+    username: str = ""
+    password: str = ""
+    ca_file: str = ""
+    certificate_file: str = ""
+    key_file: str = ""
+    timeout: str = "PT10S"
+    spool_mb: int = 1024
+
+
+class PostgresSetting(Table, frozen=True):
+    """``url``: ``postgresql://user:password@host:5432/heliograph?sslmode=verify-full``; ``pool``: connections of one
+    process.  ``lease``: how long a worker may be silent before others take its partitions over."""
+
+    url: str = ""
+    pool: int = 8
+    timeout: str = "PT5S"
+    lease: str = "PT15S"
+
+
+class RedisSetting(Table, frozen=True):
+    """``url``: ``redis://`` or ``rediss://``; empty: no cache, and every worker keeps to its share of each rate."""
+
+    url: str = ""
+    prefix: str = "heliograph"
+    timeout: str = "PT0.25S"
+
+
+class ClickhouseSetting(Table, frozen=True):
+    """``url``: ``https://user:password@host:8443/heliograph``, or ``chdb:///PATH`` for a database inside the process;
+    empty: facts are not loaded."""
+
+    url: str = ""
+
+
+class FlinkSetting(Table, frozen=True):
+    """``url``: the REST address of the JobManager.  ``home``: the environment of ``make flink``.  ``savepoints`` and
+    ``checkpoints``: folders or buckets that every TaskManager reaches.  ``checkpoint``: how often."""
+
+    url: str = "http://127.0.0.1:8081"
+    home: str = ""
+    savepoints: str = ""
+    checkpoints: str = ""
+    checkpoint: str = "PT10S"
+    parallelism: int = 1
+
+
 # -- senders --
 
 
@@ -184,6 +249,11 @@ class Settings(Table, frozen=True):
     webhooks: WebhooksSetting = WebhooksSetting()
     direct: DirectSetting = DirectSetting()
     breaker: BreakerSetting = BreakerSetting()
+    kafka: KafkaSetting = KafkaSetting()
+    postgres: PostgresSetting = PostgresSetting()
+    redis: RedisSetting = RedisSetting()
+    clickhouse: ClickhouseSetting = ClickhouseSetting()
+    flink: FlinkSetting = FlinkSetting()
     relay: dict[str, RelaySetting] = {}
     receiver: dict[str, ReceiverSetting] = {}
 
@@ -197,6 +267,11 @@ SECTIONS: dict[str, type[msgspec.Struct]] = {
     "direct": DirectSetting,
     "breaker": BreakerSetting,
     "webhooks": WebhooksSetting,
+    "kafka": KafkaSetting,
+    "postgres": PostgresSetting,
+    "redis": RedisSetting,
+    "clickhouse": ClickhouseSetting,
+    "flink": FlinkSetting,
 }
 """Plain sections."""
 NAMED: dict[str, type[msgspec.Struct]] = {"sender": SenderSetting, "relay": RelaySetting, "receiver": ReceiverSetting}

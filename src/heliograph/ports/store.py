@@ -17,6 +17,20 @@ class StoreLocked(Exception):
     """Another process holds this data folder.  Stop, and say which folder and what to do."""
 
 
+class StoreAway(Exception):
+    """A store on another machine does not answer.  Slow down: nothing of the commit is there, unless the word of its
+    end was lost; then all of it is, and committing it again raises :class:`StoreStale`."""
+
+
+class StoreStale(Exception):
+    """Somebody else changed a row that this commit was decided on; nothing of it is there.  Read again, decide
+    again."""
+
+
+class Fenced(Exception):
+    """The partitions of this commit are somebody else's by now; nothing of it is there.  Stop working on them."""
+
+
 class StoreTooNew(Exception):
     """Written by a newer version of Heliograph.  Stop the process."""
 
@@ -63,6 +77,8 @@ class MessageRow(msgspec.Struct, array_like=True, kw_only=True):
     """When the record that decided this message was received (time to send is counted from here)."""
     unwanted: str = ""
     """Why a cancel came while it was past its commit point: when the receiver puts us off it is not tried again."""
+    rev: int = 0
+    """How often it was written; a store that is shared compares it (:attr:`Commit.bases`)."""
 
 
 class JournalRow(msgspec.Struct, array_like=True):
@@ -148,6 +164,34 @@ class PlanRow(msgspec.Struct, array_like=True):
     published_at: int
 
 
+class Relayed(msgspec.Struct, frozen=True, gc=False):
+    """An entry for the shared log that leaves behind the commit that it stands in.  ``id`` names it for ever (that of a
+    record); ``topic``, ``key`` and ``value`` as in :class:`heliograph.ports.stream.Post`."""
+
+    id: str
+    topic: str
+    key: bytes
+    value: bytes
+
+
+class Fence(msgspec.Struct, frozen=True):
+    """Who commits: ``epochs``: partition of ``effects`` -> the epoch under which ``owner`` claimed it."""
+
+    owner: str
+    epochs: dict[int, int]
+
+
+class Claim(msgspec.Struct, frozen=True):
+    """A partition of ``effects`` and who works on it.  ``epoch`` grows with every claim.  ``lease_until`` (ms, the
+    store's clock).  ``offset``: the next one to apply, -1 for the oldest there is."""
+
+    partition: int
+    owner: str
+    epoch: int
+    lease_until: int
+    offset: int = -1
+
+
 class Commit(msgspec.Struct):
     """Everything that one chunk changes.  The store applies all of it or nothing, durably.
 
@@ -161,6 +205,11 @@ class Commit(msgspec.Struct):
     ``key`` of a message never change.  ``requests``: the row, or None when it is over.  ``journal``: (key, row),
     appended.  ``emails``: (address, key) -> held or not.  ``broadcasts``: the row as it is now, or None to forget it;
     ``created_at`` never changes.
+
+    Only for a :class:`SharedStore`; a store of one process ignores them.  ``relay``: leaves for the shared log behind
+    this commit.  ``offsets``: (topic, partition) -> the next offset to apply.  ``bases``: message id -> ``rev`` of its
+    row as it was read (-1: there was none); ``guards``: address -> its rows as they were read; when either is otherwise
+    by now: :class:`StoreStale`.  ``fence``: :class:`Fenced` unless all of these claims still hold.
     """
 
     log: list[tuple[int, Record]] = []
@@ -176,6 +225,11 @@ class Commit(msgspec.Struct):
     meta: dict[str, bytes] = {}
     requests: dict[str, RequestRow | None] = {}
     broadcasts: dict[str, BroadcastRow | None] = {}
+    relay: list[Relayed] = []
+    offsets: dict[tuple[str, int], int] = {}
+    bases: dict[str, int] = {}
+    guards: dict[str, dict[str, LedgerRow]] = {}
+    fence: Fence | None = None
 
     @property
     def empty(self) -> bool:
@@ -353,3 +407,46 @@ class Store(Protocol):
         ...
 
     def close(self) -> None: ...
+
+
+class SharedStore(Store, Protocol):
+    """A store that many processes on many machines write (PostgreSQL).  It keeps no log (:meth:`log` is empty,
+    positions are those of nobody): that is the stream's; ``Commit.log`` only brings history.  Its own clock judges
+    leases.  All calls raise :class:`StoreAway` when it does not answer in time."""
+
+    def has_event(self, key: str, event_id: str) -> bool:
+        """Whether an event of this id was applied for this key (or one that it merged into it)."""
+        ...
+
+    # -- the outbox towards the log --
+    def relayed(self, limit: int) -> list[tuple[int, Relayed]]:
+        """(number, entry) that wait to leave, oldest first; what another process is publishing right now is left out
+        (it is given out again when that process dies)."""
+        ...
+
+    def forget_relayed(self, numbers: Sequence[int]) -> None:
+        """They were acknowledged."""
+        ...
+
+    # -- claims --
+    def claim(self, owner: str, partitions: Sequence[int], lease_ms: int) -> list[Claim]:
+        """Take these over, whoever had them: a new epoch each, and from which offset to go on."""
+        ...
+
+    def renew(self, owner: str, epochs: dict[int, int], lease_ms: int) -> bool:
+        """Whether all of them still are the owner's; they are his for ``lease_ms`` more then."""
+        ...
+
+    def release(self, owner: str, epochs: dict[int, int]) -> None: ...
+
+    def claims(self) -> list[Claim]:
+        """All, by partition."""
+        ...
+
+    def lead(self, owner: str, job: str, lease_ms: int) -> bool:
+        """Whether ``owner`` is the one who does this job (sweeps, broadcasts, retention) for ``lease_ms`` from now."""
+        ...
+
+    def unfinished_in(self, buckets: Sequence[int]) -> Iterator[MessageRow]:
+        """:meth:`unfinished_messages` of the people in these buckets."""
+        ...
