@@ -17,17 +17,18 @@ from typing import Any, Final
 
 from heliograph.decide import bounds, consent, expiry, members, merge, offers, people
 from heliograph.decide.conditions.operators import fold
-from heliograph.decide.effects import Duplicate, Effect
+from heliograph.decide.effects import Duplicate, Effect, Fact
 from heliograph.decide.journeys import entries, follow, hops, outcomes, requests, runs, schedules, sending, waking, walk
 from heliograph.decide.journeys.program import ZONE
 from heliograph.decide.plan import Plan
-from heliograph.decide.state import Run, State, clear_timer, due_timer, seen_before
+from heliograph.decide.state import Run, State, clear_timer, decode_state, due_timer, is_blank, seen_before
 from heliograph.decide.turn import MAX_SIGNALS, Asked, Mode, Signal, Turn
 from heliograph.events.event import Event
 from heliograph.events.ids import digest
 from heliograph.events.record import (
     HISTORICAL,
     MAX_HOPS,
+    Adopt,
     Answer,
     Body,
     Enter,
@@ -54,6 +55,8 @@ Woken = list[tuple[Run, int]]
 
 def step(state: State, record: Record, plan: Plan) -> tuple[State, list[Effect]]:
     """The state after ``record`` and what to do.  Consumes ``state``: use what is returned."""
+    if type(record.body) is Adopt:
+        return _adopt(state, record, record.body)
     turn = Turn(state, record, plan)
     if state.forward:
         _at_stub(turn, record)
@@ -64,6 +67,13 @@ def step(state: State, record: Record, plan: Plan) -> tuple[State, list[Effect]]
     if turn.state.size > bounds.MAX_BLOB:
         bounds.weigh(turn)
     return turn.state, turn.effects
+
+
+def _adopt(state: State, record: Record, body: Adopt) -> tuple[State, list[Effect]]:
+    """Their clock stands still while they move: what came due on the way fires with the next record."""
+    vacant = is_blank(state)
+    fact = Fact("adopted", record.received_at, {} if vacant else {"already": True})
+    return (decode_state(body.state) if vacant else state), [fact]
 
 
 def _apply(turn: Turn, record: Record) -> None:

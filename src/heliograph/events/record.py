@@ -144,6 +144,13 @@ class Enter(msgspec.Struct, frozen=True, array_like=True):
     hops: int = 0
 
 
+class Adopt(msgspec.Struct, frozen=True, array_like=True):
+    """A person who moves in from another deployment, with everything that is known of them (``state``: the blob of
+    :func:`heliograph.decide.encode_state`).  Whoever lives here already stays."""
+
+    state: bytes
+
+
 class Answer(msgspec.Struct, frozen=True, array_like=True):
     """What a ``webhook`` step's request came to: ``ok`` with the decoded JSON ``body`` (None when it was no JSON), or
     not, with the ``reason``.  ``status`` is that of HTTP, 0 when nobody answered."""
@@ -170,6 +177,7 @@ Body: TypeAlias = (
     | Enter
     | Answer
     | Offer
+    | Adopt
 )
 
 
@@ -189,6 +197,7 @@ class Kind(IntEnum):
     ENTER = 11
     ANSWER = 12
     OFFER = 13
+    ADOPT = 14
 
 
 BODY_TYPES: dict[Kind, type[Body]] = {
@@ -205,6 +214,7 @@ BODY_TYPES: dict[Kind, type[Body]] = {
     Kind.ENTER: Enter,
     Kind.ANSWER: Answer,
     Kind.OFFER: Offer,
+    Kind.ADOPT: Adopt,
 }
 _KIND_OF = {body: kind for kind, body in BODY_TYPES.items()}
 _ENCODER = msgspec.msgpack.Encoder()
