@@ -347,6 +347,14 @@ class TestLedger:
         opened.store.commit(ledger(suppression("a@x.example", given=True, at=2)))
         assert opened.store.suppressions() == ([stopped[0], stopped[2]], None)
 
+    def test_every_word_of_the_ledger_is_read_once_in_parts(self, opened: Opened) -> None:
+        said = [suppression(address, topic) for address in ("a@x", "a@xy", "ü@x") for topic in ("!bounce", "offers")]
+        opened.store.commit(ledger(*reversed(said)))
+        store, found = opened.again(), []
+        while part := store.words((found[-1].address, found[-1].topic) if found else None, 4):
+            found += part
+        assert found == said
+
     def test_suppressions_that_begin_alike(self, store: Store) -> None:
         stopped = [suppression(address) for address in ("a@x", "ab@x", "ab@xy", "b@x", "ü@x")]
         store.commit(ledger(*stopped))
@@ -436,6 +444,7 @@ class TestPlans:
         opened.store.commit(Commit(meta={"format": b"mine", "": b"", "ü\x00": b"x"}))
         again = opened.again()
         assert [again.meta(name) for name in ("format", "", "ü\x00", "other")] == [b"mine", b"", b"x", None]
+        assert again.metas() == ["", "format", "ü\x00"]
 
 
 class TestExpiry:

@@ -350,6 +350,10 @@ class Store(Protocol):
         (address, topic)."""
         ...
 
+    def words(self, after: tuple[str, str] | None = None, limit: int = 1000) -> list[LedgerRow]:
+        """Every row of the ledger by (address, topic), beginning behind ``after``."""
+        ...
+
     # -- look-ups --
     def keys_of_email(self, address: str) -> list[str]:
         """Keys that hold this normalised address, sorted."""
@@ -391,6 +395,10 @@ class Store(Protocol):
 
     def meta(self, name: str) -> bytes | None:
         """Small named values: signing keys, sweep progress."""
+        ...
+
+    def metas(self) -> list[str]:
+        """The names of all of them, sorted."""
         ...
 
     def expire(self, *, log_before: int, history_before: int, dead_letters_before: int) -> int:

@@ -305,6 +305,16 @@ class MemoryStore:
 
     # -- look-ups --
     @_atomic
+    def words(self, after: tuple[str, str] | None = None, limit: int = 1000) -> list[LedgerRow]:
+        places = sorted(self._ledger)
+        start = 0 if after is None else bisect_right(places, after)
+        return [self._ledger[place] for place in places[start : start + limit]]
+
+    @_atomic
+    def metas(self) -> list[str]:
+        return sorted(self._meta)
+
+    @_atomic
     def keys_of_email(self, address: str) -> list[str]:
         return sorted(self._emails.get(address, ()))
 

@@ -266,6 +266,13 @@ class RocksStore:
         found = (rows.ledger_row(view.row(Tag.ROWS + key[len(Tag.STOPPED) :])) for key, _ in stopped)
         return _page(found, limit, lambda row: (row.address, row.topic))
 
+    def words(self, after: tuple[str, str] | None = None, limit: int = 1000) -> list[LedgerRow]:
+        start = Tag.ROWS
+        if after is not None:
+            start += spell.text(after[0]) + after[1].encode() + b"\x00"
+        stored = self._db.family("ledger").scan(start, spell.after(Tag.ROWS))
+        return [rows.ledger_row(row) for _, row in islice(stored, limit)]
+
     # -- look-ups --
     def keys_of_email(self, address: str) -> list[str]:
         owner = spell.SPACE + spell.text(address)
@@ -323,6 +330,10 @@ class RocksStore:
 
     def meta(self, name: str) -> bytes | None:
         return self._db.family("meta").get(Tag.NAMED + name.encode())
+
+    def metas(self) -> list[str]:
+        stored = self._db.family("meta").scan(Tag.NAMED, spell.after(Tag.NAMED))
+        return [key[len(Tag.NAMED) :].decode() for key, _ in stored]
 
     def counts(self) -> dict[str, int]:
         """Estimates: RocksDB counts a row that was replaced and not yet compacted twice.  A person's is replaced with
