@@ -16,6 +16,7 @@ from heliograph.cli import (
     local,
     mail,
     messages,
+    moving,
     people,
     publish,
     suppressions,
@@ -33,7 +34,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
     help="Real-time, event-triggered, personalised email campaigns, self-hosted.",
 )
-for group in (local, publish, trials, people, mail, broadcast, holding, delivery, feedback, later):
+for group in (local, publish, trials, people, mail, broadcast, holding, delivery, feedback, moving, later):
     for command in group.COMMANDS:
         name = command.__name__.removesuffix("_").replace("_", "-")
         settings = later.SETTINGS if group is later else None

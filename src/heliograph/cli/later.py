@@ -13,11 +13,6 @@ def _refuse(name: str) -> NoReturn:
     fail(f"`heliograph {name}` is not in this version", 2)
 
 
-def export(context: typer.Context) -> None:
-    """Not in this version."""
-    _refuse(context.info_name or "export")
-
-
 def doctor(context: typer.Context) -> None:
     """Not in this version."""
     _refuse(context.info_name or "doctor")
@@ -28,4 +23,4 @@ def bench(context: typer.Context) -> None:
     fail("`heliograph bench` is not in this version; in a source checkout, `make bench`", 2)
 
 
-COMMANDS = (export, doctor, bench)
+COMMANDS = (doctor, bench)

@@ -9,12 +9,13 @@ changed is found out before anything of it is used.  Kinds and fields are only e
 """
 
 import gzip
+import os
 import struct
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from hashlib import blake2b
 from pathlib import Path
-from typing import Any, Final, TypeAlias
+from typing import Any, BinaryIO, Final, TypeAlias
 
 import msgspec
 
@@ -85,7 +86,7 @@ def write(path: Path, rows: Iterable[Row]) -> dict[str, int]:
     digest = blake2b(digest_size=32)
     encode = msgspec.msgpack.Encoder().encode
     unfinished = path.with_name(path.name + ".unfinished")
-    with gzip.open(unfinished, "wb", compresslevel=3) as file:
+    with _private(unfinished) as raw, gzip.GzipFile(fileobj=raw, mode="wb", compresslevel=3) as file:
         file.write(MAGIC + bytes((VERSION,)))
         for row in rows:
             number, body = _NUMBERS[type(row)], encode(row)
@@ -97,6 +98,12 @@ def write(path: Path, rows: Iterable[Row]) -> dict[str, int]:
         file.write(_HEAD.pack(END, len(body)) + body)
     unfinished.replace(path)
     return _named(counts)
+
+
+def _private(path: Path) -> BinaryIO:
+    """For its owner alone: there are addresses and signing keys in it."""
+    path.unlink(missing_ok=True)
+    return os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb")
 
 
 def verify(path: Path) -> dict[str, int]:
