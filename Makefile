@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/.installed
 
-.PHONY: setup demo test lint bench soak lock clean
+.PHONY: setup demo test test-cluster lint bench soak lock clean
 setup: $(STAMP)
 
 $(STAMP): requirements.lock pyproject.toml scripts/setup.sh
@@ -24,6 +24,10 @@ test: setup lint
 	sh scripts/opendkim.sh
 	sh scripts/postfix.sh
 	$(BIN)/pytest $(ARGS)
+
+test-cluster: setup  ## against real servers on this machine: Kafka, PostgreSQL, Redis
+	sh scripts/servers.sh
+	$(BIN)/pytest tests/cluster $(ARGS)
 
 bench: setup
 	$(BIN)/python -m bench $(ARGS)
