@@ -39,12 +39,24 @@ Told: TypeAlias = (
 
 class Decided(msgspec.Struct, frozen=True):
     """``record`` as it stood in the log; its ``effects`` in order; ``state``: the key's blob behind it, None when
-    nothing is left of it; ``deadline``: its earliest timer (ms), None for none."""
+    nothing is left of it; ``deadline``: its earliest timer (ms), None for none.
+
+    ``number``: :func:`next_number` of the key, also kept in the state (:attr:`heliograph.decide.State.number`).  A brain
+    that was restored says again what it said since its checkpoint, with the same numbers: who carries it out passes
+    over what is not above the last number of the key.
+    """
 
     record: Record
     effects: list[Told]
     state: bytes | None
     deadline: int | None
+    number: int = 0
+
+
+def next_number(last: int, received_at: int) -> int:
+    """The number of a key's next decision: above its ``last`` one (0 for none), also when the key was forgotten in
+    between; from 1,000 decisions in a millisecond on it runs ahead of the clock."""
+    return max(last + 1, received_at * 1000)
 
 
 class DecidedError(ValueError):
@@ -56,6 +68,7 @@ class _Wire(msgspec.Struct, array_like=True, gc=False):
     effects: list[Told]
     state: bytes | None
     deadline: int | None
+    number: int = 0
 
 
 _ENCODER = msgspec.msgpack.Encoder()
@@ -64,7 +77,8 @@ _DECODER = msgspec.msgpack.Decoder(_Wire)
 
 def encode_decided(decided: Decided, record: bytes = b"") -> bytes:
     """``record``: its bytes, where they are at hand."""
-    wire = _Wire(record or encode_record(decided.record), decided.effects, decided.state, decided.deadline)
+    wire = _Wire(record or encode_record(decided.record), decided.effects, decided.state, decided.deadline,
+                 decided.number)  # fmt: skip
     return bytes((VERSION,)) + _ENCODER.encode(wire)
 
 
@@ -76,4 +90,4 @@ def decode_decided(data: bytes) -> Decided:
         wire = _DECODER.decode(memoryview(data)[1:])
     except msgspec.MsgspecError as error:
         raise DecidedError(f"damaged: {error}") from error
-    return Decided(decode_record(wire.record), wire.effects, wire.state, wire.deadline)
+    return Decided(decode_record(wire.record), wire.effects, wire.state, wire.deadline, wire.number)

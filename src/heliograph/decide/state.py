@@ -159,7 +159,8 @@ class State(msgspec.Struct, array_like=True):
     what arms, holdouts and run ids are drawn from, so that they outlive a merge.  ``slots``: messages that count under
     caps.  ``swept``: the plan of the last sweep that came by (or the first plan that decided here).  ``compare_at``:
     when the messages that arbitration holds are compared; in the past, the next one opens a new window.  ``kept``: at
-    least the bytes of the events in ``last``; -1 when nobody has counted.
+    least the bytes of the events in ``last``; -1 when nobody has counted.  ``number``: of the last decision, where the
+    brain is far from those who carry it out (:func:`heliograph.decide.decided.next_number`); else 0.
     """
 
     key: str
@@ -198,6 +199,7 @@ class State(msgspec.Struct, array_like=True):
     swept: int = 0
     compare_at: int = 0
     kept: int = -1
+    number: int = 0
 
 
 _ENCODER = msgspec.msgpack.Encoder()
