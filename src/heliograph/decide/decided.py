@@ -41,7 +41,7 @@ class Decided(msgspec.Struct, frozen=True):
     """``record`` as it stood in the log; its ``effects`` in order; ``state``: the key's blob behind it, None when
     nothing is left of it; ``deadline``: its earliest timer (ms), None for none.
 
-    ``number``: :func:`next_number` of the key, also kept in the state (:attr:`heliograph.decide.State.number`).  A brain
+    ``number``: :func:`next_number` of the key, also kept in the state (``State.number``).  A brain
     that was restored says again what it said since its checkpoint, with the same numbers: who carries it out passes
     over what is not above the last number of the key.
     """

@@ -1,0 +1,140 @@
+"""Leases: which partitions of ``effects`` are this process's, and until when it may hand out mail.
+
+The store's clock says when a lease ends; ours only says how long ago we asked for it, by a clock that nobody sets and
+that goes on while a machine sleeps.  So what is counted here ends before what the store counts: from the moment at
+which a claim or renewal was *asked for*, less a margin.
+"""
+
+import asyncio
+import contextlib
+import time
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Final
+
+import structlog
+
+from heliograph.ports import Claim, SharedStore, StoreAway
+
+MARGIN: Final = 0.1
+"""Of a lease: what two machines' clocks may differ in a lease's length, and then some."""
+RENEWALS: Final = 4
+"""In one lease's length: two may fail before mail stops."""
+
+log = structlog.get_logger("heliograph.leases")
+
+
+def steady_ms() -> int:
+    """Milliseconds of a clock that nobody sets; where there is one, it also counts while the machine is suspended."""
+    return time.clock_gettime_ns(getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)) // 1_000_000
+
+
+class Leases:
+    """``epochs``: partition -> the epoch under which it is ours.  Others hold on to this dict: it stays the same one."""
+
+    def __init__(
+        self, store: SharedStore, owner: str, lease_ms: int, *, steady: Callable[[], int] = steady_ms
+    ) -> None:
+        self.owner, self.lease_ms = owner, lease_ms
+        self.epochs: dict[int, int] = {}
+        self._store, self._steady = store, steady
+        self._until = 0
+
+    @property
+    def until(self) -> int:
+        """The instant (:func:`steady_ms`) from which on nothing may be handed out."""
+        return self._until if self.epochs else 0
+
+    def left_ms(self) -> int:
+        return max(self.until - self._steady(), 0)
+
+    def _ends(self, asked_at: int) -> int:
+        return asked_at + int(self.lease_ms * (1 - MARGIN))
+
+    async def claim(self, partitions: Sequence[int]) -> tuple[list[Claim], int]:
+        """Take them over; the claims, and in how many ms whoever had them before will have stopped for certain."""
+        before = {one.partition: one for one in await asyncio.to_thread(self._store.claims)}
+        asked_at = self._steady()
+        claims = await asyncio.to_thread(self._store.claim, self.owner, partitions, self.lease_ms)
+        ends = self._ends(asked_at)
+        self._until = min(self._until, ends) if self.epochs.keys() - set(partitions) else ends
+        self.epochs.update((one.partition, one.epoch) for one in claims)
+        return claims, max((self._left(before.get(one.partition), one) for one in claims), default=0)
+
+    def _left(self, before: Claim | None, now: Claim) -> int:
+        """Of the former owner's lease (ms): both ends are by the store's clock."""
+        if before is None or not before.owner:
+            return 0
+        return max(before.lease_until - (now.lease_until - self.lease_ms), 0)
+
+    async def renew(self) -> list[int]:
+        """Go on; the partitions that turned out to be somebody else's.  :class:`StoreAway`."""
+        epochs, asked_at = dict(self.epochs), self._steady()
+        if not epochs:
+            return []
+        if await asyncio.to_thread(self._store.renew, self.owner, epochs, self.lease_ms):
+            self._until = self._ends(asked_at)
+            return []
+        return await self.review()
+
+    async def review(self) -> list[int]:
+        """Ask whose they are, and forget those that are no longer ours: which."""
+        known = {one.partition: one for one in await asyncio.to_thread(self._store.claims)}
+        lost = [name for name, epoch in self.epochs.items() if not self._is_ours(known.get(name), epoch)]
+        for partition in lost:
+            self.epochs.pop(partition, None)
+        if lost:
+            log.warning("partitions are somebody else's now", partitions=lost)
+        return lost
+
+    def _is_ours(self, claim: Claim | None, epoch: int) -> bool:
+        return claim is not None and (claim.owner, claim.epoch) == (self.owner, epoch)
+
+    async def release(self, epochs: dict[int, int]) -> None:
+        """Nobody need wait for their ends."""
+        with contextlib.suppress(StoreAway):
+            await asyncio.to_thread(self._store.release, self.owner, epochs)
+
+    async def keep(self, lost: Callable[[Sequence[int]], Awaitable[None]]) -> None:
+        """Renew on time, until cancelled."""
+        while True:
+            await asyncio.sleep(self.lease_ms / 1000 / RENEWALS)
+            try:
+                if gone := await self.renew():
+                    await lost(gone)
+            except StoreAway as error:
+                log.warning("leases cannot be renewed", left_ms=self.left_ms(), error=str(error))
+
+
+async def leading(
+    store: SharedStore, owner: str, job: str, lease_ms: int, run: Callable[[], Awaitable[None]]
+) -> None:
+    """Do a job that one process at a time may do (sweeps, broadcasts, retention), until cancelled: ``run`` is started
+    when the store says that we lead, and cancelled before that ends."""
+    task: asyncio.Future[None] | None = None
+    until = 0
+    try:
+        while True:
+            asked_at = steady_ms()
+            try:
+                if await asyncio.to_thread(store.lead, owner, job, lease_ms):
+                    until = asked_at + int(lease_ms * (1 - MARGIN))
+            except StoreAway:
+                pass
+            if steady_ms() < until and task is None:
+                log.info("leading", job=job)
+                task = asyncio.ensure_future(run())
+            elif steady_ms() >= until and task is not None:
+                await _end(task)
+                task = None
+            if task is not None and task.done():
+                task.result()
+            await asyncio.sleep(lease_ms / 1000 / RENEWALS)
+    finally:
+        if task is not None:
+            await _end(task)
+
+
+async def _end(task: "asyncio.Future[None]") -> None:
+    task.cancel()
+    with contextlib.suppress(asyncio.CancelledError, StoreAway):
+        await task

@@ -1,0 +1,99 @@
+"""The relay: what commits left for the shared log, on its way there, behind them.
+
+A row of :attr:`heliograph.ports.Commit.relay` is on disk before it is published and goes when it was acknowledged: at
+least once, under an id that says what it is, so that a second copy is passed over.  One process publishes for all at a
+time, in the order of the commits: so what one process said about a person stays in order, also over its death.
+"""
+
+import asyncio
+import contextlib
+from typing import Final
+
+import structlog
+
+from heliograph.ports import Appender, SharedStore, StoreAway, StreamAway, StreamRefused
+from heliograph.ports.stream import Post
+from heliograph.runtime.meter import Meter
+
+PORTION: Final = 1_000
+"""Rows of some 300 bytes: one look at the store, one acknowledgement."""
+IDLE_S: Final = 0.1
+"""How long what another process left may lie."""
+AWAY_S: Final = 1.0
+LEASE_MS: Final = 5_000
+
+log = structlog.get_logger("heliograph.relay")
+
+
+class Relay:
+    """``owner``: the name of this process, as in claims; "" when there is no other."""
+
+    def __init__(
+        self, store: SharedStore, appender: Appender, meter: Meter, *, owner: str = "", lease_ms: int = LEASE_MS
+    ) -> None:
+        self._store, self._appender, self._meter = store, appender, meter
+        self._owner, self._lease_ms = owner, lease_ms
+        self._stirred = asyncio.Event()
+        self._task: asyncio.Task[None] | None = None
+        self._lead_until = 0.0
+        self.why = ""
+        """What keeps it from publishing, "" for nothing."""
+
+    def start(self) -> None:
+        self._task = asyncio.create_task(self._run(), name="relay")
+
+    async def stop(self, patience_s: float = 5.0) -> None:
+        """Publish what is there, for at most so long; whoever comes next finds the rest."""
+        with contextlib.suppress(TimeoutError, StoreAway, StreamAway, StreamRefused):
+            async with asyncio.timeout(patience_s):
+                while await self.portion():
+                    pass
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.gather(self._task, return_exceptions=True)
+
+    def stir(self) -> None:
+        """A commit left something."""
+        self._stirred.set()
+
+    async def _run(self) -> None:
+        while True:
+            self._stirred.clear()
+            try:
+                while await self.portion() == PORTION:
+                    pass
+                self.why = ""
+                await self._rest(IDLE_S)
+            except (StoreAway, StreamAway, StreamRefused) as error:
+                if not self.why:
+                    log.warning("the relay waits", error=str(error))
+                self.why = str(error) or type(error).__name__
+                await asyncio.sleep(AWAY_S)
+
+    async def _rest(self, seconds: float) -> None:
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self._stirred.wait()
+
+    async def portion(self) -> int:
+        """Publish the next few, if that is ours to do; how many."""
+        if not await self._leads():
+            return 0
+        rows = await asyncio.to_thread(self._store.relayed, PORTION)
+        if rows:
+            await self._appender.append([Post(row.topic, row.key, row.value) for _, row in rows])
+            await asyncio.to_thread(self._store.forget_relayed, [number for number, _ in rows])
+            self._meter.count("relayed_total", by=len(rows))
+        return len(rows)
+
+    async def _leads(self) -> bool:
+        """Whether no other process publishes; asked again when half of the time is over."""
+        if not self._owner:
+            return True
+        now = asyncio.get_running_loop().time()
+        if now < self._lead_until:
+            return True
+        if not await asyncio.to_thread(self._store.lead, self._owner, "relay", self._lease_ms):
+            return False
+        self._lead_until = now + self._lease_ms / 2000
+        return True
