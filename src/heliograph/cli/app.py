@@ -10,6 +10,7 @@ from heliograph.cli import (
     broadcast,
     broadcasts,
     delivery,
+    doctor,
     feedback,
     holding,
     later,
@@ -34,7 +35,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
     help="Real-time, event-triggered, personalised email campaigns, self-hosted.",
 )
-for group in (local, publish, trials, people, mail, broadcast, holding, delivery, feedback, moving, later):
+for group in (local, publish, trials, people, mail, broadcast, holding, delivery, feedback, moving, doctor, later):
     for command in group.COMMANDS:
         name = command.__name__.removesuffix("_").replace("_", "-")
         settings = later.SETTINGS if group is later else None

@@ -16,6 +16,7 @@ import dns.message
 import dns.name
 import dns.nameserver
 import dns.resolver
+import dns.reversename
 
 from heliograph.adapters.dns.kept import Kept
 from heliograph.events.domains import a_label
@@ -79,6 +80,11 @@ class Resolver:
 
     async def texts(self, name: str) -> Records:
         return await self._records(self._texts, name, self._ask_texts)
+
+    async def names(self, address: str) -> Records:
+        """What an IP address is called (PTR), without a dot at the end; not kept."""
+        found = await self._look_up(dns.reversename.from_address(address), "PTR")
+        return Records(tuple(_text(one.target) for one in found.records), found.fault)
 
     async def close(self) -> None:
         """Give up what is being asked."""
