@@ -21,7 +21,8 @@ from heliograph.decide.journeys.outcomes import FIRST_OUTCOMES
 from heliograph.events.identity import email_of
 from heliograph.events.ids import make_id
 from heliograph.events.record import Answer, Body, EventBody, LedgerChange, LedgerRow, Outcome, Record, Touch, Wake
-from heliograph.runtime.chunk import MAX_CASCADE, overrides
+from heliograph.runtime.applying import overrides
+from heliograph.runtime.chunk import MAX_CASCADE
 
 TRANSIT_MS: Final = 1_000
 """From the decision of a made-up delivery, or a made-up webhook's request, to its outcome."""

@@ -263,5 +263,3 @@ class Delivery:
                 continue
             if changed or looks % int(ROUND_S / LOOK_S) == 0:
                 self._dispatcher.resync()
-
-

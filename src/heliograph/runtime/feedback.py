@@ -9,8 +9,9 @@ from heliograph.deliver.lifecycle import ARRIVED, FEEDBACK, RESENT, SENT, SIGNAL
 from heliograph.deliver.retry import next_attempt, spent
 from heliograph.events.record import LedgerRow, Outcome
 from heliograph.ports import MessageRow
+from heliograph.runtime.applying import MAX_OUTCOMES
 from heliograph.runtime.breaker import Sample
-from heliograph.runtime.chunk import MAX_OUTCOMES, Chunk
+from heliograph.runtime.chunk import Chunk
 from heliograph.runtime.mailwire import Done
 
 STOPPING: Final = {"complained": "!complaint", "bounced": "!bounce"}

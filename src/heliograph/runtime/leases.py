@@ -29,11 +29,9 @@ def steady_ms() -> int:
 
 
 class Leases:
-    """``epochs``: partition -> the epoch under which it is ours.  Others hold on to this dict: it stays the same one."""
+    """``epochs``: partition -> the epoch under which it is ours.  Others hold on to this dict: it stays the same."""
 
-    def __init__(
-        self, store: SharedStore, owner: str, lease_ms: int, *, steady: Callable[[], int] = steady_ms
-    ) -> None:
+    def __init__(self, store: SharedStore, owner: str, lease_ms: int, *, steady: Callable[[], int] = steady_ms) -> None:
         self.owner, self.lease_ms = owner, lease_ms
         self.epochs: dict[int, int] = {}
         self._store, self._steady = store, steady
@@ -105,9 +103,7 @@ class Leases:
                 log.warning("leases cannot be renewed", left_ms=self.left_ms(), error=str(error))
 
 
-async def leading(
-    store: SharedStore, owner: str, job: str, lease_ms: int, run: Callable[[], Awaitable[None]]
-) -> None:
+async def leading(store: SharedStore, owner: str, job: str, lease_ms: int, run: Callable[[], Awaitable[None]]) -> None:
     """Do a job that one process at a time may do (sweeps, broadcasts, retention), until cancelled: ``run`` is started
     when the store says that we lead, and cancelled before that ends."""
     task: asyncio.Future[None] | None = None

@@ -8,7 +8,8 @@ from msgspec.structs import replace
 from heliograph import decide
 from heliograph.deliver.lifecycle import SETTLEMENTS, advance, settled
 from heliograph.ports import JournalRow, MessageRow, Settled
-from heliograph.runtime.chunk import MAX_OUTCOMES, Chunk
+from heliograph.runtime.applying import MAX_OUTCOMES
+from heliograph.runtime.chunk import Chunk
 from heliograph.runtime.past import survivor
 from heliograph.runtime.work import Call
 
