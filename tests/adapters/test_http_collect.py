@@ -43,7 +43,8 @@ async def test_every_path_takes_its_call(path: str) -> None:
         door(engine), path, packed({"batch": [{**one, "type": "track"}]} if ROUTES[path] == "batch" else one)
     )
     assert answer.status == 200
-    assert answer.json == {"success": True, "results": [{"message_id": "m1", "status": "accepted", "reason": ""}]}
+    results = [{"message_id": "m1", "status": "accepted", "reason": ""}]
+    assert answer.json == {"success": True, "results": results, "position": "0"}
     assert engine.arrivals[0].event is not None
 
 
@@ -60,7 +61,8 @@ async def test_a_batch_answers_for_each_item_also_for_bad_ones() -> None:
 
 
 async def test_an_empty_batch_is_fine() -> None:
-    assert (await call(door(FakeEngine()), "/v1/batch", b'{"batch":[]}')).json == {"success": True, "results": []}
+    answer = await call(door(FakeEngine()), "/v1/batch", b'{"batch":[]}')
+    assert answer.json == {"success": True, "results": [], "position": "0"}
 
 
 async def test_a_schema_violation_of_a_single_call_is_a_dead_letter() -> None:

@@ -176,6 +176,7 @@ def door(settings: Settings, engine: EmbeddedEngine, keys: LinkKeys, pages: App)
         link_keys=keys,
         brand=settings.project.name,
         fallback=pages,
+        proxies=settings.server.trusted_proxies,
     )
 
 

@@ -187,6 +187,7 @@ RULES: dict[tuple[type[msgspec.Struct], str], Callable[[Any], str]] = {
     (ProjectSetting, "time_scale"): lambda v: "" if 0 < v < float("inf") else f"must be above 0, not {v}",
     (ProjectSetting, "name"): _filled,
     (ServerSetting, "port"): _between(0, 65535),
+    (ServerSetting, "trusted_proxies"): _each(_rule_network),
     (CollectSetting, "write_key"): _filled,
     (CollectSetting, "rate_limit"): lambda v: (
         "" if _RATE.fullmatch(v) else f"must be like 2000/s (or /m, /h), not {v!r}"

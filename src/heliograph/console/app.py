@@ -26,6 +26,7 @@ from heliograph.console import (
     trials,
 )
 from heliograph.console.access import Access
+from heliograph.console.after import wait_for
 from heliograph.console.problems import as_problem, busy, failed, schema_router
 from heliograph.console.slashes import EscapedSlashes
 from heliograph.ports import Busy, Engine
@@ -47,6 +48,7 @@ def build(
     api = Router(
         "/api",
         guards=[access.guard],
+        before_request=wait_for(engine),
         security=[{"token": []}],
         route_handlers=[
             mail.messages_router(engine),

@@ -41,10 +41,10 @@ def logged_in(access: Access, request: Request[Any, Any, Any]) -> bool:
     return access.knows_session(request.cookies.get(COOKIE, ""))
 
 
-def session_cookie(access: Access) -> Cookie:
-    return Cookie(
-        COOKIE, value=access.session, httponly=True, samesite="strict", secure=access.secure, max_age=30 * 86_400
-    )
+def session_cookie(access: Access, request: Request[Any, Any, Any]) -> Cookie:
+    """For https only, when that is how the world reaches us or how this one came."""
+    secure = access.secure or request.scope["scheme"] == "https"
+    return Cookie(COOKIE, value=access.session, httponly=True, samesite="strict", secure=secure, max_age=30 * 86_400)
 
 
 def pages_router(access: Access) -> Router:
@@ -55,7 +55,7 @@ def pages_router(access: Access) -> Router:
         if not access.open_pages:
             return login_page(wrong="wrong" in request.query_params)
         response = page("index.html")
-        response.set_cookie(session_cookie(access))
+        response.set_cookie(session_cookie(access, request))
         return response
 
     @post("/login", include_in_schema=False)
@@ -63,7 +63,7 @@ def pages_router(access: Access) -> Router:
         form = parse_qs((await request.body())[:4096].decode("utf-8", "replace"))
         if not access.knows(form.get("token", [""])[0].strip()):
             return Redirect("/?wrong", status_code=303)
-        return Redirect("/", status_code=303, cookies=[session_cookie(access)])
+        return Redirect("/", status_code=303, cookies=[session_cookie(access, request)])
 
     @get("/static/{name:str}", include_in_schema=False)
     async def asset(name: str) -> Response[bytes]:

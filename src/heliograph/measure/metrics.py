@@ -39,6 +39,11 @@ METRICS: dict[str, Metric] = {
     "heliograph_commit_seconds": Metric(HISTOGRAM, "Writing and syncing one commit.", buckets=_FAST),
     "heliograph_queue_records": Metric(GAUGE, "Records waiting to be decided."),
     "heliograph_queue_bytes": Metric(GAUGE, "Bytes waiting to be decided."),
+    "heliograph_spooled_total": Metric(COUNTER, "Entries kept on a collector's disk while the log was away."),
+    "heliograph_spool_bytes": Metric(GAUGE, "On a collector's disk, waiting for the log."),
+    "heliograph_words_missing_total": Metric(
+        COUNTER, "Events collected without the ledger's words for their address, because the store was away."
+    ),
     "heliograph_busy_total": Metric(COUNTER, "Calls answered 503, by reason.", ("reason",)),
     "heliograph_step_errors_total": Metric(COUNTER, "Records that could not be decided: report each as a bug."),
     "heliograph_facts_total": Metric(COUNTER, "Facts decided, by kind.", ("kind",)),

@@ -8,6 +8,7 @@ the log, increasing by one, never reused; *key* = a person's key (``u:``, ``a:``
 from heliograph.events.decode import Arrival
 from heliograph.ports.cache import Cached, Grant, ProfileCache, RateShare
 from heliograph.ports.engine import (
+    Behind,
     BroadcastRefused,
     Busy,
     Clock,
@@ -26,6 +27,7 @@ from heliograph.ports.engine import (
     SegmentTouched,
     Settled,
     StepChange,
+    Taken,
     Unmapped,
 )
 from heliograph.ports.mail import (
@@ -38,6 +40,7 @@ from heliograph.ports.mail import (
     Transport,
     Verdict,
 )
+from heliograph.ports.spool import Spool, SpoolFull
 from heliograph.ports.store import (
     UNFINISHED,
     BroadcastRow,
@@ -82,6 +85,7 @@ __all__ = [
     "Appender",
     "Arrival",
     "Assignment",
+    "Behind",
     "BroadcastRefused",
     "BroadcastRow",
     "Busy",
@@ -128,6 +132,8 @@ __all__ = [
     "SegmentTouched",
     "Settled",
     "SharedStore",
+    "Spool",
+    "SpoolFull",
     "StepChange",
     "Store",
     "StoreAway",
@@ -139,6 +145,7 @@ __all__ = [
     "Stream",
     "StreamAway",
     "StreamRefused",
+    "Taken",
     "Transport",
     "Unmapped",
     "Verdict",

@@ -19,6 +19,19 @@ class Result(msgspec.Struct, frozen=True):
     reason: str = ""
 
 
+class Taken(list[Result]):
+    """The results of one call, in order.  ``position``: for :meth:`Engine.reach`, None when the call is of too many
+    people; ``durable``: what has it: ``log`` (all in-sync replicas of the shared log) or ``spool`` (a collector's own
+    disk), "" on one machine."""
+
+    position: str | None = "0"
+    durable: str = ""
+
+
+class Behind(Exception):
+    """What was asked for is not applied yet, and it took too long to wait: 504.  Ask again."""
+
+
 class Busy(Exception):
     """The queue is full, the disk refuses or the engine drains.  Slow down: 503 with Retry-After."""
 
@@ -177,7 +190,16 @@ class Engine(Protocol):
 
     def collect(self, arrivals: Sequence[Arrival]) -> Awaitable[list[Result]]:
         """Append and decide; one result per arrival, in order.  Raises :class:`Busy`, also when awaited (the disk
-        refused), having taken none of them."""
+        refused), having taken none of them.
+
+        On several machines: append, and decide later; the list is :class:`Taken`.  A duplicate is found later, too:
+        here it is ``accepted``.  After :class:`Busy` some may be there all the same; their ids make trying again
+        harmless."""
+        ...
+
+    async def reach(self, position: str) -> None:
+        """Wait until the reads show everything before this position (:class:`Taken`); :class:`Behind` when that takes
+        too long, ValueError for what is no position.  On one machine it is so before a call is answered."""
         ...
 
     async def change_ledger(self, rows: Sequence[LedgerRow]) -> None:

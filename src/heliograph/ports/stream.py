@@ -18,7 +18,8 @@ OUTCOMES: Final = "outcomes"
 FACTS: Final = "facts"
 """What happened, for measuring: JSON, for other systems and the loader of ClickHouse."""
 PLAN: Final = "plan"
-"""Published plans by version, compacted."""
+"""Published plans, compacted.  Key: the version as u32, big-endian; value: msgpack [version, document, published_at]
+(:class:`heliograph.ports.PlanRow`; the document is canonical JSON in bytes, the instant ms)."""
 DEAD_LETTERS: Final = "dead_letters"
 """What was refused after its 200, for repair."""
 TOPICS: Final = (RECORDS, EFFECTS, OUTCOMES, FACTS, PLAN, DEAD_LETTERS)

@@ -50,6 +50,7 @@ from heliograph.runtime.live import Feed, LiveHub
 from heliograph.runtime.meter import Meter
 from heliograph.runtime.offering import open_messages
 from heliograph.runtime.past import survivor
+from heliograph.runtime.places import places_in
 from heliograph.runtime.processor import Processor
 from heliograph.runtime.publisher import Publisher
 from heliograph.runtime.publishing import (
@@ -270,6 +271,9 @@ class EmbeddedEngine:
         self._processor.put(work)
         self._heard += 1
         return work.done
+
+    async def reach(self, position: str) -> None:
+        places_in(position)  # what was answered is decided
 
     async def change_ledger(self, rows: Sequence[LedgerRow]) -> None:
         await self._do(ChangeWords(rows))

@@ -1,6 +1,8 @@
 """The front door: which path belongs to whom.  One exact look-up for events, prefixes for links, the rest falls
 through to the application of the console."""
 
+from collections.abc import Sequence
+
 import structlog
 
 from heliograph.adapters.http import snippet
@@ -8,6 +10,7 @@ from heliograph.adapters.http.body import BodyReader, ClientGone
 from heliograph.adapters.http.collect import BATCH, ROUTES, Collect
 from heliograph.adapters.http.limiter import RateLimiter
 from heliograph.adapters.http.links import Links
+from heliograph.adapters.http.proxies import Proxies
 from heliograph.adapters.http.reply import (
     CORS,
     App,
@@ -35,7 +38,8 @@ _LINKS: dict[str, Kind] = {"/u/": "u", "/p/": "p", "/c/": "c", "/o/": "o"}
 class Door:
     """The ASGI application of the whole server.
 
-    ``fallback`` answers every path that is not ours and gets the lifespan; ``write_keys`` open the door for events.
+    ``fallback`` answers every path that is not ours and gets the lifespan; ``write_keys`` open the door for events;
+    ``proxies``: networks that are believed when they say who calls.
     """
 
     def __init__(
@@ -48,11 +52,13 @@ class Door:
         brand: str,
         fallback: App | None = None,
         reader: BodyReader | None = None,
+        proxies: Sequence[str] = (),
     ) -> None:
         reader = reader or BodyReader()
         self._engine = engine
         self._write_keys = write_keys
         self._fallback = fallback or _nothing
+        self._proxies = Proxies(proxies) if proxies else None
         self.collect = Collect(engine, write_keys, RateLimiter(events_per_second), reader)
         self._links = Links(engine, link_keys, reader, brand)
 
@@ -60,6 +66,8 @@ class Door:
         if scope["type"] != "http":
             await self._fallback(scope, receive, send)
             return
+        if self._proxies is not None:
+            scope = self._proxies.seen(scope)
         path: str = scope["path"]
         try:
             reply = await (self.collect(scope, receive) if path in ROUTES else self._elsewhere(path, scope, receive))

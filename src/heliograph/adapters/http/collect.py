@@ -37,7 +37,7 @@ from heliograph.events.decode import (
     write_key_of,
 )
 from heliograph.events.limits import MAX_BATCH_BYTES, MAX_EVENT_BYTES
-from heliograph.ports import Arrival, Busy, Engine, Result
+from heliograph.ports import Arrival, Busy, Engine, Result, Taken
 
 BATCH = "batch"
 ROUTES = {
@@ -46,6 +46,10 @@ ROUTES = {
 """Path -> call type; ``/v1/p`` is page as in Segment's browser library."""
 
 _OK: Headers = JSON + CORS
+_DURABLE: dict[str, Headers] = {
+    "": _OK,
+    **{what: (*_OK, (b"heliograph-durable", what.encode())) for what in ("log", "spool")},
+}
 _PREFLIGHT: Headers = (
     *CORS,
     (b"access-control-allow-methods", b"POST, OPTIONS"),
@@ -62,6 +66,7 @@ _NO_KEY = "no write key; send it as the user name of Basic authentication, or as
 class _Answer(msgspec.Struct):
     success: bool
     results: list[Result]
+    position: str | None = "0"
 
 
 _ENCODER = msgspec.json.Encoder()
@@ -103,6 +108,9 @@ class Collect:
         else:
             arrivals = [self._decode(key, kind, body)]
         results = await self._hand_over(arrivals)
+        if isinstance(results, Taken):
+            answer = _Answer(True, list(results), results.position)
+            return Reply(200, _ENCODER.encode(answer), _DURABLE[results.durable])
         return Reply(200, _ENCODER.encode(_Answer(True, results)), _OK)
 
     def _decode(self, key: str | None, kind: str, body: bytes) -> Arrival:

@@ -62,7 +62,7 @@ class Links:
         body = await self._form(scope, receive)
         source = "one-click" if b"List-Unsubscribe" in body else "unsubscribe page"
         try:
-            await self._withdraw(claims, [topic], source)
+            await self._withdraw(scope, claims, [topic], source)
         except Busy as busy:
             return pages.busy(self._brand, retry_after(busy.retry_after_s))
         return pages.unsubscribed(self._brand, claims.address, topic, preferences)
@@ -72,14 +72,14 @@ class Links:
         if saved:
             form = parse_qs((await self._form(scope, receive)).decode("utf-8", "replace"))
             try:
-                await self._save(claims, form)
+                await self._save(scope, claims, form)
             except Busy as busy:
                 return pages.busy(self._brand, retry_after(busy.retry_after_s))
         stopped = any(not row.given for row in self._engine.store.ledger(claims.address) if row.topic in _STOPS)
         choices = [pages.TopicChoice(topic, given) for topic, given in self._consent(claims.address).items()]
         return pages.preferences(self._brand, claims.address, choices, stopped=stopped, saved=saved)
 
-    async def _save(self, claims: Claims, form: dict[str, list[str]]) -> None:
+    async def _save(self, scope: Scope, claims: Claims, form: dict[str, list[str]]) -> None:
         """Write what differs from the present; a topic that the page did not show stays as it is."""
         present = self._consent(claims.address)
         wanted = [] if "none" in form else form.get("on", [])
@@ -90,18 +90,18 @@ class Links:
         }
         given = [topic for topic, on in changed.items() if on]
         if given:
-            await self._engine.change_ledger([self._row(claims, topic, True, "preferences") for topic in given])
+            await self._engine.change_ledger([self._row(scope, claims, topic, True, "preferences") for topic in given])
         if withdrawn := [topic for topic, on in changed.items() if not on]:
-            await self._withdraw(claims, withdrawn, "preferences")
+            await self._withdraw(scope, claims, withdrawn, "preferences")
 
-    async def _withdraw(self, claims: Claims, topics: list[str], source: str) -> None:
-        await self._engine.change_ledger([self._row(claims, topic, False, source) for topic in topics])
+    async def _withdraw(self, scope: Scope, claims: Claims, topics: list[str], source: str) -> None:
+        await self._engine.change_ledger([self._row(scope, claims, topic, False, source) for topic in topics])
         if (claims.topic or IMPLICIT_TOPIC) in topics:
             await self._tell(claims, "unsubscribed", {"topic": claims.topic or IMPLICIT_TOPIC, "source": source})
 
-    def _row(self, claims: Claims, topic: str, given: bool, source: str) -> LedgerRow:
+    def _row(self, scope: Scope, claims: Claims, topic: str, given: bool, source: str) -> LedgerRow:
         now = self._engine.clock.now()
-        return LedgerRow(claims.address, topic, given, now, source, proof=f"message {claims.message_id}")
+        return LedgerRow(claims.address, topic, given, now, source, proof=_evidence(scope, claims))
 
     def _consent(self, address: str) -> dict[str, bool]:
         """Every topic of the plan and what this address says to it, or what holds without a word."""
@@ -138,6 +138,12 @@ class Links:
         outcome = Outcome(claims.message_id, kind, self._engine.clock.now(), machine=machine, properties=properties)
         with suppress(Busy):
             await self._engine.feedback([outcome])
+
+
+def _evidence(scope: Scope, claims: Claims) -> str:
+    """Which mail's link it was, and from which address of the net it was followed."""
+    client = scope.get("client")
+    return f"message {claims.message_id}" + (f" from {client[0]}" if client else "")
 
 
 def _location(url: str) -> bytes:

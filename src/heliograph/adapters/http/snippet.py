@@ -44,7 +44,7 @@ def library_settings(scope: Scope, write_keys: tuple[str, ...]) -> Reply:
             "Segment.io": {
                 "apiKey": key,
                 "apiHost": headers.get(b"host", b"").decode("latin-1") + "/v1",
-                "protocol": headers.get(b"x-forwarded-proto", scope["scheme"].encode()).decode("latin-1"),
+                "protocol": scope["scheme"],
                 "unbundledIntegrations": [],
             }
         },
