@@ -14,6 +14,7 @@ from heliograph.ports.engine import (
     Clock,
     Engine,
     Entered,
+    Gate,
     Heard,
     Hold,
     JourneyTouched,
@@ -28,10 +29,12 @@ from heliograph.ports.engine import (
     Settled,
     StepChange,
     Taken,
+    Trouble,
     Unmapped,
 )
 from heliograph.ports.mail import (
     Courier,
+    Leave,
     MailDns,
     MxAnswer,
     MxLookup,
@@ -39,6 +42,7 @@ from heliograph.ports.mail import (
     Records,
     Transport,
     Verdict,
+    steady_ms,
 )
 from heliograph.ports.spool import Spool, SpoolFull
 from heliograph.ports.store import (
@@ -100,6 +104,7 @@ __all__ = [
     "Entry",
     "Fence",
     "Fenced",
+    "Gate",
     "Grant",
     "Heard",
     "Hold",
@@ -109,6 +114,7 @@ __all__ = [
     "HttpRequest",
     "JournalRow",
     "JourneyTouched",
+    "Leave",
     "LiveFeed",
     "MailDns",
     "MessageRow",
@@ -147,6 +153,8 @@ __all__ = [
     "StreamRefused",
     "Taken",
     "Transport",
+    "Trouble",
     "Unmapped",
     "Verdict",
+    "steady_ms",
 ]

@@ -172,16 +172,19 @@ class Settled(msgspec.Struct, frozen=True):
     reason: str = ""
 
 
-class Engine(Protocol):
-    """The engine as its doors (HTTP, links, console) see it.  All awaits end when the change is on disk and decided."""
+class Trouble(msgspec.Struct, frozen=True):
+    """Something that this process rests on is away or slow.  ``what``: kafka, postgres, redis, flink, ...; ``why``: in
+    its words; ``means``: what works all the same and what does not, for people."""
 
-    store: Store
+    what: str
+    why: str
+    means: str
+
+
+class Gate(Protocol):
+    """The way in for events."""
+
     clock: "Clock"
-
-    @property
-    def plan(self) -> Any:
-        """The published :class:`heliograph.decide.Plan`."""
-        ...
 
     @property
     def ready(self) -> bool:
@@ -195,6 +198,18 @@ class Engine(Protocol):
         On several machines: append, and decide later; the list is :class:`Taken`.  A duplicate is found later, too:
         here it is ``accepted``.  After :class:`Busy` some may be there all the same; their ids make trying again
         harmless."""
+        ...
+
+
+class Engine(Gate, Protocol):
+    """The engine as its doors (HTTP, links, console) see it.  All awaits end when the change is on disk and decided;
+    on several machines, when it is on disk in the store and will be decided."""
+
+    store: Store
+
+    @property
+    def plan(self) -> Any:
+        """The published :class:`heliograph.decide.Plan`."""
         ...
 
     async def reach(self, position: str) -> None:

@@ -1,8 +1,10 @@
 """The front door: which path belongs to whom.  One exact look-up for events, prefixes for links, the rest falls
 through to the application of the console."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Any
 
+import msgspec
 import structlog
 
 from heliograph.adapters.http import snippet
@@ -24,7 +26,7 @@ from heliograph.adapters.http.reply import (
     write,
 )
 from heliograph.events.decode import CALL_TYPES
-from heliograph.ports import Engine
+from heliograph.ports import Engine, Gate, Trouble
 from heliograph.render.links import Kind, LinkKeys
 
 log = structlog.get_logger()
@@ -35,32 +37,30 @@ _CALLS = ", ".join(f"/v1/{call}" for call in (*CALL_TYPES, BATCH))
 _LINKS: dict[str, Kind] = {"/u/": "u", "/p/": "p", "/c/": "c", "/o/": "o"}
 
 
-class Door:
-    """The ASGI application of the whole server.
+class Front:
+    """The way in for events, and what needs no engine behind it.
 
     ``fallback`` answers every path that is not ours and gets the lifespan; ``write_keys`` open the door for events;
-    ``proxies``: networks that are believed when they say who calls.
+    ``proxies``: networks that are believed when they say who calls; ``troubles``: what is away, for ``/readyz``.
     """
 
     def __init__(
         self,
-        engine: Engine,
+        gate: Gate,
         *,
         write_keys: tuple[str, ...],
         events_per_second: float,
-        link_keys: LinkKeys,
-        brand: str,
         fallback: App | None = None,
         reader: BodyReader | None = None,
         proxies: Sequence[str] = (),
+        troubles: Callable[[], Sequence[Trouble]] = list,
     ) -> None:
-        reader = reader or BodyReader()
-        self._engine = engine
+        self._gate = gate
         self._write_keys = write_keys
         self._fallback = fallback or _nothing
         self._proxies = Proxies(proxies) if proxies else None
-        self.collect = Collect(engine, write_keys, RateLimiter(events_per_second), reader)
-        self._links = Links(engine, link_keys, reader, brand)
+        self._troubles = troubles
+        self.collect = Collect(gate, write_keys, RateLimiter(events_per_second), reader or BodyReader())
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -85,8 +85,6 @@ class Door:
 
     async def _elsewhere(self, path: str, scope: Scope, receive: Receive) -> Reply | None:
         """Whatever is not an event; None for the fallback."""
-        if kind := _LINKS.get(path[:3]):
-            return await self._links(scope, receive, kind)
         if path == "/heliograph.js":
             return snippet.script(scope)
         if path in ("/healthz", "/readyz"):
@@ -103,9 +101,28 @@ class Door:
         """``/healthz``: the process answers.  ``/readyz``: it takes work."""
         if scope["method"] not in ("GET", "HEAD"):
             return not_allowed("GET", "HEAD")
-        if path == "/readyz" and not self._engine.ready:
-            return problem(503, "not ready: starting, draining, or the disk refuses")
-        return Reply(200, b'{"status":"ok"}')
+        if path == "/healthz":
+            return Reply(200, b'{"status":"ok"}')
+        troubles = self._troubles()
+        if not self._gate.ready:
+            said = "; ".join(f"{one.what}: {one.why}" for one in troubles)
+            return problem(503, f"not ready: {said or 'starting, draining, or the disk refuses'}")
+        found: dict[str, object] = {"status": "degraded", "troubles": troubles} if troubles else {"status": "ok"}
+        return Reply(200, msgspec.json.encode(found))
+
+
+class Door(Front):
+    """The ASGI application of a whole server: events, links from mails, and the fallback."""
+
+    def __init__(self, engine: Engine, *, link_keys: LinkKeys, brand: str, **front: Any) -> None:
+        reader = front["reader"] = front.get("reader") or BodyReader()
+        super().__init__(engine, **front)
+        self._links = Links(engine, link_keys, reader, brand)
+
+    async def _elsewhere(self, path: str, scope: Scope, receive: Receive) -> Reply | None:
+        if kind := _LINKS.get(path[:3]):
+            return await self._links(scope, receive, kind)
+        return await super()._elsewhere(path, scope, receive)
 
 
 async def _nothing(scope: Scope, receive: Receive, send: Send) -> None:

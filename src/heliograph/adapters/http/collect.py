@@ -37,7 +37,7 @@ from heliograph.events.decode import (
     write_key_of,
 )
 from heliograph.events.limits import MAX_BATCH_BYTES, MAX_EVENT_BYTES
-from heliograph.ports import Arrival, Busy, Engine, Result, Taken
+from heliograph.ports import Arrival, Busy, Gate, Result, Taken
 
 BATCH = "batch"
 ROUTES = {
@@ -80,7 +80,7 @@ def new_message_id() -> str:
 class Collect:
     """``counts``: events by what became of them (accepted, duplicate, dead_letter, refused, limited, busy)."""
 
-    def __init__(self, engine: Engine, write_keys: Iterable[str], limiter: RateLimiter, reader: BodyReader) -> None:
+    def __init__(self, engine: Gate, write_keys: Iterable[str], limiter: RateLimiter, reader: BodyReader) -> None:
         self._engine = engine
         self._limiter = limiter
         self._reader = reader
