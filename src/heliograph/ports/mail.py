@@ -1,5 +1,6 @@
 """Mail on its way: parcels, who carries them and who answers for them."""
 
+import time
 from collections.abc import Sequence
 from typing import Protocol
 
@@ -23,9 +24,30 @@ class Verdict(msgspec.Struct, frozen=True, array_like=True):
     via: str = ""
 
 
+class Leave(msgspec.Struct, gc=False):
+    """To write one message's DATA, where whoever gave it has it for a time only: until ``until``
+    (:func:`heliograph.ports.steady_ms`), 0 for not yet."""
+
+    until: int = 0
+    asked_at: int = 0
+
+    @property
+    def over(self) -> bool:
+        return steady_ms() >= self.until
+
+
+def steady_ms() -> int:
+    """Milliseconds of a clock that nobody sets; where there is one, it also counts while the machine is suspended."""
+    return time.clock_gettime_ns(_CLOCK) // 1_000_000
+
+
+_CLOCK = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
+
+
 class Parcel(msgspec.Struct, frozen=True, gc=False):
     """A message ready to travel: envelope addresses, and CRLF bytes that are not yet dot-stuffed.  ``route`` and
-    ``receiver``: :mod:`heliograph.deliver.routes`."""
+    ``receiver``: :mod:`heliograph.deliver.routes`.  ``leave``: asked right before its body is written; None: for ever.
+    """
 
     message_id: str
     sender: str
@@ -33,6 +55,7 @@ class Parcel(msgspec.Struct, frozen=True, gc=False):
     data: bytes
     route: str = "default"
     receiver: str = ""
+    leave: Leave | None = None
 
 
 class Courier(Protocol):
@@ -52,9 +75,10 @@ class Courier(Protocol):
 
 
 class Transport(Protocol):
-    """Carries ready parcels to receivers.  No byte of DATA is written for a parcel that is not decided to go, and per
-    connection at most two are past their commit point: one in flight, one pipelined behind it.  What waits for one
-    receiver or one relay never holds up what is for another."""
+    """Carries ready parcels to receivers.  No byte of a body is written for a parcel that is not decided to go, or
+    whose :class:`Leave` is over (that one is a ``retry`` with stage ``data``), and per connection at most two are past
+    their commit point: one in flight, one pipelined behind it.  What waits for one receiver or one relay never holds
+    up what is for another."""
 
     def room(self, route: str, receiver: str) -> int:
         """How many more parcels of this lane are worth rendering now; 0 or less: none, until something of it was asked

@@ -7,7 +7,7 @@ log (:mod:`heliograph.runtime.far_chunk`).
 
 from collections import Counter
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 from msgspec.structs import replace
 
@@ -18,7 +18,7 @@ from heliograph.deliver.commit import decide as commit_point
 from heliograph.deliver.lifecycle import CANCELLABLE, MISSED, UNFINISHED
 from heliograph.events.identity import profile_id
 from heliograph.events.record import HISTORICAL, Body, LedgerChange, LedgerRow, Outcome, Record
-from heliograph.ports import Clock, Commit, DeadLetter, JournalRow, MessageRow, RequestRow
+from heliograph.ports import BroadcastRow, Clock, Commit, DeadLetter, JournalRow, MessageRow, RequestRow
 from heliograph.runtime import counting
 from heliograph.runtime.breaker import Sample
 from heliograph.runtime.desk import Desk
@@ -33,6 +33,9 @@ class Applying:
     to make), ``called`` (ids of those that are over), ``earliest`` (the earliest deadline set), ``samples`` (what
     became of mails, for the circuit breaker) and ``news`` (for the live feed, when ``watched``).
     """
+
+    far: ClassVar[bool] = False
+    """What somebody hears is decided elsewhere, later."""
 
     def __init__(self, desk: Desk, clock: Clock) -> None:
         self.desk = desk
@@ -64,6 +67,9 @@ class Applying:
         import triggers nothing either.  ``cause``, with the body, names it."""
         raise NotImplementedError
 
+    def under(self, key: str) -> None:
+        """What is done holds only while this person is ours, where that may end."""
+
     def drain(self) -> None:
         """Decide what is pending when no record is being appended."""
         raise NotImplementedError
@@ -75,7 +81,7 @@ class Applying:
     # -- effects --
 
     def _message(self, record: Record, effect: fx.DecideMessage) -> None:
-        old = self.desk.message(effect.message_id)
+        old = self._standing(record, effect)
         if old is not None and self._is_anothers(record, old):
             self._same_address(record, effect)
             return
@@ -101,6 +107,10 @@ class Applying:
         if row.status == "queued":
             self.offers.append(row)
 
+    def _standing(self, _record: Record, effect: fx.DecideMessage) -> MessageRow | None:
+        """The row that this message has already."""
+        return self.desk.message(effect.message_id)
+
     def _is_anothers(self, record: Record, row: MessageRow) -> bool:
         """A broadcast to this address was decided for somebody else."""
         if row.key == record.key or not broadcast_of(row.journey):
@@ -113,7 +123,7 @@ class Applying:
         if effect.status in UNFINISHED:
             skipped = Outcome(effect.message_id, "skipped", self.desk.last_at, counting.SAME_ADDRESS)
             self.hop(record.key, skipped, record.flags, record.id)
-            if (row := self.desk.counting(broadcast_of(effect.journey))) is not None:
+            if (row := self.counting(broadcast_of(effect.journey), record.key)) is not None:
                 counting.note_same_address(row)
 
     def _told_already(self, record: Record, effect: fx.DecideMessage, row: MessageRow) -> None:
@@ -169,15 +179,19 @@ class Applying:
 
     def _fact(self, record: Record, effect: fx.Fact) -> None:
         self.commit.journal.append((record.key, JournalRow(effect.at, effect.kind, effect.data, self.desk.position)))
-        self._count(effect)
+        self._count(record, effect)
 
-    def _count(self, fact: fx.Fact) -> None:
+    def _count(self, record: Record, fact: fx.Fact) -> None:
         """A broadcast counts in its own row."""
         broadcast_id = broadcast_of(fact.data.get("journey", ""))
         if not broadcast_id:
             self.desk.tally.note(fact.kind, fact.data)
-        elif fact.kind in counting.COUNTED and (row := self.desk.counting(broadcast_id)) is not None:
+        elif fact.kind in counting.COUNTED and (row := self.counting(broadcast_id, record.key)) is not None:
             counting.note_fact(row, fact.kind, fact.data)
+
+    def counting(self, broadcast_id: str, _key: str) -> BroadcastRow | None:
+        """Where what this person does in a broadcast is counted."""
+        return self.desk.counting(broadcast_id)
 
     def _duplicate(self, _record: Record, _effect: fx.Duplicate) -> None:
         self.duplicate = True
@@ -266,7 +280,7 @@ class Applying:
     def _count_message(self, broadcast_id: str, row: MessageRow, old: MessageRow | None) -> None:
         if old is not None and (old.status, old.reason) == (row.status, row.reason):
             return
-        if (counted := self.desk.counting(broadcast_id)) is not None:
+        if (counted := self.counting(broadcast_id, row.key)) is not None:
             counting.note_message(counted, old, row)
 
     def end_message(self, row: MessageRow, status: str, reason: str, at: int, *, flags: int = 0) -> None:

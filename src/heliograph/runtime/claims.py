@@ -60,6 +60,8 @@ class PassCommitPoint(OfMessages):
     ) -> None:
         super().__init__(message_ids)
         self._ids, self._held, self._answer, self._meta = message_ids, held, answer, meta
+        self._gone: set[str] = set()
+        """Those that an earlier try of this very ask made ``sending``: nobody was told so yet."""
 
     def decide_each(self, chunk: Chunk) -> None:
         chunk.commit.meta.update(self._meta())
@@ -71,14 +73,18 @@ class PassCommitPoint(OfMessages):
     def _judge(self, chunk: Chunk, message_id: str) -> None:
         self.turn_to(chunk, message_id)
         row = chunk.desk.message(message_id) if message_id in self._held else None
-        if row is None:
+        if row is None or not chunk.desk.may_mail(row.key):
             self._stop.append((message_id, "not yours"))
+        elif row.status == "sending" and message_id in self._gone:
+            self._go.append(message_id)
         elif stop := chunk.stopped(row):
             self._stop.append((message_id, stop.reason))
             if stop.status != row.status:
                 end(chunk, row, stop.status, stop.reason)
         else:
             self._go.append(message_id)
+            self._gone.add(message_id)
+            chunk.under(row.key)
             chunk.write_message(replace(row, status="sending", sending_at=chunk.now()))
 
     def settled(self) -> None:

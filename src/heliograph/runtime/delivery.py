@@ -101,7 +101,7 @@ class Delivery:
     async def start(self) -> None:
         """Join the group.  :class:`~heliograph.ports.StreamAway` or ``StreamRefused`` when the topic cannot be had."""
         appender = self._stream.appender()
-        self._desk.partitions = await appender.partitions(EFFECTS)
+        self._desk.join(await appender.partitions(EFFECTS))
         await appender.close(0)
         self._reader = self._stream.reader([EFFECTS], self, group=self._group)
         self._trouble = ""

@@ -107,6 +107,10 @@ class Desk:
         """Whether the mail of this journey is held."""
         return self.holds.held(journey)
 
+    def may_mail(self, _key: str) -> bool:
+        """Whether mail to this person is ours to send."""
+        return True
+
     # -- states --
 
     def state(self, key: str) -> decide.State | None:
@@ -127,7 +131,12 @@ class Desk:
 
     # -- messages --
 
+    def present(self, message_id: str) -> MessageRow | None:
+        """The row as it is now, for who only looks."""
+        return self.message(message_id)
+
     def message(self, message_id: str) -> MessageRow | None:
+        """The row as it is now, for who decides on it."""
         row = self.messages.get(message_id)
         if row is None and (row := self.store.message(message_id)) is not None:
             self.messages.keep(message_id, row)

@@ -17,7 +17,7 @@ import structlog
 from heliograph.decide.broadcasts import broadcast_of
 from heliograph.deliver.lifecycle import MISSED
 from heliograph.deliver.limits import Shaping
-from heliograph.ports import Clock, MessageRow, MxLookup, Store
+from heliograph.ports import Clock, MessageRow, MxLookup, Store, steady_ms
 from heliograph.runtime import mailwire
 from heliograph.runtime.claims import Bury, End, PassCommitPoint, TakeReports
 from heliograph.runtime.lanes import BROADCAST, NOTICE, TRANSACTIONAL, TRIGGERED
@@ -87,7 +87,8 @@ class Dispatcher:
     """``settings``: what mailers need to know; ``templates``: name -> compiled template, of the plan in force;
     ``current``: a message's row as it is now; ``held``: whether the mail of this journey is held; ``rank``: whom a
     message overtakes; ``shaping``: limits of receivers, senders and relays; ``mx``: who looks up where domains have
-    their mail, if they are to be told apart by that."""
+    their mail, if they are to be told apart by that.  Where people are ours for a time only: ``mine``: whether this
+    person (key) is, ``until``: until when (:func:`heliograph.ports.steady_ms`)."""
 
     def __init__(
         self,
@@ -104,7 +105,10 @@ class Dispatcher:
         rank: Callable[[MessageRow], int] = rank_of,
         shaping: Shaping | None = None,
         mx: MxLookup | None = None,
+        mine: Callable[[str], bool] = lambda _key: True,
+        until: Callable[[], int] | None = None,
     ) -> None:
+        self._mine, self._until = mine, until
         self._clock, self._meter, self._put, self._current = clock, meter, put, current
         self._render_context, self._templates, self.settings = render_context, templates, settings
         self._store = store
@@ -144,7 +148,7 @@ class Dispatcher:
         comes back with that mailer's report."""
         add, claims = self.outbox.add, self.outbox.claims
         for row in rows:
-            if row.message_id not in claims:
+            if row.message_id not in claims and self._mine(row.key):
                 add(row)
         if self._opened.is_set() and not self._draining:
             self.offer_slice()  # at once: our task may have to wait for its turn
@@ -207,6 +211,8 @@ class Dispatcher:
 
     def offer_slice(self) -> bool:
         """Offer up to a slice, to the mailers with most credit; False when nothing more can go now."""
+        if self._until is not None and self._until() <= steady_ms():
+            return False
         now = self._clock.now()
         mailer = max(self.mailers.values(), key=lambda one: one.credit, default=None)
         jobs: list[mailwire.Job] = []
@@ -244,7 +250,9 @@ class Dispatcher:
     def _waits(self, row: MessageRow) -> bool:
         """Nothing else became of it meanwhile."""
         present = self._current(row.message_id)
-        return present is not None and present.status == "queued" and row.message_id not in self._ending
+        if present is None or present.status != "queued" or row.message_id in self._ending:
+            return False
+        return self._mine(row.key)
 
     def _doom(self, fates: list[Fate], row: MessageRow, status: str, reason: str) -> None:
         fates.append((row.message_id, status, reason))
@@ -350,7 +358,8 @@ class Dispatcher:
                 self.welcome(mailer, credit)
                 log.info("mailer connected", pid=pid, credit=credit, epoch=mailer.epoch)
             case mailwire.AskCommit(epoch, ids) if epoch == mailer.epoch:
-                answer = lambda go, stop: self._verdicts(mailer, go, stop)  # noqa: E731
+                heard_at = 0 if self._until is None else steady_ms()
+                answer = lambda go, stop: self._verdicts(mailer, go, stop, heard_at)  # noqa: E731
                 self._put(PassCommitPoint(ids, mailer.held, answer, self._meta))
             case mailwire.Report(epoch, done) if epoch == mailer.epoch:
                 mine = [one for one in done if one.message_id in mailer.held]
@@ -375,19 +384,21 @@ class Dispatcher:
         mailer.credit = credit
         self.mailers[mailer.epoch] = mailer
         self._count_credit(mailer, credit)
-        mailer.send(mailwire.Setup(mailer.epoch, self.settings, list(self._templates().values())))
+        templates, leased = list(self._templates().values()), self._until is not None
+        mailer.send(mailwire.Setup(mailer.epoch, self.settings, templates, leased))
         self._stirred.set()
 
     def _count_credit(self, mailer: Mailer, credit: int) -> None:
         self._credits[mailer.epoch] = credit
         self.traffic.credit = sum(self._credits.values())
 
-    def _verdicts(self, mailer: Mailer, go: list[str], stop: list[tuple[str, str]]) -> None:
+    def _verdicts(self, mailer: Mailer, go: list[str], stop: list[tuple[str, str]], heard_at: int) -> None:
         now, claims = self._clock.now(), self.outbox.claims
         for message_id in go:
             if (claim := claims.get(message_id)) is not None:
                 claim.asked_at = now
-        mailer.send(mailwire.Verdicts(go, stop))
+        valid_ms = 0 if self._until is None else max(self._until() - heard_at, 0)
+        mailer.send(mailwire.Verdicts(go, stop, valid_ms))
 
     def _reported(self, mailer: Mailer, fates: list[tuple[mailwire.Done, MessageRow | None]]) -> None:
         now, ended, claims = self._clock.now(), self.traffic.ended, self.outbox.claims

@@ -16,6 +16,8 @@ from heliograph.runtime.mailwire import Done
 
 STOPPING: Final = {"complained": "!complaint", "bounced": "!bounce"}
 """Kinds of feedback that write a suppression."""
+FED_BACK: Final = frozenset(FEEDBACK) - {"sent"}
+"""Kinds that come back about a message; every other outcome is the engine's own word."""
 REPEATABLE: Final = frozenset({"opened", "clicked"})
 """Each of these is an event of its own; any other kind a second time changes nothing."""
 
@@ -27,9 +29,21 @@ def take_feedback(chunk: Chunk, outcome: Outcome, *, suppresses: bool = True, tr
     ``sent``, and its person hears that first.  What a bounce says takes the place of the 250.  ``suppresses``: whether
     a bounce or complaint stops the address; ``trusted``: whether it counts for the circuit breaker.
     """
-    row = chunk.desk.message(outcome.message_id)
+    if chunk.far and outcome.kind in REPEATABLE:  # noted when the brain has heard it, as those that links bring
+        row = chunk.desk.present(outcome.message_id)
+    else:
+        row = note_feedback(chunk, outcome, suppresses=suppresses, trusted=trusted)
+    if row is not None:
+        chunk.append(row.key, outcome)
+
+
+def note_feedback(
+    chunk: Chunk, outcome: Outcome, *, suppresses: bool = True, trusted: bool = True
+) -> MessageRow | None:
+    """The part of it that concerns the row; None when it is nothing new."""
+    row = chunk.desk.message(outcome.message_id) if outcome.kind in FED_BACK else None
     if row is None or (outcome.kind not in REPEATABLE and any(kind == outcome.kind for kind, _, _ in row.outcomes)):
-        return
+        return None
     signal = "" if outcome.machine else FEEDBACK.get(outcome.kind, "")
     if (status := _following(row, signal)) is not None and signal in ARRIVED and row.status not in SENT:
         row = _arrived(chunk, row, outcome)
@@ -40,7 +54,7 @@ def take_feedback(chunk: Chunk, outcome: Outcome, *, suppresses: bool = True, tr
         chunk.samples.append(Sample(row, _trouble(outcome, suppresses), late=True))
     if suppresses and (topic := STOPPING.get(outcome.kind)):
         suppress(chunk, row, topic, outcome.at, outcome.reason)
-    chunk.append(row.key, outcome)
+    return row
 
 
 def _trouble(outcome: Outcome, condemned: bool) -> Kind:

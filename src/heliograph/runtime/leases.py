@@ -7,13 +7,12 @@ which a claim or renewal was *asked for*, less a margin.
 
 import asyncio
 import contextlib
-import time
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Final
 
 import structlog
 
-from heliograph.ports import Claim, SharedStore, StoreAway
+from heliograph.ports import Claim, SharedStore, StoreAway, steady_ms
 
 MARGIN: Final = 0.1
 """Of a lease: what two machines' clocks may differ in a lease's length, and then some."""
@@ -21,11 +20,6 @@ RENEWALS: Final = 4
 """In one lease's length: two may fail before mail stops."""
 
 log = structlog.get_logger("heliograph.leases")
-
-
-def steady_ms() -> int:
-    """Milliseconds of a clock that nobody sets; where there is one, it also counts while the machine is suspended."""
-    return time.clock_gettime_ns(getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)) // 1_000_000
 
 
 class Leases:

@@ -28,11 +28,12 @@ from typing import Final
 import msgspec
 import structlog
 import uvloop
+from msgspec.structs import replace
 
 from heliograph.deliver.mx import domain_of
 from heliograph.deliver.replies import condemns_address, parse
 from heliograph.deliver.routes import DIRECT, Routes
-from heliograph.ports import Courier, Parcel, Transport, Verdict
+from heliograph.ports import Courier, Leave, Parcel, Transport, Verdict, steady_ms
 from heliograph.render import Skip
 from heliograph.runtime import mailwire
 from heliograph.runtime.logs import configure_logs
@@ -108,6 +109,9 @@ class Mailer(asyncio.Protocol):
         self._press: Press | None = None
         self._mail: Transport | None = None
         self._epoch = 0
+        self._leased = False
+        self._leaves: dict[str, Leave] = {}
+        """Where the engine is leased: of what is posted and not decided."""
         self._lanes: dict[Lane, deque[Job]] = {}
         self._done: list[Done] = []
         self._reporting = False
@@ -141,8 +145,8 @@ class Mailer(asyncio.Protocol):
                 for job in jobs:
                     self._queue(job)
                 self._render_soon()
-            case Verdicts(go, stop):
-                self._decided(go, stop)
+            case Verdicts(go, stop, valid_ms):
+                self._decided(go, stop, valid_ms)
             case Templates(templates) if self._press is not None:
                 self._press.learn(templates)
             case Setup():
@@ -152,7 +156,7 @@ class Mailer(asyncio.Protocol):
 
     def _set_up(self, setup: Setup) -> None:
         settings = self._settings = setup.settings
-        self._epoch = setup.epoch
+        self._epoch, self._leased = setup.epoch, setup.leased
         try:
             self._press = Press(settings, setup.templates)
             self._mail = self._open_transport(settings.routes, self)
@@ -222,20 +226,30 @@ class Mailer(asyncio.Protocol):
             self._finish(Done(job.message_id, "missed", "", now))
             return
         try:
-            mail.post(self._press.print(job, now))
+            parcel = self._press.print(job, now)
+            mail.post(self._with_leave(parcel) if self._leased else parcel)
         except Skip as skip:
             self._finish(Done(job.message_id, "skipped", skip.reason, now))
         except Exception as error:  # one message must not stop all the others
             log.exception("a message could not be rendered", message_id=job.message_id, template=job.template)
             self._finish(Done(job.message_id, "skipped", f"render_failed: {error!r}"[:500], now))
 
+    def _with_leave(self, parcel: Parcel) -> Parcel:
+        leave = self._leaves[parcel.message_id] = Leave()
+        return replace(parcel, leave=leave)
+
     # -- the courier of the transport --
 
     def ask(self, message_ids: Sequence[str]) -> None:
+        if self._leased:
+            now = steady_ms()
+            for message_id in message_ids:
+                self._leaves[message_id].asked_at = now
         self._say(AskCommit(self._epoch, list(message_ids)))
         self._render_soon()
 
     def delivered(self, parcel: Parcel, verdict: Verdict) -> None:
+        self._leaves.pop(parcel.message_id, None)
         suppress = verdict.kind == "bounced" and _condemns(verdict)
         size = len(parcel.data)
         code, stage = verdict.code, verdict.stage
@@ -243,12 +257,21 @@ class Mailer(asyncio.Protocol):
         self._notice(parcel.route, verdict)
         self._render_soon()
 
-    def _decided(self, go: list[str], stop: list[tuple[str, str]]) -> None:
+    def _decided(self, go: list[str], stop: list[tuple[str, str]], valid_ms: int) -> None:
         now = self._now()
+        if self._leased:
+            self._give_leave(go, stop, valid_ms)
         for message_id, reason in stop:
             self._finish(Done(message_id, "stopped", reason, now))
         if self._mail is not None:
             self._mail.decided(go, [message_id for message_id, _ in stop])
+
+    def _give_leave(self, go: list[str], stop: list[tuple[str, str]], valid_ms: int) -> None:
+        for message_id, _ in stop:
+            self._leaves.pop(message_id, None)
+        for message_id in go:
+            if (leave := self._leaves.pop(message_id, None)) is not None:
+                leave.until = leave.asked_at + valid_ms
 
     def _notice(self, route: str, verdict: Verdict) -> None:
         """Trouble with a relay is logged once when it begins and once when it ends; receivers are too many."""

@@ -88,11 +88,13 @@ class Hello(msgspec.Struct, array_like=True, frozen=True, tag="hello"):
 
 class Setup(msgspec.Struct, array_like=True, frozen=True, tag="setup"):
     """``settings``: see :class:`MailerSettings`.  ``templates``: compiled templates by
-    (name, version); older versions stay while messages wait for them."""
+    (name, version); older versions stay while messages wait for them.  ``leased``: the engine has its people for a time
+    only, and so has its leave to send (:class:`Verdicts`)."""
 
     epoch: int
     settings: MailerSettings
     templates: list[dict[str, Any]]
+    leased: bool = False
 
 
 class Templates(msgspec.Struct, array_like=True, frozen=True, tag="templates"):
@@ -109,8 +111,12 @@ class AskCommit(msgspec.Struct, array_like=True, frozen=True, tag="ask"):
 
 
 class Verdicts(msgspec.Struct, array_like=True, frozen=True, tag="verdicts"):
+    """``valid_ms``: where the engine is leased, so long after they were **asked for**, by the mailer's own clock, may
+    DATA be begun: whoever was paused for longer writes nothing."""
+
     go: list[str]
     stop: list[tuple[str, str]]
+    valid_ms: int = 0
 
 
 class Done(msgspec.Struct, array_like=True, frozen=True):

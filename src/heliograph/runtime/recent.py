@@ -53,6 +53,10 @@ class Recent(Generic[K, V]):
         for _ in range(len(clean) - self._bound):
             clean.popitem(last=False)
 
+    def forget(self) -> None:
+        """Read again what is on disk: somebody else may have written it."""
+        self._clean.clear()
+
     def clear(self) -> None:
         """Forget everything: what was written may never have happened."""
         self._clean.clear()

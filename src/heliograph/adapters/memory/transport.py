@@ -50,7 +50,8 @@ class MemoryTransport:
         self._courier.ask(list(self._asked))
 
     def _deliver(self, parcel: Parcel) -> None:
-        verdict = self._receive(parcel)
+        late = parcel.leave is not None and parcel.leave.over
+        verdict = Verdict("retry", 0, "", "too late", "data") if late else self._receive(parcel)
         if verdict.kind == "sent":
             self.parcels.append(parcel)
         self._courier.delivered(parcel, verdict)

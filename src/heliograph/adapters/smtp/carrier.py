@@ -37,6 +37,9 @@ GO_AHEAD: Final = 354
 """The only reply after which a message may be written (RFC 5321, 4.1.1.4)."""
 
 
+TOO_LATE: Final = "its worker's lease ended before it could be written"
+
+
 class Owner(Protocol):
     """The pool, as a carrier sees it."""
 
@@ -206,6 +209,9 @@ class Carrier(asyncio.Protocol):
     def _send_body(self, load: Load) -> None:
         """The body, its dot, and the envelope of what is behind, in one write."""
         if self._over:
+            return
+        if (leave := load.parcel.leave) is not None and leave.over:
+            self._lose(TOO_LATE, None, DATA)
             return
         load.dotted = True
         self._expect(DOT, load)

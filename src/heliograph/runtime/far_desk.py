@@ -1,0 +1,211 @@
+"""The desk of one process among many: what it has at hand may have been changed by another since.
+
+So it notes what was read while a chunk is decided: the rows of messages (``bases``) and the words of addresses
+(``guards``); the store compares them when the chunk is committed, and when something is otherwise by then, all of it is
+decided again.  Words are read anew for every chunk, rows of messages are kept, because nearly always only the worker
+that has a person's partition writes them.
+"""
+
+from collections.abc import Iterable, Sequence
+from typing import Any, Literal
+
+from heliograph import decide
+from heliograph.events.ids import bucket
+from heliograph.events.partitions import partition_of
+from heliograph.events.record import LedgerRow
+from heliograph.ports import BroadcastRow, Claim, MessageRow, SharedStore
+from heliograph.runtime.desk import CompileSchema, Desk
+from heliograph.runtime.far_counts import FarTally, copied, encode_part, part_name, read_part, summed
+from heliograph.runtime.holds import Holds
+from heliograph.runtime.leases import Leases
+from heliograph.runtime.recent import Recent
+
+BLOBS = 20_000
+"""States as they came from the brain, some kilobytes each at most: they are wanted for rendering at once."""
+PARTS = 10_000
+"""Of broadcasts: a hundred of them in a hundred partitions."""
+
+
+class FarDesk(Desk):
+    """``partitions``: of the topics, 0 where nothing is carried out here.  ``leases``: which of them are ours; None in
+    a process that only asks.  ``applied``: partition -> the next offset to carry out."""
+
+    store: SharedStore
+    tally: FarTally
+
+    def __init__(self, store: SharedStore, compile_schema: CompileSchema, *, partitions: int = 0) -> None:
+        self.partitions = partitions
+        self.leases: Leases | None = None
+        self.applied: dict[int, int] = {}
+        self.bases: dict[str, int] = {}
+        self.guards: dict[str, dict[str, LedgerRow]] = {}
+        self.careful = False
+        """Something was not as we took it to be: read what is nearly always new, too."""
+        self._blobs: Recent[str, bytes | Literal[False]] = Recent(BLOBS)
+        self._numbers: Recent[str, int] = Recent(BLOBS)
+        self._parts: Recent[str, BroadcastRow] = Recent(PARTS)
+        super().__init__(store, compile_schema)
+
+    def join(self, partitions: int) -> None:
+        """So many partitions are there."""
+        self.partitions = partitions
+        self.tally = FarTally(self.store, partitions)
+
+    # -- life of a chunk --
+
+    @property
+    def _recents(self) -> tuple[Recent[Any, Any], ...]:
+        return (*super()._recents, self._blobs, self._numbers, self._parts)
+
+    def seal(self) -> None:
+        super().seal()
+        self._anew()
+        self.bases, self.guards = {}, {}
+
+    def settle(self) -> None:
+        super().settle()
+        self._anew()
+        self.careful = False
+
+    def _anew(self) -> None:
+        for shared in (self._words, self._holders, self._requests, self._broadcasts):
+            shared.forget()
+
+    def forget(self) -> None:
+        """Others may have written anything that is on disk."""
+        for recent in self._recents:
+            recent.forget()
+        self.tally.forget()
+
+    def reload(self) -> None:
+        last_at = getattr(self, "last_at", 0)
+        super().reload()
+        self.last_at = max(last_at, self.last_at)
+        self.tally = FarTally(self.store, self.partitions)
+        self.bases, self.guards = {}, {}
+        self.careful = True
+        self._review()
+
+    def _review(self) -> None:
+        """Whose the partitions are by now, and how far they are."""
+        if self.leases is None or not self.leases.epochs:
+            return
+        epochs = self.leases.epochs
+        known = {claim.partition: claim for claim in self.store.claims()}
+        for partition, epoch in list(epochs.items()):
+            claim = known.get(partition)
+            if claim is not None and (claim.owner, claim.epoch) == (self.leases.owner, epoch):
+                self.applied[partition] = claim.offset
+            else:
+                del epochs[partition]
+
+    def look(self) -> bool:
+        """Read what others may have put: a plan, holds; whether mail may go now that did not.  From any thread."""
+        before, self.holds = set(self.holds.all()), Holds.load(self.store)
+        return not before <= set(self.holds.all())
+
+    # -- whose a person is --
+
+    def take(self, claims: Iterable[Claim]) -> None:
+        """These partitions are ours from now on."""
+        self.forget()
+        self.applied.update((claim.partition, claim.offset) for claim in claims)
+
+    def partition_of(self, key: str) -> int:
+        return partition_of(bucket(key), self.partitions) if self.partitions else -1
+
+    def is_mine(self, key: str) -> bool:
+        return self.leases is not None and self.partition_of(key) in self.leases.epochs
+
+    def may_mail(self, key: str) -> bool:
+        return self.is_mine(key) and self.leases is not None and self.leases.left_ms() > 0
+
+    # -- states: only the brain writes them --
+
+    def state(self, key: str) -> decide.State | None:
+        blob = self._blobs.get(key)
+        if blob is None:
+            (blob,) = self.store.states((key,))
+        return decide.decode_state(blob) if blob else None
+
+    def fetch(self, keys: Iterable[str]) -> None:
+        """Nothing: they are seldom wanted."""
+
+    def write_state(self, key: str, blob: bytes | None, number: int) -> None:
+        self._blobs.write(key, blob or False)
+        self._numbers.write(key, number)
+
+    def fetch_numbers(self, keys: Sequence[str]) -> None:
+        """Of the last decision of each that was carried out."""
+        missing = [key for key in dict.fromkeys(keys) if self._numbers.get(key) is None]
+        for key, blob in zip(missing, self.store.states(missing) if missing else (), strict=True):
+            self._numbers.keep(key, decide.decode_state(blob).number if blob else 0)
+
+    def number(self, key: str) -> int:
+        number = self._numbers.get(key)
+        if number is None:
+            self.fetch_numbers((key,))
+            number = self._numbers.get(key)
+        return number or 0
+
+    # -- messages --
+
+    def present(self, message_id: str) -> MessageRow | None:
+        return super().message(message_id)
+
+    def message(self, message_id: str) -> MessageRow | None:
+        row = super().message(message_id)
+        self.bases.setdefault(message_id, -1 if row is None else row.rev)
+        return row
+
+    def unwritten(self, message_id: str) -> bool:
+        """Whether to take it that there is no such row yet; the store knows better, and then we are careful."""
+        if self.careful or self.messages.get(message_id) is not None:
+            return False
+        self.bases.setdefault(message_id, -1)
+        return True
+
+    def messages_of(self, keys: Sequence[str], limit: int = 200) -> list[MessageRow]:
+        return [self.message(row.message_id) or row for row in super().messages_of(keys, limit)]
+
+    # -- broadcasts: their people are counted by partition --
+
+    def part(self, broadcast_id: str, partition: int) -> BroadcastRow:
+        """What people of this partition do, for this chunk to change in place."""
+        name = part_name(broadcast_id, partition)
+        row = self._parts.open.get(name)
+        if row is None:
+            known = self._parts.get(name) or read_part(self.store, name)
+            row = copied(known)
+            self._parts.write(name, row)
+        return row
+
+    def changed_parts(self) -> dict[str, bytes]:
+        return {name: encode_part(row) for name, row in self._parts.open.items()}
+
+    def broadcast(self, broadcast_id: str) -> BroadcastRow | None:
+        """With what all workers have counted."""
+        row = super().broadcast(broadcast_id)
+        return None if row is None else summed(row, self.store, self.partitions)
+
+    def counting(self, broadcast_id: str) -> BroadcastRow | None:
+        """The row itself, for whoever leads the broadcasts."""
+        row = self._broadcasts.open.get(broadcast_id)
+        if row is None and (known := Desk.broadcast(self, broadcast_id)) is not None:
+            row = copied(known)
+            self._broadcasts.write(broadcast_id, row)
+        return row
+
+    # -- ledger --
+
+    def words(self, address: str) -> dict[str, LedgerRow]:
+        words = super().words(address)
+        self.guards.setdefault(address, words)
+        return words
+
+    # -- plans --
+
+    def catch_up(self, version: int) -> None:
+        """Records name this plan: whoever stamped them read it from the store's."""
+        if self.plan.version < version:
+            self._reload_plan()
