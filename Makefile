@@ -23,6 +23,7 @@ test: setup lint
 	sh scripts/browser.sh
 	sh scripts/opendkim.sh
 	sh scripts/postfix.sh
+	sh scripts/proxies.sh
 	$(BIN)/pytest $(ARGS)
 
 test-cluster: setup  ## against real servers on this machine: Kafka, PostgreSQL, Redis

@@ -14,7 +14,7 @@ import msgspec
 from heliograph.config.environment import apply_environment
 from heliograph.config.judging import judge
 from heliograph.config.problems import ConfigError, Inspection, Problem
-from heliograph.config.settings import DEMO_TOKEN, DEMO_WRITE_KEY, FILE, ServerSetting, Settings
+from heliograph.config.settings import DEMO_TOKEN, DEMO_WRITE_KEY, FILE, Settings
 
 
 def load(
@@ -36,10 +36,8 @@ def load(
 
 def with_address(settings: Settings, host: str | None, port: int | None) -> Settings:
     """The same settings, listening elsewhere."""
-    server = ServerSetting(
-        host=settings.server.host if host is None else host, port=settings.server.port if port is None else port
-    )
-    return msgspec.structs.replace(settings, server=server)
+    given = {name: value for name, value in (("host", host), ("port", port)) if value is not None}
+    return msgspec.structs.replace(settings, server=msgspec.structs.replace(settings.server, **given))
 
 
 def refuse_public_demo(settings: Settings) -> None:
