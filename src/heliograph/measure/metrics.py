@@ -44,6 +44,10 @@ METRICS: dict[str, Metric] = {
     "heliograph_words_missing_total": Metric(
         COUNTER, "Events collected without the ledger's words for their address, because the store was away."
     ),
+    "heliograph_commits_again_total": Metric(
+        COUNTER, "Commits decided again because another process was first, by error.", ("error",)
+    ),
+    "heliograph_relayed_total": Metric(COUNTER, "Entries published to the shared log behind their commit."),
     "heliograph_busy_total": Metric(COUNTER, "Calls answered 503, by reason.", ("reason",)),
     "heliograph_step_errors_total": Metric(COUNTER, "Records that could not be decided: report each as a bug."),
     "heliograph_facts_total": Metric(COUNTER, "Facts decided, by kind.", ("kind",)),

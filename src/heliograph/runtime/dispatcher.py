@@ -17,7 +17,7 @@ import structlog
 from heliograph.decide.broadcasts import broadcast_of
 from heliograph.deliver.lifecycle import MISSED
 from heliograph.deliver.limits import Shaping
-from heliograph.ports import Clock, MessageRow, MxLookup, Store, steady_ms
+from heliograph.ports import Clock, MessageRow, MxLookup, Store, StoreAway, steady_ms
 from heliograph.runtime import mailwire
 from heliograph.runtime.claims import Bury, End, PassCommitPoint, TakeReports
 from heliograph.runtime.lanes import BROADCAST, NOTICE, TRANSACTIONAL, TRIGGERED
@@ -211,6 +211,13 @@ class Dispatcher:
 
     def offer_slice(self) -> bool:
         """Offer up to a slice, to the mailers with most credit; False when nothing more can go now."""
+        try:
+            return self._offer_slice()
+        except StoreAway:
+            self.outbox.resync()  # what was dropped from memory on the way is still in the store
+            return False
+
+    def _offer_slice(self) -> bool:
         if self._until is not None and self._until() <= steady_ms():
             return False
         now = self._clock.now()
@@ -261,19 +268,26 @@ class Dispatcher:
     def _jobs(self, mailer: Mailer, count: int, fates: list[Fate], now: int) -> list[mailwire.Job]:
         jobs: list[mailwire.Job] = []
         while len(jobs) < count and len(fates) < SLICE and (claim := self.outbox.claim(now)) is not None:
-            row = claim.row
-            if not self._waits(row):
-                self._release(claim, now)  # cancelled while it waited
-            elif fate := self._fate(row, now):
+            try:
+                if (job := self._judge(claim, fates, now)) is not None:
+                    mailer.held[job.message_id] = claim.row
+                    jobs.append(job)
+            except StoreAway:
                 self._release(claim, now)
-                self._doom(fates, row, *fate)
-            elif (context := self._render_context(row)) is None:
-                self._release(claim, now)
-                self._doom(fates, row, "cancelled", "run_gone")
-            else:
-                mailer.held[row.message_id] = row
-                jobs.append(self._job(claim, context))
+                self.outbox.resync()
+                break
         return jobs
+
+    def _judge(self, claim: Entry, fates: list[Fate], now: int) -> mailwire.Job | None:
+        """The job that it becomes; None where it does not go, perhaps because of a fate."""
+        row = claim.row
+        if self._waits(row):
+            fate = self._fate(row, now)
+            if fate is None and (context := self._render_context(row)) is not None:
+                return self._job(claim, context)
+            self._doom(fates, row, *(fate or ("cancelled", "run_gone")))
+        self._release(claim, now)
+        return None
 
     def _release(self, claim: Entry, now: int) -> None:
         """It was claimed and does not go."""
@@ -406,7 +420,7 @@ class Dispatcher:
             if (claim := claims.pop(done.message_id, None)) is not None:
                 ended(claim.lane, claim.route, claim.days, done, claim.asked_at, now)
             row = mailer.held.pop(done.message_id, None)
-            if done.kind == "stopped" and (present := self._current(done.message_id)) is not None:
+            if done.kind == "stopped" and (present := self._known(done.message_id)) is not None:
                 again = present if present.status == "queued" else None
             if again is not None:
                 self.outbox.add(again)
@@ -416,6 +430,13 @@ class Dispatcher:
             if done.kind == "sent" and row.cause_received_at:
                 self._meter.observe("message_seconds", max(done.at - row.cause_received_at, 0) / 1000)
         self._stirred.set()
+
+    def _known(self, message_id: str) -> MessageRow | None:
+        try:
+            return self._current(message_id)
+        except StoreAway:
+            self.outbox.resync()
+            return None
 
     def _back(self, claim: Entry, done: mailwire.Done, now: int) -> None:
         self.traffic.ended(claim.lane, claim.route, claim.days, done, claim.asked_at, now)

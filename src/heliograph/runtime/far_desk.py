@@ -128,6 +128,10 @@ class FarDesk(Desk):
             (blob,) = self.store.states((key,))
         return decide.decode_state(blob) if blob else None
 
+    def at_hand(self, key: str) -> bytes | Literal[False] | None:
+        """The blob, if this process carried it out lately; False: nothing is left of the person."""
+        return self._blobs.get(key)
+
     def fetch(self, keys: Iterable[str]) -> None:
         """Nothing: they are seldom wanted."""
 

@@ -117,11 +117,20 @@ async def leading(store: SharedStore, owner: str, job: str, lease_ms: int, run: 
                 await _end(task)
                 task = None
             if task is not None and task.done():
-                task.result()
+                _ended(task, job)
+                task = None
             await asyncio.sleep(lease_ms / 1000 / RENEWALS)
     finally:
         if task is not None:
             await _end(task)
+
+
+def _ended(task: "asyncio.Future[None]", job: str) -> None:
+    """It was done, or the store was away: it begins again with the next look.  Anything else is a bug."""
+    try:
+        task.result()
+    except StoreAway as error:
+        log.warning("a job stopped: the store does not answer", job=job, error=str(error))
 
 
 async def _end(task: "asyncio.Future[None]") -> None:

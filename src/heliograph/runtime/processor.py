@@ -10,7 +10,13 @@ A chunk takes what is waiting and never waits for more, and only for some millis
 for its end; while the chunk before it is still being written it stays open and takes what comes in.  When the
 disk refuses (:class:`~heliograph.ports.StoreFull`) nothing of either chunk has happened: callers are told to come back,
 the runtime's own work goes back to the front of the queue, the desk is read again from the store, and small probes find
-out when the disk has room.
+out when the disk has room.  It is the same when a store on another machine does not answer
+(:class:`~heliograph.ports.StoreAway`), except that the last commit may have happened: work that is decided again sees
+that in the rows that it left.
+
+Where others write the store, too, a commit may have been decided on rows that were otherwise by then
+(:class:`~heliograph.ports.StoreStale`), or on partitions that are somebody else's (:class:`~heliograph.ports.Fenced`):
+the desk is read again and the same work decided again, nobody is told; piece by piece, when it happens repeatedly.
 """
 
 import asyncio
@@ -18,11 +24,11 @@ import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
-from typing import TypeVar
+from typing import Final, TypeVar
 
 import structlog
 
-from heliograph.ports import Busy, Clock, Store, StoreFull
+from heliograph.ports import Busy, Clock, Fenced, Store, StoreAway, StoreFull, StoreStale
 from heliograph.runtime.chunk import Chunk
 from heliograph.runtime.desk import Desk
 from heliograph.runtime.meter import Meter
@@ -41,6 +47,12 @@ SLICE_S = 0.001
 """Deciding gives way to sockets and timers this often."""
 FULL_PAUSE_S = 0.5
 """Between probes of a full disk."""
+TOGETHER: Final = 3
+"""How often works are decided again in one chunk; from then on each has its own."""
+ALONE: Final = 20
+"""How often one that is alone is decided again before its caller is told to come back, or the part of it that does it
+is left out: others write its rows all the time."""
+STALE_PAUSE_S: Final = 0.02
 
 T = TypeVar("T")
 log = structlog.get_logger("heliograph.processor")
@@ -62,15 +74,21 @@ class Processor:
         undone: Callable[[], None] = lambda: None,
         watched: Callable[[], bool] = lambda: False,
         waiting: Waiting | None = None,
+        chunk: Callable[[Desk, Clock], Chunk] = Chunk,
         full_pause_s: float = FULL_PAUSE_S,
     ) -> None:
         self.desk = desk
         self.waiting = Waiting() if waiting is None else waiting
         self.full = False
-        """The disk refuses writes."""
+        """The disk refuses writes, or the store does not answer."""
+        self.why = ""
+        """In words."""
         self._store, self._clock, self._meter = store, clock, meter
         self._settled, self._fatal, self._watched = settled, fatal, watched
         self._undone = undone
+        self._new_chunk = chunk
+        self._stale = self._apart = 0
+        """How often in a row a commit was refused because of others; works that are to be decided one by one."""
         self._full_pause_s = full_pause_s
         self._stirred = asyncio.Event()
         self._writing: asyncio.Future[None] | None = None
@@ -90,7 +108,7 @@ class Processor:
             raise Stopped
         if self.full and not works[0].internal:
             self._meter.count("busy_total", "disk full")
-            raise Busy("the disk is full", 5)
+            raise Busy(self.why, 5)
         try:
             self.waiting.put(*works)
         except Busy:
@@ -142,7 +160,7 @@ class Processor:
         return self._ending and (idle or self.full)
 
     def _begin(self) -> None:
-        self._chunk = Chunk(self.desk, self._clock)
+        self._chunk = self._new_chunk(self.desk, self._clock)
         self._open: list[Work] = []
         self._room = (MAX_RECORDS, MAX_BYTES)
         self._spent = 0.0
@@ -156,6 +174,9 @@ class Processor:
             try:
                 work.prepare(self.desk)
                 work.decide(self._chunk)
+            except StoreAway as error:
+                await self._unread(work, error)
+                return
             except Exception as error:
                 await self._spoilt(work, error)
                 return
@@ -168,6 +189,8 @@ class Processor:
 
     def _ripe(self) -> bool:
         """The writer is free and the open chunk is worth its while."""
+        if self._apart and self._open:
+            return True
         return self._writing is None and self._spent > SHORTEST_S + LONGER_S * self.waiting.records
 
     def _next(self) -> Work | None:
@@ -207,6 +230,8 @@ class Processor:
             try:
                 self.desk.settle()
                 self.full = self.full and chunk.commit.empty
+                self._stale = 0
+                self._apart = max(self._apart - len(self._written), 0)
                 self._settle(chunk, self._written)
                 self._written = []
                 self._measure(chunk, time.perf_counter() - started)
@@ -236,24 +261,73 @@ class Processor:
         """The last commit did not happen, so neither does what was decided on top of it."""
         failure, self._failure = self._failure, None
         assert failure is not None
-        if not isinstance(failure, StoreFull):
+        if isinstance(failure, StoreStale | Fenced):
+            await self._decide_again(failure)
+        elif isinstance(failure, StoreFull | StoreAway):
+            await self._slow_down(failure)
+        else:
             raise failure
+        self._stirred.set()
+
+    async def _slow_down(self, failure: Exception) -> None:
         undone = [*self._written, *self._open, *self.waiting.take_all()]
-        self._written = []
-        self.desk.reload()
-        self._begin()
-        self._undone()
+        self._written, self._stale, self._apart = [], 0, 0
         if not self.full:
-            log.error("disk full", error=str(failure))
+            log.error("the store takes nothing", error=str(failure))
         self.full = True
+        self.why = "the disk is full" if isinstance(failure, StoreFull) else "the store does not answer"
         for work in undone:
             if not work.internal:
-                work.failed(Busy("the disk is full", 5))
+                work.failed(Busy(self.why, 5))
+        await self._reload()
+        self._undone()
         if not self._ending:
             await asyncio.sleep(self._full_pause_s)
         own = [work for work in undone if work.internal and not isinstance(work, Probe)]
         self.waiting.put_back([Probe(), *own])
-        self._stirred.set()
+
+    async def _reload(self) -> None:
+        """Begin where the store is, once it answers."""
+        while True:
+            try:
+                self.desk.reload()
+                break
+            except StoreAway:
+                if self._ending:
+                    break
+                await asyncio.sleep(self._full_pause_s)
+        self._begin()
+
+    async def _decide_again(self, failure: Exception) -> None:
+        """Nothing happened: somebody else was first."""
+        written = self._written
+        works, self._written = [*written, *self._open], []
+        self._stale += 1
+        self._meter.count("commits_again_total", type(failure).__name__)
+        if self._stale > TOGETHER:
+            self._apart = max(self._apart, len(works))
+            await asyncio.sleep(STALE_PAUSE_S)
+        if self._stale > ALONE and len(written) == 1:
+            works = [*self._give_up(written[0], failure), *works[1:]]
+        await self._reload()
+        self._undone()
+        self.waiting.put_back(works)
+
+    def _give_up(self, work: Work, failure: Exception) -> list[Work]:
+        """It was never the first."""
+        log.error("decided again and again", work=type(work).__name__, error=str(failure))
+        self._stale = TOGETHER
+        if work.internal and work.isolate():
+            return [work]
+        work.failed(Busy("others change the same rows all the time", 1))
+        return []
+
+    async def _unread(self, work: Work, error: StoreAway) -> None:
+        """What was needed to decide ``work`` could not be read."""
+        if self._writing is not None:
+            await self._writing
+        self._open.append(work)
+        self._failure = self._failure or error
 
     async def _spoilt(self, work: Work, error: Exception) -> None:
         """Deciding ``work`` raised.  Begin again from the disk without the part that did it."""
@@ -266,8 +340,7 @@ class Processor:
             work.failed(error)
         self.waiting.put_back([*self._open, *([work] if again else [])])
         if self._failure is None:
-            self.desk.reload()
-            self._begin()
+            await self._reload()
         else:
             self._open = []
         self._stirred.set()
