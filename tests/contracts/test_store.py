@@ -70,10 +70,10 @@ class TestStates:
 
 
 class TestLog:
-    def test_an_empty_log_has_no_position_and_no_time(self, store: Store) -> None:
-        assert (store.last_position(), store.last_received_at(), store.log()) == (0, 0, [])
+    def test_an_empty_log_has_no_position_and_no_time(self, kept: Opened) -> None:
+        assert (kept.store.last_position(), kept.store.last_received_at(), kept.store.log()) == (0, 0, [])
 
-    def test_records_read_back_as_they_were_appended(self, opened: Opened) -> None:
+    def test_records_read_back_as_they_were_appended(self, kept: Opened) -> None:
         forwarded = EventBody(event("e2", 5, n=[1, {"ü": None}], f=1.5), [suppression("a@example.com")], hops=2)
         log = [
             (1, arrival("u:1", "e1", 10, received_at=12)),
@@ -81,42 +81,42 @@ class TestLog:
             (5, Record("a:x", "hop", 13, 7, Link("u:1"))),
             (6, wake("u:1", 14)),
         ]
-        opened.store.commit(Commit(log=log))
-        again = opened.again()
+        kept.store.commit(Commit(log=log))
+        again = kept.again()
         assert again.log() == log
         assert again.log(after=2, limit=1) == log[2:3]
         assert again.log(after=6) == []
         assert (again.last_position(), again.last_received_at()) == (6, 14)
 
     @pytest.mark.parametrize("apart", [True, False], ids=["two commits", "one commit"])
-    def test_a_repeated_event_is_once_in_history_and_twice_in_the_log(self, opened: Opened, apart: bool) -> None:
+    def test_a_repeated_event_is_once_in_history_and_twice_in_the_log(self, kept: Opened, apart: bool) -> None:
         log = [(1, arrival("u:1", "e1", 10, n=1)), (2, arrival("u:1", "e1", 10, received_at=11, n=1))]
-        _commit_log(opened.store, log, apart)
-        assert opened.again().log() == log
-        assert list(opened.store.history("u:1")) == [event("e1", 10, n=1)]
+        _commit_log(kept.store, log, apart)
+        assert kept.again().log() == log
+        assert list(kept.store.history("u:1")) == [event("e1", 10, n=1)]
 
     @pytest.mark.parametrize("apart", [True, False], ids=["two commits", "one commit"])
     def test_of_two_events_in_one_place_history_keeps_the_first_and_the_log_both(
-        self, opened: Opened, apart: bool
+        self, kept: Opened, apart: bool
     ) -> None:
         log = [
             (1, arrival("u:1", "e1", 10, n=1)),
             (2, arrival("u:1", "e1", 10, n=2)),
             (3, arrival("u:1", "e1", 10, n=1)),
         ]
-        _commit_log(opened.store, log, apart)
-        assert opened.again().log() == log
-        assert list(opened.store.history("u:1")) == [event("e1", 10, n=1)]
+        _commit_log(kept.store, log, apart)
+        assert kept.again().log() == log
+        assert list(kept.store.history("u:1")) == [event("e1", 10, n=1)]
 
     def test_a_position_that_is_not_above_the_last_one_is_refused_and_nothing_of_its_commit_stays(
-        self, store: Store
+        self, kept: Opened
     ) -> None:
-        store.commit(Commit(log=[(3, wake("u:1", 1))]))
+        kept.store.commit(Commit(log=[(3, wake("u:1", 1))]))
         for positions in ([3], [2], [4, 4], [5, 4]):
             with pytest.raises(ValueError, match="second writer"):
-                store.commit(Commit(log=[(p, wake("u:1", 2)) for p in positions], states={"u:1": b"x"}))
-        assert store.states(["u:1"]) == [None]
-        assert store.last_position() == 3
+                kept.store.commit(Commit(log=[(p, wake("u:1", 2)) for p in positions], states={"u:1": b"x"}))
+        assert kept.store.states(["u:1"]) == [None]
+        assert kept.store.last_position() == 3
 
 
 def _commit_log(store: Store, log: list[tuple[int, Record]], apart: bool) -> None:
@@ -448,31 +448,32 @@ class TestPlans:
 
 
 class TestExpiry:
-    def test_the_log_goes_from_the_front_and_keeps_its_last_row(self, opened: Opened) -> None:
-        store = opened.store
+    def test_the_log_goes_from_the_front_and_keeps_its_last_row(self, kept: Opened) -> None:
+        store = kept.store
         store.commit(Commit(log=[(n, wake("u:1", n * 10)) for n in range(1, 6)]))
         assert _expire(store, log_before=30) == 2
         assert [position for position, _ in store.log()] == [3, 4, 5]
         assert _expire(store, log_before=1000) == 2
-        assert [position for position, _ in opened.again().log()] == [5]
-        assert (opened.store.last_position(), opened.store.last_received_at()) == (5, 50)
+        assert [position for position, _ in kept.again().log()] == [5]
+        assert (kept.store.last_position(), kept.store.last_received_at()) == (5, 50)
 
-    def test_history_that_the_log_still_points_at_stays(self, opened: Opened) -> None:
+    def test_history_that_the_log_still_points_at_stays(self, kept: Opened) -> None:
         log = [(1, arrival("u:1", "e1", 10)), (2, arrival("u:1", "e2", 20)), (3, arrival("u:2", "e3", 5, 30))]
-        opened.store.commit(Commit(log=log))
-        assert _expire(opened.store, history_before=1000) == 0
-        assert _expire(opened.store, log_before=20, history_before=1000) == 2
-        assert opened.again().log() == log[1:]
-        assert [row.event_id for row in opened.store.history("u:1")] == ["e2"]
+        kept.store.commit(Commit(log=log))
+        assert _expire(kept.store, history_before=1000) == 0
+        assert _expire(kept.store, log_before=20, history_before=1000) == 2
+        assert kept.again().log() == log[1:]
+        assert [row.event_id for row in kept.store.history("u:1")] == ["e2"]
 
-    def test_a_repeat_keeps_the_event_it_points_at(self, opened: Opened) -> None:
+    def test_a_repeat_keeps_the_event_it_points_at(self, kept: Opened) -> None:
         log = [(1, arrival("u:1", "e1", 10)), (2, arrival("u:1", "e1", 10, received_at=50))]
-        opened.store.commit(Commit(log=log[:1]))
-        opened.store.commit(Commit(log=log[1:]))
-        assert _expire(opened.store, log_before=50, history_before=1000) == 1
-        assert opened.again().log() == log[1:]
+        kept.store.commit(Commit(log=log[:1]))
+        kept.store.commit(Commit(log=log[1:]))
+        assert _expire(kept.store, log_before=50, history_before=1000) == 1
+        assert kept.again().log() == log[1:]
 
-    def test_an_import_counts_from_when_it_was_received(self, store: Store) -> None:
+    def test_an_import_counts_from_when_it_was_received(self, kept: Opened) -> None:
+        store = kept.store
         store.commit(Commit(log=[(1, arrival("u:1", "old", 1, received_at=500)), (2, wake("u:1", 600))]))
         assert _expire(store, log_before=1000, history_before=500) == 1
         assert [row.event_id for row in store.history("u:1")] == ["old"]
@@ -533,7 +534,7 @@ class TestTogether:
         store.commit(Commit(states={"u:1": b"x"}, log=[(1, wake("u:1", 1))]))
         counts = store.counts()
         assert set(counts) == {"profiles", "log", "messages", "wakeups", "bytes"}
-        assert (counts["profiles"], counts["log"]) == (1, 1)
+        assert counts["profiles"] == 1
 
     @pytest.mark.parametrize("people", [1, 500, 6000, 12_000])
     def test_people_are_not_counted_again_with_each_of_their_events(self, store: Store, people: int) -> None:
@@ -564,9 +565,10 @@ def test_the_twin_can_be_told_that_its_disk_is_full() -> None:
     assert store.states(["u:1"]) == [None]
 
 
-def test_the_log_keeps_how_deep_an_event_is_and_what_forwarded_it(store: Store) -> None:
+def test_the_log_keeps_how_deep_an_event_is_and_what_forwarded_it(kept: Opened) -> None:
     """Also where its event is in history: a loop must be cut in a replay where it was cut live."""
     body = EventBody(Event("deep", "track", "Looked", 1_000, user_id="ann"), hops=2, depth=3)
     record = Record("u:ann", "deep", 1_000, 1, body)
-    store.commit(Commit(log=[(1, record)]))
-    assert store.log() == [(1, record)]
+    kept.store.commit(Commit(log=[(1, record)]))
+    assert kept.store.log() == [(1, record)]
+    assert kept.store.counts()["log"] == 1

@@ -31,6 +31,7 @@ from heliograph.ports import (
 
 P = ParamSpec("P")
 R = TypeVar("R")
+S = TypeVar("S", bound="MemoryStore")
 T = TypeVar("T")
 
 _encode = msgspec.msgpack.encode
@@ -60,10 +61,8 @@ def _page(rows: Iterable[T], limit: int, place: Callable[[T], Sequence[str | int
     return page, encode_cursor(*place(page[-1])) if page and len(rows) > limit else None
 
 
-def _atomic(
-    method: "Callable[Concatenate[MemoryStore, P], R]",
-) -> "Callable[Concatenate[MemoryStore, P], R]":
-    def locked(self: "MemoryStore", /, *args: P.args, **kwargs: P.kwargs) -> R:
+def _atomic(method: "Callable[Concatenate[S, P], R]") -> "Callable[Concatenate[S, P], R]":
+    def locked(self: S, /, *args: P.args, **kwargs: P.kwargs) -> R:
         with self._lock:
             return method(self, *args, **kwargs)
 
@@ -103,7 +102,7 @@ class MemoryStore:
         broadcasts = {id: None if row is None else _encode(row) for id, row in commit.broadcasts.items()}
         # Nothing below can fail: all or nothing.
         for position, record, data in log:
-            self._log.append((position, record.received_at, data))
+            self._append(position, record, data)
             if isinstance(record.body, EventBody):
                 self._remember(position, record, record.body.event)
         for key, (old, new) in commit.wakeups.items():
@@ -136,6 +135,9 @@ class MemoryStore:
             rows.append((position, record, encode_record(record)))
             last = position
         return rows
+
+    def _append(self, position: int, record: Record, data: bytes) -> None:
+        self._log.append((position, record.received_at, data))
 
     def _remember(self, position: int, record: Record, event: Event) -> None:
         data = _encode(event)

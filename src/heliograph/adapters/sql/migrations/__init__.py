@@ -1,0 +1,1 @@
+"""What brings a database from one schema to the next, and back."""
