@@ -7,6 +7,7 @@ PATH=$PATH:/usr/sbin:/sbin
 need=""
 command -v nginx >/dev/null 2>&1 || need="$need nginx-light"
 command -v caddy >/dev/null 2>&1 || need="$need caddy"
+command -v systemd-analyze >/dev/null 2>&1 || need="$need systemd"
 if [ -n "$need" ] && command -v apt-get >/dev/null 2>&1 && [ "$(id -u)" = 0 ]; then
   export DEBIAN_FRONTEND=noninteractive
   # The packages start their services unless a policy forbids it; the tests run instances of their own.

@@ -1,5 +1,6 @@
 """PostgreSQL: reachable, new enough, its schema ours, and room for the connections that we take."""
 
+import asyncio
 import importlib
 from typing import Any, Final
 
@@ -75,11 +76,13 @@ def _durable(row: Any) -> Finding:
 
 async def _schema(patient: Patient, url: str) -> Finding:
     """The migrations that ran against those that the code has."""
-    migrations = importlib.import_module("heliograph.adapters.sql.migrations")
-    ran, newest = await migrations.current(url), migrations.head()
+    migrating = importlib.import_module("heliograph.adapters.sql.migrating")
+    ran, newest = await asyncio.to_thread(migrating.current, url), migrating.HEAD
     if ran == newest:
         return ok("postgres.schema", f"migration {newest}")
+    if ran and ran not in migrating.REVISIONS:
+        return fail("postgres.schema", f"migration {ran} is of a newer version", "upgrade this machine, too")
     if patient.mend:
-        await migrations.upgrade(url)
+        await asyncio.to_thread(migrating.upgrade, url)
         return ok("postgres.schema", f"migration {newest}, mended from {ran or 'nothing'}")
     return fail("postgres.schema", f"migration {ran or 'none'}, the code wants {newest}", "heliograph db upgrade")
