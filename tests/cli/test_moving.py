@@ -7,7 +7,7 @@ from heliograph.adapters.rocksdb import RocksStore
 from heliograph.events.record import LedgerRow
 from heliograph.ports import Commit, PlanRow
 from heliograph.runtime import archive
-from tests.cli.conftest import Run
+from tests.cli.conftest import SHOP, Run
 
 
 def deployment(data: Path) -> RocksStore:
@@ -43,3 +43,8 @@ def test_a_place_that_cannot_be_written_is_named(run: Run, tmp_path: Path) -> No
     deployment(tmp_path / "data").close()
     said = run("export", tmp_path / "nowhere" / "file", "--data", tmp_path / "data")
     assert said.code == 1 and "cannot be written" in said.err
+
+
+def test_one_machine_is_no_place_to_move_into(run: Run, tmp_path: Path) -> None:
+    said = run("import", tmp_path / "file", "--kind", "deployment", "--project", SHOP)
+    assert said.code == 1 and "kafka.brokers names none" in said.err

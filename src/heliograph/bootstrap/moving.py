@@ -1,10 +1,16 @@
 """Which stores a deployment moves out of and into."""
 
+import asyncio
 from collections.abc import Callable
 from pathlib import Path
 
 from heliograph.adapters.rocksdb import RocksStore
+from heliograph.bootstrap.world import world_of
+from heliograph.config import Settings
 from heliograph.runtime import archive, moving
+from heliograph.runtime.clock import SystemClock
+from heliograph.runtime.meter import Meter
+from heliograph.runtime.relay import Relay
 
 
 class NothingThere(Exception):
@@ -23,5 +29,21 @@ def move_out(data: Path, file: Path) -> dict[str, int]:
         store.close()
 
 
-Progress = Callable[[int, int], None]
-"""Rows so far, of all."""
+async def move_in(settings: Settings, file: Path, told: Callable[[int], None]) -> dict[str, int] | None:
+    """Everything of a file into the several machines that ``settings`` names; how many rows of each kind, None when all
+    of it is there already.  Raises :class:`~heliograph.runtime.archive.ArchiveError`,
+    :class:`~heliograph.runtime.moving.Occupied`, :class:`~heliograph.bootstrap.world.CannotServe`, and
+    :class:`~heliograph.ports.StoreAway` or :class:`~heliograph.ports.StreamAway`: call it again then."""
+    rows = await asyncio.to_thread(archive.verify, file)
+    world = world_of(settings)
+    store = await asyncio.to_thread(world.store)
+    try:
+        fresh = await asyncio.to_thread(moving.move_in, store, file, SystemClock().now(), told)
+        stream = world.stream()
+        relay = Relay(store, stream.appender(), Meter())
+        while await relay.portion():
+            pass
+        await stream.close()
+    finally:
+        await asyncio.to_thread(store.close)
+    return rows if fresh else None

@@ -1,13 +1,15 @@
-"""`heliograph export`: a deployment moves house."""
+"""A deployment moves house: `heliograph export`, and `import --kind deployment` where it goes."""
 
+import asyncio
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Final
 
 import typer
 
 from heliograph.cli.show import count, fail, say
-from heliograph.ports import StoreFailed, StoreLocked, StoreTooNew
+from heliograph.ports import StoreAway, StoreFailed, StoreLocked, StoreTooNew, StreamAway, StreamRefused
 
+KIND: Final = "deployment"
 NOUNS = {
     "PlanRow": "plan",
     "LedgerRow": "ledger row",
@@ -39,6 +41,30 @@ def export(
     except OSError as error:
         fail(f"{file} cannot be written: {error.strerror or error}")
     say(f"{file}: {told(rows)}", "green")
+
+
+def move_in(file: Path, project: Path) -> None:
+    """Into the several machines that the project's settings name."""
+    from heliograph import config
+    from heliograph.bootstrap import moving, world
+    from heliograph.runtime.archive import ArchiveError
+    from heliograph.runtime.moving import Occupied
+
+    settings = config.load(project)
+    if not world.is_scaled(settings):
+        fail(
+            "--kind deployment moves into several machines, and kafka.brokers names none; a single machine is moved by "
+            "copying its data folder"
+        )
+    try:
+        rows = asyncio.run(moving.move_in(settings, file, lambda done: say(f"{done:,} rows")))
+    except (ArchiveError, Occupied, StreamRefused, StoreFailed, StoreTooNew, world.CannotServe) as error:
+        fail(str(error))
+    except (StoreAway, StreamAway) as error:
+        fail(f"interrupted: {error}; call it again, it goes on where it was")
+    except OSError as error:
+        fail(f"{file} cannot be read: {error.strerror or error}")
+    say("all of it was there already" if rows is None else f"moved in: {told(rows)}", "green")
 
 
 def told(rows: dict[str, int]) -> str:

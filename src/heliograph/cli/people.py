@@ -5,7 +5,7 @@ from typing import Annotated, Any
 
 import typer
 
-from heliograph.cli import stopping
+from heliograph.cli import moving, stopping
 from heliograph.cli.client import (
     ProjectOption,
     Server,
@@ -76,8 +76,8 @@ def _introduce(server: Server, person: str) -> None:
 
 
 def import_(
-    file: Annotated[Path, typer.Argument(help="CSV with a header line, or JSON lines (.jsonl).")],
-    kind: Annotated[str, typer.Option(help="people, list, suppressions or events.")] = "people",
+    file: Annotated[Path, typer.Argument(help="CSV with a header line, JSON lines (.jsonl), or what `export` wrote.")],
+    kind: Annotated[str, typer.Option(help="people, list, suppressions, events or deployment.")] = "people",
     list_name: Annotated[str | None, typer.Option("--list", help="The list that --kind list fills.")] = None,
     mapping: Annotated[
         list[str] | None,
@@ -96,6 +96,9 @@ def import_(
     write_key: WriteKeyOption = None,
 ) -> None:
     """Bring in people with consent, lists, suppressions or past events; triggers no mail."""
+    if kind == moving.KIND:
+        moving.move_in(file, project)
+        return
     options = _import_options(kind, list_name, topic, consent_source, consent_at, suppress_as)
     try:
         rows = read_rows(file, Columns.parse(mapping or []))
@@ -126,7 +129,7 @@ def _import_options(
     kind: str, list_name: str | None, topic: str | None, source: str | None, at: str | None, suppress_as: str | None
 ) -> Options:
     if kind not in KINDS:
-        fail(f"--kind is one of {', '.join(KINDS)}, not {kind}")
+        fail(f"--kind is one of {', '.join([*KINDS, moving.KIND])}, not {kind}")
     if (kind == "list") != (list_name is not None):
         fail("--kind list needs --list NAME" if kind == "list" else "--list goes with --kind list")
     if suppress_as and (kind != "suppressions" or suppress_as not in stopping.KINDS):

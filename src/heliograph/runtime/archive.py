@@ -13,7 +13,7 @@ import os
 import struct
 from collections import Counter
 from collections.abc import Iterable, Iterator
-from hashlib import blake2b
+from hashlib import blake2b, file_digest
 from pathlib import Path
 from typing import Any, BinaryIO, Final, TypeAlias
 
@@ -83,7 +83,7 @@ class _End(msgspec.Struct, array_like=True):
 def write(path: Path, rows: Iterable[Row]) -> dict[str, int]:
     """Write all of it under a name of its own and give it its own at the end; how many rows of each kind."""
     counts: Counter[int] = Counter()
-    digest = blake2b(digest_size=32)
+    hashed = blake2b(digest_size=32)
     encode = msgspec.msgpack.Encoder().encode
     unfinished = path.with_name(path.name + ".unfinished")
     with _private(unfinished) as raw, gzip.GzipFile(fileobj=raw, mode="wb", compresslevel=3) as file:
@@ -92,9 +92,9 @@ def write(path: Path, rows: Iterable[Row]) -> dict[str, int]:
             number, body = _NUMBERS[type(row)], encode(row)
             counts[number] += 1
             frame = _HEAD.pack(number, len(body)) + body
-            digest.update(frame)
+            hashed.update(frame)
             file.write(frame)
-        body = encode(_End(dict(counts), digest.digest()))
+        body = encode(_End(dict(counts), hashed.digest()))
         file.write(_HEAD.pack(END, len(body)) + body)
     unfinished.replace(path)
     return _named(counts)
@@ -111,16 +111,22 @@ def verify(path: Path) -> dict[str, int]:
     return _named(Counter(_NUMBERS[type(row)] for row in read(path)))
 
 
+def digest(path: Path) -> str:
+    """What tells this file from others."""
+    with path.open("rb") as file:
+        return file_digest(file, lambda: blake2b(digest_size=16)).hexdigest()
+
+
 def read(path: Path) -> Iterator[Row]:
     """The rows, in order.  Raises :class:`ArchiveError`, at the latest behind the last one."""
     counts: Counter[int] = Counter()
-    digest = blake2b(digest_size=32)
+    hashed = blake2b(digest_size=32)
     for number, body in _frames(path):
         if number == END:
-            _check(msgspec.msgpack.decode(body, type=_End), counts, digest.digest())
+            _check(msgspec.msgpack.decode(body, type=_End), counts, hashed.digest())
             return
         counts[number] += 1
-        digest.update(_HEAD.pack(number, len(body)) + body)
+        hashed.update(_HEAD.pack(number, len(body)) + body)
         try:
             row: Row = _DECODERS[number].decode(body)
         except (KeyError, msgspec.MsgspecError) as error:

@@ -5,20 +5,49 @@ be told from a person's state (memberships, addresses, wake-ups) is not packed b
 """
 
 from collections.abc import Callable, Iterable, Iterator
-from typing import Any
+from itertools import islice
+from pathlib import Path
+from typing import Any, Final
+
+import msgspec
 
 from heliograph import decide
 from heliograph.events.ids import bucket, make_id
 from heliograph.events.partitions import partition_key
 from heliograph.events.record import Adopt, EventBody, LedgerRow, Record, encode_record
-from heliograph.ports import BroadcastRow, Commit, DeadLetter, MessageRow, PlanRow, Relayed, RequestRow, Store
+from heliograph.ports import (
+    BroadcastRow,
+    Commit,
+    DeadLetter,
+    MessageRow,
+    PlanRow,
+    Relayed,
+    RequestRow,
+    SharedStore,
+    Store,
+)
 from heliograph.ports.stream import RECORDS
+from heliograph.runtime import archive, far_counts, tally
 from heliograph.runtime.archive import Happened, Meta, Noted, Person, Row
+from heliograph.runtime.plan_watch import relayed_plan
 
 PORTION = 2_000
 """Rows of one commit."""
 NOT_MOVED = frozenset({"probe"})
 """Small values that mean nothing elsewhere."""
+MOVING: Final = "moving"
+"""Meta value of a deployment that was moved into: what is moving in (:class:`_Progress`)."""
+
+
+class Occupied(Exception):
+    """The deployment has a life of its own, or somebody else moved in."""
+
+
+class _Progress(msgspec.Struct, array_like=True):
+    """``commits``: so many of the file's are there; -1 for all."""
+
+    digest: str
+    commits: int
 
 
 def pack(store: Store) -> Iterator[Row]:
@@ -65,6 +94,40 @@ def _keys(store: Store) -> Iterator[str]:
         after = part[-1]
 
 
+def move_in(store: SharedStore, file: Path, now: int, told: Callable[[int], None] = lambda _: None) -> bool:
+    """Put everything of a file that was verified into the store; False when it is there already.  Called again after
+    an interruption it goes on where it was.  ``told``: how many rows so far.  What leaves for the log waits in the
+    store's outbox then.  Raises :class:`Occupied`."""
+    digest = archive.digest(file)
+    done = _progress(store, digest)
+    if done < 0:
+        return False
+    rows = 0
+    for number, commit in islice(enumerate(unpack(archive.read(file), now), 1), done, None):
+        commit.meta[MOVING] = _written(digest, number)
+        store.commit(commit)
+        told(rows := rows + PORTION)
+    store.commit(Commit(meta={MOVING: _written(digest, -1)}))
+    return True
+
+
+def _progress(store: SharedStore, digest: str) -> int:
+    """How many commits of this file are there."""
+    known = store.meta(MOVING)
+    if known is None:
+        if store.plan() is not None:
+            raise Occupied("this deployment has a life of its own; move into an empty database")
+        return 0
+    progress = msgspec.msgpack.decode(known, type=_Progress)
+    if progress.digest != digest:
+        raise Occupied("another file was moved in here; move into an empty database")
+    return progress.commits
+
+
+def _written(digest: str, commits: int) -> bytes:
+    return msgspec.msgpack.encode(_Progress(digest, commits))
+
+
 def unpack(rows: Iterable[Row], now: int) -> Iterator[Commit]:
     """The commits that make a shared store hold all of it, and the log adopt everybody.  ``now``: of the adoption."""
     moving = _Van(now)
@@ -72,8 +135,8 @@ def unpack(rows: Iterable[Row], now: int) -> Iterator[Commit]:
         moving.take(row)
         if moving.rows >= PORTION:
             yield moving.unload()
-    if moving.rows:
-        yield moving.unload()
+    moving.close()
+    yield moving.unload()
 
 
 class _Van:
@@ -83,7 +146,9 @@ class _Van:
         self.rows = 0
         self._now = now
         self._position = 0
-        self._plan = 0
+        self._plan: PlanRow | None = None
+        self._announced = False
+        self._counts: dict[str, tally.JourneyTally] = {}
         self._commit = _empty()
 
     def take(self, row: Row) -> None:
@@ -94,12 +159,32 @@ class _Van:
         commit, self._commit, self.rows = self._commit, _empty(), 0
         return commit
 
+    def close(self) -> None:
+        """Behind the last row."""
+        self._announce()
+        if self._counts:
+            self._commit.meta[far_counts.META + "0"] = msgspec.msgpack.encode(self._counts)
+
     def _take_plan(self, row: PlanRow) -> None:
-        self._commit.plan = row
-        self._plan = row.version
+        self._commit.plan = self._plan = row
+
+    def _announce(self) -> None:
+        """Whoever decides has to know the plan in force before anybody moves in."""
+        if self._plan is not None and not self._announced:
+            self._announced = True
+            self._commit.relay.append(relayed_plan(self._plan))
+
+    @property
+    def _version(self) -> int:
+        return 0 if self._plan is None else self._plan.version
 
     def _take_meta(self, row: Meta) -> None:
-        self._commit.meta[row.name] = row.value
+        """Counts of journeys are those of a partition there: the first takes over the sums."""
+        index, _, journey = row.name.partition(":")
+        if index != tally.INDEX:
+            self._commit.meta[row.name] = row.value
+        elif journey:
+            self._counts[journey] = msgspec.msgpack.decode(row.value, type=tally.JourneyTally)
 
     def _word(self, row: LedgerRow) -> None:
         self._commit.ledger[row.address, row.topic] = row
@@ -119,13 +204,14 @@ class _Van:
     def _event(self, row: Happened) -> None:
         self._position += 1
         body = EventBody(row.event, [])
-        record = Record(row.key, row.event.event_id, row.event.occurred_at, self._plan, body)
+        record = Record(row.key, row.event.event_id, row.event.occurred_at, self._version, body)
         self._commit.log.append((self._position, record))
 
     def _note(self, row: Noted) -> None:
         self._commit.journal.append((row.key, row.row))
 
     def _person(self, row: Person) -> None:
+        self._announce()
         state, commit = decide.decode_state(row.state), self._commit
         commit.states[row.key] = row.state
         commit.wakeups[row.key] = (None, decide.deadline(state))
@@ -133,7 +219,7 @@ class _Van:
         if state.address and not state.forward:
             commit.emails[state.address, row.key] = True
         name = make_id("record", "Adopt", row.key)
-        record = Record(row.key, name, self._now, self._plan, Adopt(row.state))
+        record = Record(row.key, name, self._now, self._version, Adopt(row.state))
         commit.relay.append(Relayed(name, RECORDS, partition_key(bucket(row.key)), encode_record(record)))
 
 
