@@ -8,8 +8,6 @@ tell; then the doubt is settled before the next commit.
 
 import threading
 
-import asyncpg
-
 from heliograph.adapters.sql.driver import RETRY, Driver, is_lost, translated
 from heliograph.adapters.sql.writes import spelled
 from heliograph.ports import Commit, StoreAway, StoreFailed, StoreStale
@@ -52,7 +50,7 @@ class Committer:
             try:
                 await self._driver.ask(lambda connection: connection.fetch(sql, *values), again=False)
                 return
-            except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError) as error:
+            except Exception as error:
                 if not await self._may_try_again(error, left):
                     return
 

@@ -209,7 +209,7 @@ class Driver:
                 connection = await self._connect()
                 await connection.fetchval("SELECT 1")
                 return connection
-        except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, TimeoutError) as error:
+        except Exception as error:
             self._away = self._why(error)
             return None
 
