@@ -196,3 +196,20 @@ class Days:
         """One that was taken on this day did not go after all."""
         if day == self.day and self.used:
             self.used -= 1
+
+
+class Counters:
+    """Where counters come from: these are this process's own.  ``name``: whose, unlike any other's."""
+
+    def pace(self, name: str, rate: Rate) -> Pace:
+        return Pace(rate)
+
+    def sliding(self, name: str, limit: int, length_ms: int, counts: Sequence[int] = (), slot: int = 0) -> Sliding:
+        return Sliding(limit, length_ms, counts, slot)
+
+    def days(self, name: str, limit: int, day: int = 0, used: int = 0) -> Days:
+        return Days(limit, day, used)
+
+
+OWN: Final = Counters()
+"""Of a deployment that is one process."""

@@ -11,7 +11,7 @@ never to one of weight 0.
 from collections.abc import Sequence
 from typing import Final
 
-from heliograph.deliver.rates import NEVER, Days, Pace, Rate
+from heliograph.deliver.rates import NEVER, OWN, Counters, Rate
 from heliograph.deliver.shaping import UNBOUND
 
 FIRST_DOWN_MS: Final = 1_000
@@ -26,11 +26,12 @@ class Relay:
                  "why")  # fmt: skip
 
     def __init__(
-        self, name: str, *, weight: int = 1, rate: Rate | None = None, per_day: int = 0, room: int = UNBOUND
-    ) -> None:
+        self, name: str, *, weight: int = 1, rate: Rate | None = None, per_day: int = 0, room: int = UNBOUND,
+        counters: Counters = OWN,
+    ) -> None:  # fmt: skip
         self.name, self.weight, self.room = name, weight, room
-        self.pace = None if rate is None else Pace(rate)
-        self.days = Days(per_day)
+        self.pace = None if rate is None else counters.pace(f"relay:{name}", rate)
+        self.days = counters.days(f"relay:{name}:day", per_day)
         self.in_flight = 0
         self.down_until, self._failures, self.trying, self.why = 0, 0, False, ""
         self.shaped = self._always_shaped

@@ -15,7 +15,7 @@ Pure: instants are arguments, in ms.  Nothing here knows lanes, messages or sett
 from typing import Final
 
 from heliograph.deliver import rates
-from heliograph.deliver.rates import NEVER, Pace, Rate
+from heliograph.deliver.rates import NEVER, OWN, Counters, Pace, Rate
 
 FIRST_WINDOW: Final = 10
 """Messages under way to a receiver that has never answered: five connections (Postfix's default), two on each."""
@@ -86,7 +86,7 @@ class Towards:
         "window",
     )  # fmt: skip
 
-    def __init__(self, name: str, *, most: int = UNBOUND, rate: Rate | None = None) -> None:
+    def __init__(self, name: str, *, most: int = UNBOUND, rate: Rate | None = None, counters: Counters = OWN) -> None:
         self.name, self.most = name, most
         self.window = min(FIRST_WINDOW, most)
         self.in_flight = 0
@@ -96,7 +96,7 @@ class Towards:
         """More than the window has to be looked at."""
         self.long = rate is not None and rate.unit_ms >= 3_600_000
         """Its rate is of an hour or a day: a restart must not forget how much of that is gone."""
-        self._pace = None if rate is None else Pace(rate)
+        self._pace = None if rate is None else counters.pace(f"receiver:{name}", rate)
         self._slowed: Pace | None = None
         self._slowed_until = 0
         self._backed: Pace | None = None
@@ -215,6 +215,10 @@ class Towards:
         self._slowed = Pace(rate or rates.of(max(self._per_second(now) / 2, LOWEST_PER_S)), now)
         self._slowed_until, self.why, self.shaped = until, why, True
 
+    def bound(self, most: int) -> None:
+        """Another number of connections is ours."""
+        self.most, self.window = most, min(self.window, most)
+
     def release(self) -> None:
         """Somebody knows better: nothing learned holds any more."""
         self.until, self.why, self._slowed, self._backed, self._failures = 0, "", None, None, 0
@@ -251,7 +255,7 @@ class Towards:
         self._ceiling, self._recovers_at = float(str(ceiling)), _int(recovers_at)
         self._failures = _int(failures)
         if self._pace is not None and next_ms:
-            self._pace = Pace(self._pace.rate, _int(next_ms))
+            self._pace.resume(_int(next_ms))
             self._pace.mend(now)
         self.shaped = True
 

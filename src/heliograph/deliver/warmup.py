@@ -20,7 +20,7 @@ from typing import Final
 
 import msgspec
 
-from heliograph.deliver.rates import DAY, Days, Sliding
+from heliograph.deliver.rates import DAY, OWN, Counters
 
 HOUR: Final = 3_600_000
 
@@ -82,13 +82,16 @@ class Warmup:
         bounces: float = 0.02,
         complaints: float = 0.001,
         kept: Kept | None = None,
+        counters: Counters = OWN,
+        name: str = "",
     ) -> None:
         kept = kept or Kept()
         self.tiers, self.bounces, self.complaints = tuple(tiers), bounces, complaints
         self.tier = min(kept.tier, len(self.tiers))
         self.diary = kept.diary
         day = self.diary[-1].day if self.diary else 0
-        self._days, self._hour = Days(0, day, kept.used), Sliding(0, HOUR, *kept.hour)
+        self._days = counters.days(f"{name}:warmup:day", 0, day, kept.used)
+        self._hour = counters.sliding(f"{name}:warmup:hour", 0, HOUR, *kept.hour)
         self._limit()
 
     # -- may it go --

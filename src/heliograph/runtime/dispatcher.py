@@ -7,7 +7,7 @@ in which order and which way, is for the outbox's lanes and :mod:`heliograph.run
 
 import asyncio
 import heapq
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +24,9 @@ from heliograph.runtime.lanes import BROADCAST, NOTICE, TRANSACTIONAL, TRIGGERED
 from heliograph.runtime.meter import Meter
 from heliograph.runtime.outbox import Entry, Outbox
 from heliograph.runtime.rollup import Rollup
+from heliograph.runtime.sharing import Sharing
 from heliograph.runtime.traffic import Traffic
+from heliograph.runtime.traffic_kept import load_claims
 from heliograph.runtime.work import Work
 
 DEFAULT_SENDER = "default"
@@ -88,7 +90,8 @@ class Dispatcher:
     ``current``: a message's row as it is now; ``held``: whether the mail of this journey is held; ``rank``: whom a
     message overtakes; ``shaping``: limits of receivers, senders and relays; ``mx``: who looks up where domains have
     their mail, if they are to be told apart by that.  Where people are ours for a time only: ``mine``: whether this
-    person (key) is, ``until``: until when (:func:`heliograph.ports.steady_ms`)."""
+    person (key) is, ``until``: until when (:func:`heliograph.ports.steady_ms`).
+    ``sharing``: what other machines send counts, too."""
 
     def __init__(
         self,
@@ -107,12 +110,13 @@ class Dispatcher:
         mx: MxLookup | None = None,
         mine: Callable[[str], bool] = lambda _key: True,
         until: Callable[[], int] | None = None,
+        sharing: Sharing | None = None,
     ) -> None:
         self._mine, self._until = mine, until
         self._clock, self._meter, self._put, self._current = clock, meter, put, current
         self._render_context, self._templates, self.settings = render_context, templates, settings
         self._store = store
-        self.traffic = Traffic(shaping, rank=rank, sender=self._sender_of, kept=store.meta)
+        self.traffic = Traffic(shaping, rank=rank, sender=self._sender_of, kept=store.meta, sharing=sharing)
         self.outbox = Outbox(store, self.traffic, held=held)
         self._rollup = None if mx is None else Rollup(mx, self.traffic, clock)
         self.mailers: dict[int, Mailer] = {}
@@ -127,6 +131,10 @@ class Dispatcher:
         self._opened = asyncio.Event()
         self._draining = False
         self._server: asyncio.Server | None = None
+        self._sharing = sharing
+        if sharing is not None:
+            sharing.granted, sharing.resized = self._granted, self.traffic.resized
+            sharing.recall = lambda day: load_claims(store.metas(), store.meta, day)
         self._handlers: set[asyncio.Task[None]] = set()
 
     # -- from the engine --
@@ -186,12 +194,19 @@ class Dispatcher:
         async with asyncio.TaskGroup() as group:
             if self._rollup is not None:
                 group.create_task(self._rollup.run())
+            if self._sharing is not None:
+                group.create_task(self._sharing.run())
             while True:
                 self._stirred.clear()
                 if not self._draining and self.offer_slice():
                     await asyncio.sleep(0)
                 else:
                     await self._sleep()
+
+    def _granted(self, names: Iterable[str]) -> None:
+        """What other machines leave may go now."""
+        self.traffic.granted(names, self._clock.now())
+        self._stirred.set()
 
     async def drain(self, patience_s: float) -> None:
         """Offer no more; let mailers finish what they hold, then close."""

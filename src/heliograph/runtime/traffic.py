@@ -6,12 +6,12 @@ counters of days and warm-up go into the very commit that passes the commit poin
 sent.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Final
 
 from heliograph.deliver import rates
 from heliograph.deliver.limits import Shaping
-from heliograph.deliver.rates import NEVER
+from heliograph.deliver.rates import NEVER, OWN
 from heliograph.deliver.receivers import Receivers
 from heliograph.deliver.relays import Relay, Ways
 from heliograph.deliver.replies import SESSION_FAULTS, parse
@@ -21,7 +21,9 @@ from heliograph.ports import MessageRow
 from heliograph.runtime import traffic_kept
 from heliograph.runtime.lanes import BROADCAST, RANKS, Gate, Lane, Lanes, Sender
 from heliograph.runtime.mailwire import Done
-from heliograph.runtime.traffic_parts import SenderTraffic, make_relay, sender_view, why_receiver, why_ways
+from heliograph.runtime.sharing import Sharing
+from heliograph.runtime.traffic_parts import SenderTraffic, make_relay, part_of, sender_view, why_receiver, why_ways
+from heliograph.runtime.traffic_shared import SharedCounters
 
 KEPT: Final = 20_000
 """Receivers and lanes in memory, some 500 bytes each; when there are more, those without traffic are forgotten."""
@@ -42,7 +44,8 @@ NOT_GONE: Final = frozenset({"stopped", "skipped", "missed"})
 class Traffic:
     """``shaping``: the settings; ``rank``: whom a message overtakes (:data:`~heliograph.runtime.lanes.RANKS`);
     ``sender``: who it is from; ``kept``: values that an earlier process wrote.  ``moved`` is called with each lane
-    whose receiver has turned out to be part of another; ``ask`` with each domain whose MX nobody knows."""
+    whose receiver has turned out to be part of another; ``ask`` with each domain whose MX nobody knows.  ``sharing``:
+    what other machines send counts, too, and connections are divided among them."""
 
     def __init__(
         self,
@@ -51,9 +54,11 @@ class Traffic:
         rank: Callable[[MessageRow], int],
         sender: Callable[[MessageRow], str],
         kept: Callable[[str], bytes | None] = lambda _name: None,
+        sharing: Sharing | None = None,
     ) -> None:
         self.shaping = shaping or Shaping()
-        self._rank, self._sender = rank, sender
+        self._rank, self._sender, self._sharing = rank, sender, sharing
+        self._counters = OWN if sharing is None else SharedCounters(sharing)
         self._alike: dict[tuple[str, str, bool, str], Lane] = {}
         """Messages of one journey, template and domain go into one lane: it is found once."""
         self.receivers = Receivers(self.shaping.receivers, direct=self.shaping.direct)
@@ -66,9 +71,13 @@ class Traffic:
         self._by_domain: dict[str, tuple[Towards, Gate]] = {}
         self._lanes: dict[tuple[int, Towards, str], Lane] = {}
         self._most_lanes = KEPT
-        self._relays = {name: make_relay(name, limits, self.shaping) for name, limits in self.shaping.relays.items()}
+        self._relays = {
+            name: make_relay(name, limits, self.shaping, self._counters) for name, limits in self.shaping.relays.items()
+        }
         self._ways: dict[tuple[str, ...], tuple[Ways, Gate]] = {}
-        self._limits = {name: SenderTraffic(name, limits) for name, limits in self.shaping.senders.items()}
+        self._limits = {
+            name: SenderTraffic(name, limits, self._counters) for name, limits in self.shaping.senders.items()
+        }
         self._senders: dict[str, Sender] = {}
         self._usual_ms = 0.0
         """About the fastest tenth of all replies."""
@@ -120,15 +129,43 @@ class Traffic:
         if found is None:
             limits = self.receivers.limits(name)
             most = self._most(limits.connection_limit)
-            towards = Towards(name, most=most, rate=rates.parse(limits.max_message_rate))
+            rate = rates.parse(limits.max_message_rate)
+            towards = Towards(name, most=most, rate=rate, counters=self._counters)
             gate = Gate(lambda _rank, now: towards.opens(now), lambda: why_receiver(towards))
             found = self._towards[name] = (towards, gate)
         return found
 
     def _most(self, connection_limit: int) -> int:
         if connection_limit:
-            return ON_A_CONNECTION * connection_limit
-        return ON_A_CONNECTION * CONNECTIONS if self.shaping.direct else UNBOUND
+            return ON_A_CONNECTION * max(connection_limit // self._workers, 1)
+        return ON_A_CONNECTION * max(CONNECTIONS // self._workers, 1) if self.shaping.direct else UNBOUND
+
+    @property
+    def _workers(self) -> int:
+        return 1 if self._sharing is None else self._sharing.workers
+
+    # -- what other machines leave --
+
+    def granted(self, names: Iterable[str], now: int) -> None:
+        """Something may go that waited for a permit of these names (``receiver:NAME``, ``sender:NAME``,
+        ``relay:NAME``, and more behind another colon)."""
+        for name in names:
+            kind, _, whose = name.partition(":")
+            for gate in self._gates(kind, whose):
+                self.lanes.stir(gate, now)
+
+    def _gates(self, kind: str, whose: str) -> list[Gate]:
+        if kind == "receiver":
+            return [self._towards[whose][1]] if whose in self._towards else []
+        if kind == "relay":
+            return [gate for _, gate in self._ways.values()]
+        gates = (one.gate for name, one in self._senders.items() if whose.startswith(name))
+        return [gate for gate in gates if gate is not None]
+
+    def resized(self) -> None:
+        """There are more machines, or fewer."""
+        for name, (towards, _) in self._towards.items():
+            towards.bound(self._most(self.receivers.limits(name).connection_limit))
 
     def _meet(self, name: str) -> Sender:
         traffic = self._limits.get(name)
@@ -236,7 +273,7 @@ class Traffic:
             receiver.suspend(now + rule.for_ms, done.reason)
             self._changed(True)
         elif rule.action == "slow":
-            receiver.slow(now, rates.parse(rule.rate), now + rule.for_ms, done.reason)
+            receiver.slow(now, part_of(rates.parse(rule.rate), self._workers), now + rule.for_ms, done.reason)
             self._changed(True)
 
     def _changed(self, really: bool) -> None:
@@ -336,7 +373,10 @@ class Traffic:
             return {}
         changed = [name for name, dirty in self._dirty.items() if dirty]
         self._dirty = dict.fromkeys(self._dirty, False)
-        return traffic_kept.dump(self, changed, now)
+        kept = traffic_kept.dump(self, changed, now)
+        if self._sharing is not None and traffic_kept.COUNTERS in changed:
+            kept |= traffic_kept.dump_claims(self._sharing.machine, self._sharing.day, self._sharing.claims())
+        return kept
 
     def queues(self) -> dict[str, int]:
         """Messages that wait in memory, by receiver."""

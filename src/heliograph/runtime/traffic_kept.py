@@ -5,7 +5,7 @@ commit point while there are such limits.  ``traffic:receivers``: suspensions, s
 one changes.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 COUNTERS: Final = "traffic:counters"
 RECEIVERS: Final = "traffic:receivers"
+CLAIMS: Final = "traffic:claims:"
+"""In front of a machine's name: what it has of the day, let go or held, while machines share their limits."""
 MOST: Final = 1_000
 """Receivers whose state is kept, those suspended for longest first: some 100 KB."""
 
@@ -41,6 +43,24 @@ class Learned(msgspec.Struct, array_like=True):
 
     at: int
     receivers: dict[str, list[Any]] = {}
+
+
+class Claims(msgspec.Struct, array_like=True):
+    day: int
+    names: dict[str, int]
+
+
+def dump_claims(machine: str, day: int, names: dict[str, int]) -> dict[str, bytes]:
+    return {CLAIMS + machine: msgspec.msgpack.encode(Claims(day, names))}
+
+
+def load_claims(names: Iterable[str], read: Callable[[str], bytes | None], day: int) -> Iterator[tuple[str, str, int]]:
+    """(name, machine, what it had) of this day, of every life of every machine."""
+    for name in names:
+        if name.startswith(CLAIMS) and (stored := read(name)):
+            claims = msgspec.msgpack.decode(stored, type=Claims)
+            if claims.day == day:
+                yield from ((whose, name.removeprefix(CLAIMS), count) for whose, count in claims.names.items())
 
 
 def dump(traffic: "Traffic", names: Iterable[str], now: int) -> dict[str, bytes]:

@@ -5,7 +5,7 @@ from typing import Final
 
 from heliograph.deliver import rates
 from heliograph.deliver.limits import RelayLimits, SenderLimits, Shaping
-from heliograph.deliver.rates import Days, Pace
+from heliograph.deliver.rates import OWN, Counters, Rate
 from heliograph.deliver.relays import Relay, Ways
 from heliograph.deliver.routes import DIRECT
 from heliograph.deliver.shaping import ON_A_CONNECTION, UNBOUND, Towards
@@ -19,14 +19,14 @@ AHEAD: Final = 2
 class SenderTraffic:
     """The limits of one sender."""
 
-    __slots__ = ("days", "limits", "name", "pace", "warmup")
+    __slots__ = ("_counters", "days", "limits", "name", "pace", "warmup")
 
-    def __init__(self, name: str, limits: SenderLimits) -> None:
-        self.name, self.limits = name, limits
+    def __init__(self, name: str, limits: SenderLimits, counters: Counters = OWN) -> None:
+        self.name, self.limits, self._counters = name, limits, counters
         rate = rates.parse(limits.max_message_rate)
-        self.pace = None if rate is None else Pace(rate)
-        self.days = Days(limits.max_messages_per_day)
-        self.warmup = warmup_of(limits, None)
+        self.pace = None if rate is None else counters.pace(f"sender:{name}", rate)
+        self.days = counters.days(f"sender:{name}:day", limits.max_messages_per_day)
+        self.warmup = self._begin(None)
 
     @property
     def limited(self) -> bool:
@@ -58,26 +58,37 @@ class SenderTraffic:
 
     def remember(self, kept: Kept | None) -> None:
         """After a restart; without warm-up in the settings what was kept is dropped."""
-        self.warmup = warmup_of(self.limits, kept)
+        self.warmup = self._begin(kept)
+
+    def _begin(self, kept: Kept | None) -> Warmup | None:
+        """None when it needs none."""
+        limits = self.limits
+        if limits.tiers is None:
+            return None
+        tiers = tuple(Tier(*pair) for pair in limits.tiers) or TIERS
+        name = f"sender:{self.name}"
+        return Warmup(tiers, limits.bounces, limits.complaints, kept, self._counters, name)
 
     def why(self) -> str:
         return f"sender {self.name}: {'warm-up' if self.warmup and not self.warmup.warm else 'its limits'}"
 
 
-def warmup_of(limits: SenderLimits, kept: Kept | None) -> Warmup | None:
-    """None when the sender needs none."""
-    if limits.tiers is None:
-        return None
-    tiers = tuple(Tier(*pair) for pair in limits.tiers) or TIERS
-    return Warmup(tiers, limits.bounces, limits.complaints, kept)
-
-
-def make_relay(name: str, limits: RelayLimits, shaping: Shaping) -> Relay:
+def make_relay(name: str, limits: RelayLimits, shaping: Shaping, counters: Counters = OWN) -> Relay:
     """A relay that is the only way out has no bound of its own: there is nobody to keep places for."""
     alone = len(shaping.relays) == 1 or name == DIRECT
     room = UNBOUND if alone else (ON_A_CONNECTION + AHEAD) * limits.connections
     rate = rates.parse(limits.max_message_rate)
-    return Relay(name, weight=limits.weight, rate=rate, per_day=limits.max_messages_per_day, room=room)
+    per_day = limits.max_messages_per_day
+    return Relay(name, weight=limits.weight, rate=rate, per_day=per_day, room=room, counters=counters)
+
+
+def part_of(rate: Rate | None, machines: int) -> Rate | None:
+    """What each of so many machines may send of a rate."""
+    if rate is None or machines == 1:
+        return rate
+    if rate.count >= machines:
+        return Rate(rate.count // machines, rate.unit_ms)
+    return Rate(1, rate.unit_ms * -(-machines // max(rate.count, 1)))
 
 
 def sender_view(one: SenderTraffic, now: int) -> dict[str, object]:
