@@ -205,7 +205,10 @@ class Engine(Gate, Protocol):
     """The engine as its doors (HTTP, links, console) see it.  All awaits end when the change is on disk and decided;
     on several machines, when it is on disk in the store and will be decided."""
 
-    store: Store
+    @property
+    def store(self) -> Store:
+        """For reads."""
+        ...
 
     @property
     def plan(self) -> Any:

@@ -8,7 +8,7 @@ read beside the loop within a bound, and without them the event goes as it is (i
 import asyncio
 import contextlib
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Final
 
@@ -20,8 +20,9 @@ from heliograph.events.identity import email_of, key_of
 from heliograph.events.ids import bucket, make_id
 from heliograph.events.partitions import partition_key
 from heliograph.events.record import HISTORICAL, EventBody, LedgerRow, Record, encode_record
-from heliograph.ports import Arrival, Clock, DeadLetter, Result, Store, Taken
+from heliograph.ports import Arrival, Busy, Clock, DeadLetter, Result, Store, Taken
 from heliograph.ports.stream import DEAD_LETTERS, RECORDS, Post
+from heliograph.runtime.dead_letters import letter_entry
 from heliograph.runtime.desk import Published
 from heliograph.runtime.funnel import Funnel
 from heliograph.runtime.meter import Meter
@@ -34,6 +35,8 @@ RETRY_S: Final = 1.0
 """And then it is left alone for so long."""
 THREADS: Final = 4
 """That read the ledger."""
+
+NO_PLAN: Final = "no plan is known yet: nothing is published, or the log is away"
 
 Rows = dict[str, list[LedgerRow]]
 """Normalised address -> its words."""
@@ -50,7 +53,7 @@ class Words:
 
     async def of(self, addresses: Sequence[str]) -> Rows:
         """By address; none of those that could not be read in time."""
-        if not addresses or time.monotonic() < self._not_before or self._reading >= THREADS * 64:
+        if time.monotonic() < self._not_before or self._reading >= THREADS * 64:
             self._meter.count("words_missing_total", by=len(addresses))
             return {}
         self._reading += 1
@@ -86,23 +89,33 @@ class Judged(msgspec.Struct):
 
 
 class Edge:
-    """``words`` None: no store is asked.  One per process: it stamps ``received_at``, which never goes backwards."""
+    """The :class:`~heliograph.ports.Gate` of a collector.  ``published``: the plan in force, None as long as nobody
+    knows one; ``words`` None: no store is asked.  One per process: it stamps ``received_at``, never backwards."""
 
-    def __init__(self, funnel: Funnel, clock: Clock, meter: Meter, words: Words | None) -> None:
-        self.funnel = funnel
-        self._clock, self._meter, self._words = clock, meter, words
+    def __init__(self, funnel: Funnel, clock: Clock, meter: Meter, published: Callable[[], Published | None]) -> None:
+        self.clock = clock
+        self.words: Words | None = None
+        self.closing = False
+        self._funnel, self._meter, self._published = funnel, meter, published
         self._last_at = 0
 
-    async def collect(self, arrivals: Sequence[Arrival], published: Published) -> Taken:
+    @property
+    def ready(self) -> bool:
+        return not self.closing and self._published() is not None
+
+    async def collect(self, arrivals: Sequence[Arrival]) -> list[Result]:
         """One result for each, in order, once all of them are durable.  :class:`Busy` when they cannot be made so; then
         some of them may be there all the same."""
+        published = self._published()
+        if published is None or self.closing:
+            raise Busy(
+                "stopping" if self.closing else "no plan is known yet: nothing is published, or the log is away", 2
+            )
         judged = [judge(arrival, published) for arrival in arrivals]
-        rows: Rows = {}
-        if self._words is not None and (addresses := list({one.address for one in judged if one.address})):
-            rows = await self._words.of(addresses)
+        rows = await self._rows({one.address for one in judged if one.address})
         at = self._now()
         posts = [post for one in judged if (post := posted(one, at, published.plan.version, rows)) is not None]
-        durable = await self.funnel.put(posts) if posts else ""
+        durable = await self._funnel.put(posts) if posts else ""
         taken = Taken(one.result for one in judged)
         taken.durable = durable
         taken.position = position_of((one.key, one.event.event_id) for one in judged if one.event is not None)
@@ -110,8 +123,16 @@ class Edge:
             self._meter.count("events_total", result.status)
         return taken
 
+    async def _rows(self, addresses: set[str]) -> Rows:
+        if not addresses:
+            return {}
+        if self.words is None:
+            self._meter.count("words_missing_total", by=len(addresses))
+            return {}
+        return await self.words.of(list(addresses))
+
     def _now(self) -> int:
-        self._last_at = max(self._last_at, self._clock.now())
+        self._last_at = max(self._last_at, self.clock.now())
         return self._last_at
 
 
@@ -135,8 +156,7 @@ def judge(arrival: Arrival, published: Published) -> Judged:
 def posted(judged: Judged, at: int, plan: int, rows: Rows) -> Post | None:
     """The entry of the log that keeps it; None for what is refused."""
     if (letter := judged.letter) is not None:
-        value = msgspec.msgpack.encode(msgspec.structs.replace(letter, at=at))
-        return Post(DEAD_LETTERS, letter.id.encode(), value)
+        return Post(DEAD_LETTERS, *letter_entry(replace(letter, at=at)))
     if (event := judged.event) is None:
         return None
     if event.occurred_at > at:

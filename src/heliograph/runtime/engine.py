@@ -2,7 +2,7 @@
 
 import asyncio
 import contextlib
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -62,6 +62,7 @@ from heliograph.runtime.reporting import TakeMail
 from heliograph.runtime.rereading import reread
 from heliograph.runtime.retention import Forgetter, keep_expiring
 from heliograph.runtime.settling import SettleUnknown
+from heliograph.runtime.sharing import Sharing
 from heliograph.runtime.sweeper import Sweeper
 from heliograph.runtime.waiting import Waiting
 from heliograph.runtime.wakeups import Wakeups
@@ -79,7 +80,8 @@ log = structlog.get_logger("heliograph.engine")
 class EmbeddedEngine:
     """One process, one store.  ``mail_settings``: what mailer processes get in ``Setup``; ``caller``: who makes the
     requests of webhooks (without one they fail), ``webhook_keys``: what signs them; ``shaping``: limits of receivers,
-    senders and relays; ``mx``: who looks up where domains have their mail; ``breaker``: when mail is held.
+    senders and relays; ``mx``: who looks up where domains have their mail; ``breaker``: when mail is held; ``sharing``:
+    what other machines send counts, too.
 
     Life: :meth:`start` (with the document to publish when the store has no plan) .. :meth:`stop`.  ``failed`` resolves
     with the error when something happened that only a new process can mend.
@@ -101,6 +103,7 @@ class EmbeddedEngine:
         shaping: Shaping | None = None,
         mx: MxLookup | None = None,
         breaker: Rules = NEVER,
+        sharing: Sharing | None = None,
     ) -> None:
         self.store = store
         self.clock: Clock = clock or SystemClock()
@@ -109,8 +112,8 @@ class EmbeddedEngine:
         self._live = LiveHub()
         self._heard = 0
         """Calls from outside: what a sweep gives way to."""
-        self._desk = Desk(store, compile_schema)
-        self._processor = Processor(
+        self._desk = self._new_desk(store, compile_schema)
+        self._processor = self._new_processor(
             store,
             self._desk,
             self.clock,
@@ -136,6 +139,7 @@ class EmbeddedEngine:
             held=self._desk.held,
             shaping=shaping,
             mx=mx,
+            sharing=sharing,
         )
         self.webhooks = Webhooks(
             store,
@@ -168,6 +172,12 @@ class EmbeddedEngine:
         self._accepting = self._stopped = False
         self._watch_gauges()
 
+    def _new_desk(self, store: Store, compile_schema: CompileSchema) -> Desk:
+        return Desk(store, compile_schema)
+
+    def _new_processor(self, *parts: Any, **options: Any) -> Processor:
+        return Processor(*parts, **options)
+
     # -- life --
 
     async def start(self, document: dict[str, Any] | None = None, *, socket: Path | None = None) -> None:
@@ -189,10 +199,14 @@ class EmbeddedEngine:
             "retention": keep_expiring(self.store, self.clock, self._processor),
             "forgetter": self.forgetter.run(),
         }
+        self._run(loops)
+        self._accepting = True
+
+    def _run(self, loops: Mapping[str, Coroutine[Any, Any, None]]) -> None:
+        """Until :meth:`stop`; the end of one of them is the end of all."""
         self._tasks = [asyncio.create_task(loop, name=name) for name, loop in loops.items()]
         for task in self._tasks:
             task.add_done_callback(self._loop_ended)
-        self._accepting = True
 
     async def _publish_first(self, document: dict[str, Any]) -> None:
         """Nobody is there yet who could come back later, so a full disk is an error."""
@@ -417,4 +431,7 @@ class EmbeddedEngine:
         self.meter.watch("disk_full", lambda: int(self._processor.full))
         self.meter.watch("plan_version", lambda: self._desk.plan.version if self._desk.planned else 0)
         self.meter.watch("sweep_keys_left", self._sweeper.left)
-        self.meter.watch_many("store", self.store.counts)
+        self.meter.watch_many("store", self._counts)
+
+    def _counts(self) -> dict[str, int]:
+        return self.store.counts()

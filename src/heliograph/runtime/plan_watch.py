@@ -11,7 +11,7 @@ import msgspec
 import structlog
 
 from heliograph import decide
-from heliograph.ports import Entry, PlanRow, Post, Reader, Stream, StreamAway, StreamRefused
+from heliograph.ports import Entry, PlanRow, Post, Reader, Relayed, Stream, StreamAway, StreamRefused
 from heliograph.ports.stream import PLAN
 from heliograph.runtime.desk import CompileSchema, Published
 
@@ -26,6 +26,12 @@ _ROW = msgspec.msgpack.Decoder(PlanRow)
 def plan_post(row: PlanRow) -> Post:
     """The entry that announces a plan."""
     return Post(PLAN, row.version.to_bytes(4, "big"), msgspec.msgpack.encode(row))
+
+
+def relayed_plan(row: PlanRow) -> Relayed:
+    """The same, as it leaves behind a commit."""
+    post = plan_post(row)
+    return Relayed(f"plan:{row.version}", post.topic, post.key, post.value)
 
 
 def plan_of(value: bytes) -> PlanRow:
@@ -53,6 +59,8 @@ class PlanWatch:
         changed: Callable[[Published], Awaitable[None]] | None = None,
     ) -> None:
         self.published: Published | None = None
+        self.away = ""
+        """Why the topic cannot be read, "" when it can."""
         self._stream, self._compile_schema, self._changed = stream, compile_schema, changed
         self._known = asyncio.Event()
 
@@ -88,8 +96,9 @@ class PlanWatch:
             while True:
                 try:
                     await self._take(await self._read(reader))
+                    self.away = ""
                 except (StreamAway, StreamRefused) as error:
-                    log.warning("the topic of plans is away", reason=str(error))
+                    self.away = str(error) or "no answer"
                     await asyncio.sleep(PAUSE_S)
         finally:
             await reader.close()

@@ -1,0 +1,354 @@
+"""The engine of several machines: the same doors, over the shared log and the shared store.
+
+::
+
+    collector     edge ------------------------------------> log (never the store)
+    API, links    processor -> store (rows, words, outbox) -> relay -> log
+    worker        log (what the brain said) -> processor -> store -> dispatcher -> mailers
+    leader        of one job each, wherever it is: sweeps, broadcasts, retention, dead letters
+
+Everything that reads the store here may wait for another machine, so this engine lives on an event loop of its own,
+beside the one that collects.
+"""
+
+import asyncio
+import contextlib
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from pathlib import Path
+from typing import Any, Final
+
+import structlog
+
+from heliograph import decide
+from heliograph.decide.state import Ended, Run
+from heliograph.events.event import Event
+from heliograph.events.ids import make_id
+from heliograph.ports import (
+    Appender,
+    Busy,
+    Entered,
+    MessageRow,
+    PlanRefused,
+    PlanRow,
+    ProfileCache,
+    PublishReport,
+    RateShare,
+    SharedStore,
+    Store,
+    StoreAway,
+    Stream,
+    Trouble,
+)
+from heliograph.ports.cache import Cached
+from heliograph.runtime.chunk import Chunk
+from heliograph.runtime.dead_letters import DeadLetters
+from heliograph.runtime.delivery import Delivery
+from heliograph.runtime.desk import CompileSchema, Published
+from heliograph.runtime.engine import EmbeddedEngine
+from heliograph.runtime.entering import STATUSES
+from heliograph.runtime.far_chunk import FarChunk
+from heliograph.runtime.far_desk import FarDesk
+from heliograph.runtime.leases import leading
+from heliograph.runtime.past import survivor
+from heliograph.runtime.places import reach
+from heliograph.runtime.plan_watch import relayed_plan
+from heliograph.runtime.processor import Processor
+from heliograph.runtime.relay import Relay
+from heliograph.runtime.retention import keep_expiring
+from heliograph.runtime.sharing import Sharing
+from heliograph.runtime.work import Call
+
+PUBLISH_MS: Final = 30_000
+"""One process publishes at a time; compiling the largest project takes some seconds."""
+DECIDED_S: Final = 5.0
+"""An entry by API is answered with its decision when that comes within this."""
+LOOK_S: Final = 0.02
+PROBE_S: Final = 2.0
+"""How often the store is asked whether it is there."""
+
+log = structlog.get_logger("heliograph.engine")
+
+
+class SeePlan(Call[None]):
+    """Another process has published: this plan or a later one is in the store."""
+
+    internal = True
+
+    def __init__(self, version: int) -> None:
+        super().__init__()
+        self._version = version
+
+    def decide(self, chunk: Chunk) -> None:
+        self.result = None
+        assert isinstance(chunk.desk, FarDesk)
+        chunk.desk.catch_up(self._version)
+
+
+class Announce(Call[None]):
+    """Tell the log the plan in force, which it should know."""
+
+    internal = True
+
+    def __init__(self, row: PlanRow) -> None:
+        super().__init__()
+        self._row = row
+
+    def decide(self, chunk: Chunk) -> None:
+        self.result = None
+        chunk.commit.relay.append(relayed_plan(self._row))
+
+
+class CachedDelivery(Delivery):
+    """What the former owner of a partition could not put into the cache, nobody knows: all of it begins anew."""
+
+    cache: ProfileCache | None = None
+
+    async def assigned(self, partitions: Sequence[tuple[str, int]]) -> dict[tuple[str, int], int]:
+        found = await super().assigned(partitions)
+        if self.cache is not None:
+            await asyncio.to_thread(self.cache.renew)
+        return found
+
+
+class ScaledEngine(EmbeddedEngine):
+    """``owner``: names this process among all.  ``partitions``: of the topics.  ``delivers``: carry out decisions and
+    mail; without, this engine only serves the API and links, and changes what they change."""
+
+    store: SharedStore
+    _desk: FarDesk
+
+    def __init__(
+        self,
+        store: SharedStore,
+        stream: Stream,
+        *,
+        owner: str,
+        partitions: int,
+        delivers: bool,
+        lease_ms: int,
+        cache: ProfileCache | None = None,
+        share: RateShare | None = None,
+        **options: Any,
+    ) -> None:
+        self._partitions = partitions
+        self._workers: tuple[str, ...] = (owner,)
+        self._known_counts: dict[str, int] = {}
+        self._sharing = Sharing(share, machine=owner, workers=lambda: self._workers) if delivers else None
+        super().__init__(store, sharing=self._sharing, **options)
+        self.store = store
+        self.owner, self._lease_ms = owner, lease_ms
+        self._stream, self._cache = stream, cache
+        self._appender: Appender = stream.appender()
+        self._relay = Relay(store, self._appender, self.meter, owner=owner)
+        self._delivery = self._new_delivery() if delivers else None
+        self._store_away = ""
+
+    def _new_desk(self, store: Store, compile_schema: CompileSchema) -> FarDesk:
+        return FarDesk(store, compile_schema, partitions=self._partitions)  # type: ignore[arg-type]  # is a shared one
+
+    def _new_processor(self, *parts: Any, **options: Any) -> Processor:
+        return super()._new_processor(*parts, chunk=FarChunk, **options)
+
+    def _new_delivery(self) -> Delivery:
+        delivery = CachedDelivery(
+            self.store, self._stream, self._processor, self._desk, self.dispatcher,
+            owner=self.owner, lease_ms=self._lease_ms, meter=self.meter, clock=self.clock,
+        )  # fmt: skip
+        delivery.cache = self._cache
+        return delivery
+
+    # -- life --
+
+    async def start(self, document: dict[str, Any] | None = None, *, socket: Path | None = None) -> None:
+        """Publish ``document`` if nobody has published any, begin to accept, take over partitions.
+        :class:`StoreAway` when the store went away meanwhile."""
+        self._processor.start()
+        self._relay.start()
+        await self._first_plan(document)
+        if socket is not None:
+            await self.dispatcher.listen(socket)
+        self._run({"store": self._probe(), **(self._loops() if self._delivery is not None else {})})
+        self._accepting = True
+        if self._delivery is not None:
+            await self._delivery.start()
+
+    def _loops(self) -> dict[str, Coroutine[Any, Any, None]]:
+        jobs: dict[str, Callable[[], Awaitable[None]]] = {
+            "sweeps": self._sweeper.run,
+            "broadcasts": self._broadcaster.run,
+            "retention": lambda: keep_expiring(self.store, self.clock, self._processor),
+            "idle": self.forgetter.run,
+            "dead letters": DeadLetters(self.store, self._stream, self._processor.put).run,
+        }
+        led = {
+            name: leading(self.store, self.owner, name, self._lease_ms, lambda job=job: patiently(job))  # type: ignore[misc]
+            for name, job in jobs.items()
+        }
+        return {
+            "dispatcher": patiently(self.dispatcher.run),
+            "webhooks": patiently(self.webhooks.run),
+            **led,
+        }
+
+    async def _first_plan(self, document: dict[str, Any] | None) -> None:
+        while not self._desk.planned:
+            if document is None:
+                raise PlanRefused([("", "nothing is published yet, and no project was given")])
+            if await self._leads_publishing():
+                await self._publish_first(document)
+            else:
+                await asyncio.sleep(0.2)  # another process is at it
+                self._desk.catch_up(1)
+
+    async def stop(self, patience_s: float = 10.0) -> None:
+        """Take no more; give the partitions back with nothing under way; publish what commits left."""
+        if self._stopped:
+            return
+        self._accepting = False
+        if self._delivery is not None:
+            await self._delivery.stop(patience_s)
+        await super().stop(patience_s)
+        await self._relay.stop()
+        await self._appender.close(patience_s)
+
+    def _settled(self, chunk: Chunk) -> None:
+        if self._cache is not None and chunk.commit.states:
+            self._put(self._cache, chunk)
+        super()._settled(chunk)
+        if chunk.commit.relay:
+            self._relay.stir()
+
+    def _counts(self) -> dict[str, int]:
+        with contextlib.suppress(StoreAway):
+            self._known_counts = super()._counts()
+        return self._known_counts
+
+    def _put(self, cache: ProfileCache, chunk: Chunk) -> None:
+        numbers, states = self._desk.number, chunk.commit.states
+        cache.put({key: Cached(numbers(key), blob) for key, blob in states.items()})
+
+    # -- what is away --
+
+    async def _probe(self) -> None:
+        """Is the store there, and who else works on it?"""
+        while True:
+            try:
+                claims = await asyncio.to_thread(self.store.claims)
+                self._workers = tuple(sorted({claim.owner for claim in claims if claim.owner} | {self.owner}))
+                self._store_away = ""
+            except StoreAway as error:
+                self._store_away = str(error) or "no answer"
+            await asyncio.sleep(PROBE_S)
+
+    def troubles(self) -> list[Trouble]:
+        """What this engine misses.  From any thread."""
+        found = []
+        if self._store_away:
+            found.append(Trouble("postgres", self._store_away, NO_STORE))
+        if self._delivery is not None and self._delivery.why and not self._store_away:
+            found.append(Trouble("delivery", self._delivery.why, "mail that was decided waits, and is sent afterwards"))
+        if self._relay.why and not self._store_away:
+            found.append(Trouble("kafka", self._relay.why, "what was changed by hand or by links is decided later"))
+        if self._cache is not None and self._cache.away():
+            found.append(
+                Trouble("redis", "the cache does not answer", "profiles are read from PostgreSQL: slower mail")
+            )
+        return found
+
+    # -- changes --
+
+    async def reach(self, position: str) -> None:
+        await reach(self.store, position)
+
+    async def enter(self, key: str, journey: str, event: Event) -> Entered:
+        """Asked in the log; answered with the decision, or as waiting when that takes longer than a caller would."""
+        since = self.clock.now()
+        await super().enter(key, journey, event)
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(DECIDED_S):
+                while True:
+                    if found := await asyncio.to_thread(self._entered, key, journey, event.event_id, since):
+                        return found
+                    await asyncio.sleep(LOOK_S)
+        return Entered("waiting", key)
+
+    def _entered(self, key: str, journey: str, cause: str, since: int) -> Entered | None:
+        """The fact that tells what became of it."""
+        state = self.state(key)
+        if state is None:
+            return None
+        runs: list[Run | Ended] = [*state.runs.values(), *state.ended]
+        for run in runs:
+            if (run.journey, run.cause) == (journey, cause):
+                return Entered("started", state.key, {"run_id": run.run_id})
+        for row in self.store.journal(state.key, 50):
+            status = STATUSES.get(row.kind)
+            if row.at >= since and status == "refused" and row.data.get("journey") == journey:
+                return Entered(status, state.key, row.data)
+        return None
+
+    async def publish(self, document: dict[str, Any], *, dry_run: bool = False) -> PublishReport:
+        if not dry_run and not await self._leads_publishing():
+            raise Busy("another process is publishing", 5)
+        await self._newest_plan()
+        return await super().publish(document, dry_run=dry_run)
+
+    async def announce(self) -> None:
+        """Tell the log the plan in force once more."""
+        if (row := await asyncio.to_thread(self.store.plan)) is not None:
+            await self._do(Announce(row))
+
+    async def _leads_publishing(self) -> bool:
+        return await asyncio.to_thread(self.store.lead, self.owner, "publishing", PUBLISH_MS)
+
+    async def _newest_plan(self) -> None:
+        """Judge by what is in force, whoever published it."""
+        rows = await asyncio.to_thread(self.store.plans)
+        if rows and self._desk.planned and rows[-1][0] > self.plan.version:
+            await self._do(SeePlan(rows[-1][0]))
+
+    async def plan_changed(self, published: Published) -> None:
+        """Another process may have published this."""
+        if self._accepting and published.plan.version > self.plan.version:
+            await self._do(SeePlan(published.plan.version))
+            self.dispatcher.plan_changed()
+            self._sweeper.stir()
+            self._broadcaster.stir()
+
+    # -- reads --
+
+    def render_context(self, message: MessageRow) -> dict[str, Any] | None:
+        state = survivor(message.key, self._for_rendering)
+        if state is None:
+            return None
+        return decide.render_context(state, self.plan, message.run_id, self.clock.now())
+
+    def _for_rendering(self, key: str) -> decide.State | None:
+        """From what this process carried out last; else from the cache, if that is as new; else from the store."""
+        if (blob := self._desk.at_hand(key)) is not None:
+            self.meter.count("render_reads_total", "here")
+            return decide.decode_state(blob) if blob else None
+        if self._cache is not None and (blob := self._cache.get({key: 0}).get(key)) is not None:
+            self.meter.count("render_reads_total", "cache")
+            return decide.decode_state(blob)
+        self.meter.count("render_reads_total", "store")
+        return self._desk.state(key)
+
+
+NO_STORE: Final = "events are taken and decided; mail, unsubscribes, the API and changes by hand wait for it"
+
+
+async def patiently(run: Callable[[], Awaitable[None]]) -> None:
+    """Again, when the store or the log was away; whatever else ends it ends the engine."""
+    while True:
+        try:
+            await run()
+            return
+        except StoreAway as error:
+            log.warning("the store is away", reason=str(error))
+            await asyncio.sleep(PROBE_S)
+
+
+def owner_name(host: str, pid: int, at: int) -> str:
+    """One life of one process: no other ever has this name."""
+    return f"{host}-{pid}-{make_id('owner', host, pid, at)[:6]}"
