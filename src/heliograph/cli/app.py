@@ -9,8 +9,10 @@ from heliograph import __version__
 from heliograph.cli import (
     broadcast,
     broadcasts,
+    db,
     delivery,
     doctor,
+    facts,
     feedback,
     holding,
     later,
@@ -42,6 +44,8 @@ for group in (local, publish, trials, people, mail, broadcast, holding, delivery
         app.command(name, hidden=group is later, context_settings=settings)(command)
 
 app.add_typer(broadcasts.app, name="broadcasts")
+app.add_typer(db.app, name="db")
+app.add_typer(facts.app, name="facts")
 app.add_typer(messages.app, name="messages")
 app.add_typer(suppressions.app, name="suppressions")
 

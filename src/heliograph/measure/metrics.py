@@ -48,6 +48,9 @@ METRICS: dict[str, Metric] = {
         COUNTER, "Commits decided again because another process was first, by error.", ("error",)
     ),
     "heliograph_relayed_total": Metric(COUNTER, "Entries published to the shared log behind their commit."),
+    "heliograph_render_reads_total": Metric(
+        COUNTER, "Profiles read for rendering, by where they were: here, cache or store.", ("where",)
+    ),
     "heliograph_busy_total": Metric(COUNTER, "Calls answered 503, by reason.", ("reason",)),
     "heliograph_step_errors_total": Metric(COUNTER, "Records that could not be decided: report each as a bug."),
     "heliograph_facts_total": Metric(COUNTER, "Facts decided, by kind.", ("kind",)),
@@ -87,6 +90,9 @@ METRICS: dict[str, Metric] = {
     "heliograph_sweep_keys_left": Metric(GAUGE, "Keys still to touch after a publish, an estimate; 0: done."),
     "heliograph_plan_version": Metric(GAUGE, "The published plan."),
     "heliograph_store": Metric(GAUGE, "Estimated sizes of the store.", ("what",)),
+    "heliograph_facts_lag_seconds": Metric(
+        GAUGE, "How far the tables of facts are behind the log; 0: not at all, or nobody loads them here."
+    ),
     "heliograph_disk_full": Metric(GAUGE, "1 while the disk refuses writes."),
 }
 """By name; a counter's ``_total`` is part of it."""
