@@ -2,13 +2,16 @@
 
 import asyncio
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from heliograph.cli.show import complain, count, fail, say, show_findings
-from heliograph.ports import StoreFailed, StoreFull, StoreLocked, StoreTooNew
+from heliograph.ports import StoreFailed, StoreFull, StoreLocked, StoreTooNew, StreamRefused
 from heliograph.project import FolderNotEmpty, ProjectError, check_project, init_project
+
+if TYPE_CHECKING:
+    from heliograph import config
 
 Folder = Annotated[Path, typer.Argument(metavar="DIR", help="The project folder.")]
 
@@ -44,6 +47,7 @@ def serve(
     data: Annotated[Path, typer.Option("--data", "-d", help="Where everything is kept.")] = Path("data"),
     host: Annotated[str | None, typer.Option(help="Listen here instead of server.host.")] = None,
     port: Annotated[int | None, typer.Option(min=0, max=65535, help="Instead of server.port.")] = None,
+    role: Annotated[str, typer.Option(help="Of several machines: collect, deliver or all.")] = "all",
 ) -> None:
     """Run a server: collect, decide, send."""
     from heliograph import bootstrap, config
@@ -51,7 +55,12 @@ def serve(
 
     settings = config.load(project, host=host, port=port)
     try:
-        bootstrap.serve(settings, project, data)
+        if settings.kafka.brokers:
+            _serve_scaled(settings, project, data, role)
+        elif role != "all":
+            fail(f"--role {role} is for several machines, and [kafka] brokers is not set: this one does everything")
+        else:
+            bootstrap.serve(settings, project, data)
     except ProjectError as error:
         show_findings(error.findings)
         fail("a fresh server publishes the project, and this one has errors")
@@ -59,6 +68,20 @@ def serve(
         fail(str(error))
     except OSError as error:
         fail(f"{error.strerror or error} ({error.filename or data}); choose another folder with --data")
+
+
+def _serve_scaled(settings: "config.Settings", project: Path, data: Path, role: str) -> None:
+    """One of several machines."""
+    from heliograph.adapters.spool import SpoolLocked
+    from heliograph.bootstrap import scaled
+    from heliograph.bootstrap.world import CannotServe
+
+    if role not in scaled.ROLES:
+        fail(f"--role is {', '.join(scaled.ROLES[:-1])} or {scaled.ROLES[-1]}, not {role}")
+    try:
+        scaled.serve(settings, project, data, role)
+    except (CannotServe, SpoolLocked, StreamRefused) as error:
+        fail(str(error))
 
 
 def demo(

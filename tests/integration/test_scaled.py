@@ -1,0 +1,286 @@
+"""Several machines in one process: HTTP in, log, a brain elsewhere, store, real mailer processes, SMTP out."""
+
+import asyncio
+import contextlib
+import json
+import time
+import urllib.error
+import urllib.request
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+from msgspec.structs import replace
+
+from heliograph import bootstrap, config
+from heliograph.adapters.memory.cache import MemoryProfiles
+from heliograph.adapters.memory.shared import SharedMemoryStore
+from heliograph.adapters.memory.stream import MemoryBroker, MemoryStream
+from heliograph.bootstrap import scaled
+from heliograph.bootstrap.backstage import SameStage
+from heliograph.bootstrap.world import World
+from heliograph.ports import PlanRow
+from heliograph.runtime.near_brain import NearBrain, plans_of
+from tests.integration.test_kill9 import KEY, TOKEN, Receiver, write_project
+from tests.runtime.harness import until
+
+PARTITIONS = 4
+
+
+class Machines:
+    """A broker, a store and a brain; :meth:`process` starts one more server on them."""
+
+    def __init__(self, folder: Path, receiver: Receiver) -> None:
+        self.broker = MemoryBroker(PARTITIONS)
+        self.store = SharedMemoryStore()
+        self.folder = folder
+        self.project = write_project(folder / "project", receiver.port)
+        kafka = config.KafkaSetting(brokers="in-memory:1", partitions=PARTITIONS)
+        self.settings = replace(
+            config.load(self.project, {}, port=0), kafka=kafka, postgres=config.PostgresSetting(lease="PT1S")
+        )
+        self._names = iter(range(100))
+        self.brain = NearBrain(MemoryStream(self.broker), plans_of(self._plan))
+
+    def _plan(self, version: int | None) -> PlanRow | None:
+        return self.store.plan(version)
+
+    def process(self, role: str, **options: Any) -> "contextlib.AbstractAsyncContextManager[scaled.ScaledServer]":
+        name = f"machine-{next(self._names)}"
+        cache = MemoryProfiles()
+        world = World(
+            stream=lambda: MemoryStream(self.broker), store=self.store.beside, cache=lambda: cache,
+            stage=SameStage, owner=name,
+        )  # fmt: skip
+        settings = options.pop("settings", self.settings)
+        data = options.pop("data", self.folder / name)
+        return scaled.running(
+            settings, data=data, document=lambda: bootstrap.document_of(self.project), role=role, world=world, **options
+        )
+
+
+@contextlib.asynccontextmanager
+async def machines(folder: Path) -> AsyncIterator[tuple[Machines, Receiver]]:
+    receiver = Receiver()
+    async with await receiver.listen():
+        world = Machines(folder, receiver)
+        world.brain.start()
+        ticking = asyncio.create_task(ticks(world.brain))
+        try:
+            yield world, receiver
+        finally:
+            ticking.cancel()
+            await world.brain.stop()
+
+
+async def ticks(brain: NearBrain) -> None:
+    """A timer is a wake-up in the log."""
+    while True:
+        await brain.wake(time.time_ns() // 1_000_000)
+        await asyncio.sleep(0.05)
+
+
+def fetch(url: str, body: Any = None) -> tuple[int, dict[str, str], Any]:
+    data = None if body is None else json.dumps(body).encode()
+    headers = {"authorization": f"Bearer {TOKEN}", "content-type": "application/json"}
+    request = urllib.request.Request(url, data, headers)
+    try:
+        with urllib.request.urlopen(request) as answer:
+            return answer.status, {k.lower(): v for k, v in answer.headers.items()}, json.loads(answer.read() or b"{}")
+    except urllib.error.HTTPError as error:
+        return error.code, {k.lower(): v for k, v in error.headers.items()}, json.loads(error.read())
+
+
+async def call(server: scaled.ScaledServer, path: str, body: Any = None) -> tuple[int, dict[str, str], Any]:
+    return await asyncio.to_thread(fetch, server.url + path, body)
+
+
+def order(name: str, event: str = "Order Completed") -> dict[str, Any]:
+    return {"writeKey": KEY, "batch": [{"type": "track", "event": event, "userId": name, "messageId": f"{event}-{name}",
+            "properties": {"order_id": name}, "context": {"traits": {"email": f"{name}@x.test"}}}]}  # fmt: skip
+
+
+async def ready(server: scaled.ScaledServer) -> None:
+    await until(lambda: server.watch.published is not None)
+
+
+async def test_an_event_at_one_machine_is_a_mail_from_another(tmp_path: Path) -> None:
+    async with (
+        machines(tmp_path) as (world, receiver),
+        world.process(scaled.COLLECT) as collector,
+        world.process(scaled.DELIVER) as worker,
+    ):
+        await ready(collector)
+        status, headers, answer = await call(collector, "/v1/batch", order("ann"))
+        assert (status, headers["heliograph-durable"]) == (200, "log")
+        assert answer["results"][0]["status"] == "accepted"
+        await until(lambda: receiver.got["ann@x.test"])
+        for server in (collector, worker):
+            status, _, profile = await call(server, f"/api/profiles/ann?after={answer['position']}")
+            assert (status, profile["traits"]["email"]) == (200, "ann@x.test")
+
+        async def statuses() -> list[str]:
+            _, _, found = await call(collector, "/api/messages")
+            return [one["status"] for one in found["messages"]]
+
+        async with asyncio.timeout(10):
+            while await statuses() != ["sent"]:  # noqa: ASYNC110
+                await asyncio.sleep(0.05)
+        await call(collector, "/v1/batch", order("ann"))
+        await call(collector, "/v1/batch", order("bob", "Timer Set"))
+        await until(lambda: receiver.got["bob@x.test"])
+        assert receiver.got["ann@x.test"] == 1  # the brain knew the second one
+
+
+async def test_one_process_may_do_all_of_it(tmp_path: Path) -> None:
+    async with machines(tmp_path) as (world, receiver), world.process(scaled.ALL) as server:
+        await ready(server)
+        for number in range(30):
+            await call(server, "/v1/batch", order(f"p{number}"))
+        await until(lambda: sum(receiver.got.values()) == 30)
+        assert set(receiver.got.values()) == {1}
+        status, _, said = await call(server, "/readyz")
+        assert (status, said["status"]) == (200, "ok")
+
+
+async def test_a_read_waits_for_what_was_collected_and_says_so_when_it_does_not_come(tmp_path: Path) -> None:
+    async with machines(tmp_path) as (world, _), world.process(scaled.ALL) as server:
+        await ready(server)
+        await world.brain.stop()
+        _, _, answer = await call(server, "/v1/batch", order("ann"))
+        began = time.monotonic()
+        status, _, said = await call(server, f"/api/profiles/ann?after={answer['position']}")
+        assert status == 504
+        assert "ask again" in said["detail"]
+        assert 4 < time.monotonic() - began < 10
+        status, _, said = await call(server, "/api/profiles/ann?after=nonsense")
+        assert (status, said["detail"]) == (
+            400,
+            "after: this is no position; take it from the answer of a collect call",
+        )
+
+
+async def test_a_process_that_delivers_takes_no_events(tmp_path: Path) -> None:
+    async with machines(tmp_path) as (world, _), world.process(scaled.DELIVER) as worker:
+        status, headers, said = await call(worker, "/v1/batch", order("ann"))
+        assert (status, headers["retry-after"]) == (503, "60")
+        assert "--role collect" in said["detail"]
+        assert (await call(worker, "/readyz"))[0] == 200
+
+
+async def test_while_the_log_is_away_events_are_on_disk_and_decided_afterwards(tmp_path: Path) -> None:
+    async with (
+        machines(tmp_path) as (world, receiver),
+        world.process(scaled.COLLECT) as collector,
+        world.process(scaled.DELIVER),
+    ):
+        await ready(collector)
+        brain = world.brain
+        await brain.stop()
+        world.broker.away = True
+        answers = [await call(collector, "/v1/batch", order(f"p{number}")) for number in range(10)]
+        assert {(status, headers["heliograph-durable"]) for status, headers, _ in answers} == {(200, "spool")}
+        _, _, said = await call(collector, "/readyz")
+        assert said["status"] == "degraded"
+        assert any("this machine's disk" in one["means"] for one in said["troubles"])
+        world.broker.away = False
+        world.brain = NearBrain(MemoryStream(world.broker), plans_of(world.store.plan))
+        world.brain.start()
+        await until(lambda: sum(receiver.got.values()) == 10)
+        assert set(receiver.got.values()) == {1}
+        await until(lambda: not collector.funnel.spooling)
+        assert (await call(collector, "/v1/batch", order("last")))[1]["heliograph-durable"] == "log"
+
+
+async def test_a_plan_published_at_one_machine_is_in_force_at_all(tmp_path: Path) -> None:
+    async with (
+        machines(tmp_path) as (world, receiver),
+        world.process(scaled.COLLECT) as first,
+        world.process(scaled.COLLECT) as second,
+        world.process(scaled.DELIVER),
+    ):
+        await ready(second)
+        document = bootstrap.document_of(world.project)
+        document["journeys"]["hello"] = {"entry": {"event": "Signed Up"}, "steps": [{"send": "note"}]}
+        document["templates"]["note"]["html"] = document["templates"]["note"]["html"].replace("Order", "Hello")
+        status, _, said = await call(first, "/api/plan", {"document": document})
+        assert (status, said["version"]) == (200, 2)
+        await until(lambda: (first.watch.version, second.watch.version) == (2, 2))
+        _, _, plan = await call(second, "/api/plan")
+        assert plan["version"] == 2
+        body = {"type": "track", "event": "Signed Up", "userId": "ann", "properties": {"order_id": "x"},
+                "context": {"traits": {"email": "ann@x.test"}}}  # fmt: skip
+        await call(second, "/v1/batch", {"writeKey": KEY, "batch": [body]})
+        await until(lambda: receiver.got["ann@x.test"])
+
+
+async def test_an_unsubscribe_at_one_machine_stops_the_mail_of_another(tmp_path: Path) -> None:
+    async with (
+        machines(tmp_path) as (world, receiver),
+        world.process(scaled.COLLECT) as collector,
+        world.process(scaled.DELIVER),
+    ):
+        await ready(collector)
+        await call(collector, "/v1/batch", order("ann", "Timer Set"))
+        status, _, _ = await asyncio.to_thread(put, collector.url + "/api/suppressions/ann%40x.test")
+        assert status == 200
+        await call(collector, "/v1/batch", order("bob", "Timer Set"))
+        await until(lambda: receiver.got["bob@x.test"])
+        await until(lambda: [row.status for row in world.store.messages(key="u:ann")[0]] == ["skipped"]
+                    or [row.status for row in world.store.messages(key="u:ann")[0]] == ["cancelled"])  # fmt: skip
+        assert not receiver.got["ann@x.test"]
+
+
+def put(url: str) -> tuple[int, Any, Any]:
+    headers = {"authorization": f"Bearer {TOKEN}", "content-type": "application/json"}
+    request = urllib.request.Request(url, b"{}", headers, method="PUT")
+    with urllib.request.urlopen(request) as answer:
+        return answer.status, None, json.loads(answer.read())
+
+
+async def test_an_entry_by_api_is_answered_with_its_decision(tmp_path: Path) -> None:
+    async with machines(tmp_path) as (world, _), world.process(scaled.ALL) as server:
+        await ready(server)
+        _, _, answer = await call(server, "/v1/batch", order("ann"))
+        await call(server, f"/api/profiles/ann?after={answer['position']}")
+        document = bootstrap.document_of(world.project)
+        document["journeys"]["asked"] = {"entry": {"api": True}, "steps": [{"wait": "PT1H"}]}
+        assert (await call(server, "/api/plan", {"document": document}))[0] == 200
+        status, _, said = await call(server, "/api/journeys/asked/runs", {"profile": "ann"})
+        assert (status, said.get("status")) == (200, "started"), said
+
+
+async def test_what_a_schema_rejects_is_kept_for_repair(tmp_path: Path) -> None:
+    async with machines(tmp_path) as (world, receiver), world.process(scaled.ALL) as server:
+        await ready(server)
+        document = bootstrap.document_of(world.project)
+        document["schemas"] = {"Order Completed": {"type": "object", "required": ["currency"]}}
+        assert (await call(server, "/api/plan", {"document": document}))[0] == 200
+        await until(lambda: server.watch.version == 2)
+        _, _, answer = await call(server, "/v1/batch", order("ann"))
+        assert answer["results"][0]["status"] == "dead_letter"
+
+        async def letters() -> list[Any]:
+            return (await call(server, "/api/dead-letters"))[2]["dead_letters"]
+
+        async with asyncio.timeout(10):
+            while not await letters():  # noqa: ASYNC110
+                await asyncio.sleep(0.05)
+        (letter,) = await letters()
+        fixed = json.loads(letter["payload"])
+        fixed["properties"]["currency"] = "EUR"
+        body = {"ids": [letter["id"]], "repaired": {letter["id"]: fixed}}
+        _, _, said = await call(server, "/api/dead-letters/replay", body)
+        assert said["results"][0]["status"] == "accepted"
+        await until(lambda: receiver.got["ann@x.test"])
+
+
+async def test_a_process_starts_while_the_store_is_away_and_takes_events(tmp_path: Path) -> None:
+    async with machines(tmp_path) as (world, _):
+        async with world.process(scaled.ALL) as server:
+            await ready(server)
+        world.store.away = True
+        async with world.process(scaled.COLLECT) as collector:
+            await ready(collector)
+            status, headers, _ = await call(collector, "/v1/batch", order("ann"))
+            assert (status, headers["heliograph-durable"]) == (200, "log")
