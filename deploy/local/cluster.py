@@ -183,6 +183,9 @@ class Cluster:
         deadline = time.monotonic() + patience_s
         while any(map(self.pids, names)) and time.monotonic() < deadline:
             time.sleep(0.02)
+        for name in names:
+            if name in self._begun and not self.pids(name):
+                self._begun.pop(name).wait()
 
 
 def _family(pid: int) -> list[int]:

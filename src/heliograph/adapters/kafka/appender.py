@@ -17,7 +17,7 @@ from typing import Final, TypeAlias
 
 from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
-from heliograph.adapters.kafka.client import MAX_ENTRY, Way
+from heliograph.adapters.kafka.client import MAX_ENTRY, UNKNOWN_TOPIC_S, Way
 from heliograph.ports.stream import Post, StreamAway, StreamRefused
 
 MAX_QUEUED: Final = 200_000
@@ -25,8 +25,6 @@ MAX_QUEUED: Final = 200_000
 MAX_QUEUED_KB: Final = 256 * 1024
 LOOK_S: Final = 0.2
 """How long the thread waits at most before it looks whether it is to end."""
-UNKNOWN_TOPIC_MS: Final = 2_000
-"""A topic that nobody knows may have been made this moment; after so long there is none."""
 
 
 class _Call:
@@ -123,7 +121,7 @@ class _Line:
                 "message.max.bytes": MAX_ENTRY,
                 "queue.buffering.max.messages": MAX_QUEUED,
                 "queue.buffering.max.kbytes": MAX_QUEUED_KB,
-                "topic.metadata.propagation.max.ms": min(UNKNOWN_TOPIC_MS, round(way.patience_s * 500)),
+                "topic.metadata.propagation.max.ms": round(min(UNKNOWN_TOPIC_S, way.patience_s / 2) * 1000),
                 "retry.backoff.ms": 50,
                 "retry.backoff.max.ms": 1_000,
             }
@@ -140,7 +138,7 @@ class _Line:
         self._fresh.append((call, index, self._way.reaction(error, topic, self.heard), (-1, -1)))
 
     def _hear(self, error: KafkaError) -> None:
-        self.heard = error.str()
+        self.heard = self._way.telling(self.heard, error)
         self.spent = self.spent or error.fatal()
 
     def _run(self) -> None:

@@ -21,6 +21,8 @@ Config: TypeAlias = dict[str, Any]
 MAX_ENTRY: Final = 16 * 1024 * 1024
 """Bytes of the largest entry that any topic takes: a plan."""
 AGAIN_S: Final = 0.05
+UNKNOWN_TOPIC_S: Final = 2.0
+"""A topic that nobody knows may have been made this moment; after so long there is none."""
 LOG: Final = logging.getLogger("heliograph.kafka")
 
 MENDS: Final = {
@@ -86,21 +88,25 @@ class Way:
         """As Kafka has it."""
         return f"{self.setting.prefix}.{topic}"
 
-    def refused(self, error: KafkaError) -> bool:
-        """It stays however often one tries."""
-        return SAME.get(error.code(), error.code()) in MENDS
+    @staticmethod
+    def telling(before: str, error: KafkaError) -> str:
+        """Why a password was not taken says more than that, then, all brokers are down."""
+        return before if before and error.code() == KafkaError._ALL_BROKERS_DOWN else error.str()
 
-    def partitions(self, topic: str) -> list[int]:
-        """Of a topic; blocks.  Raises as :meth:`patiently` does."""
+    def partitions(self, topic: str, made: bool = False) -> list[int]:
+        """Of a topic; blocks.  ``made``: it has just been, so brokers will know it.  Raises as :meth:`patiently`."""
         name = self.name(topic)
 
         def ask() -> list[int]:
             found = self.admin().list_topics(name, timeout=self.patience_s).topics[name]
+            for part in found.partitions.values():
+                if part.error is not None:
+                    raise KafkaException(part.error)
             if found.error is not None:
                 raise KafkaException(found.error)
             return sorted(found.partitions)
 
-        return self.patiently(ask, topic)
+        return self.patiently(ask, topic, made)
 
     def ends(self, topic: str) -> dict[int, tuple[int, int]]:
         """Partition -> (oldest offset, next offset); blocks.  Raises as :meth:`patiently` does."""
@@ -121,14 +127,21 @@ class Way:
                 self._admin = AdminClient(self.config())
             return self._admin
 
-    def patiently(self, ask: Callable[[], T], topic: str) -> T:
+    def _worth_s(self, error: KafkaError, made: bool) -> float:
+        """For how long it is worth asking again."""
+        code = SAME.get(error.code(), error.code())
+        if code == KafkaError.UNKNOWN_TOPIC_OR_PART:
+            return self.patience_s if made else min(UNKNOWN_TOPIC_S, self.patience_s / 2)
+        return 0.0 if code in MENDS else self.patience_s
+
+    def patiently(self, ask: Callable[[], T], topic: str, made: bool = False) -> T:
         """Ask (this blocks) until there is an answer, or as long as the settings say."""
-        deadline = time.monotonic() + self.patience_s
+        begun = time.monotonic()
         while True:
             try:
                 return ask()
             except KafkaException as error:
-                if self.refused(error.args[0]) or time.monotonic() > deadline:
+                if time.monotonic() - begun > self._worth_s(error.args[0], made):
                     raise self.reaction(error, topic) from error
                 time.sleep(AGAIN_S)
 

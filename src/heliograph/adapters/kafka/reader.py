@@ -227,7 +227,7 @@ class KafkaReader:
         self._loop.call_soon_threadsafe(self._failed, trouble)
 
     def _hear(self, error: KafkaError) -> None:
-        self._heard = error.str()
+        self._heard = self._way.telling(self._heard, error)
 
     # -- partitions come and go: in the thread, inside poll --
 
