@@ -277,7 +277,7 @@ class Redis(Service):
     kind = "redis"
 
     def command(self) -> list[str]:
-        words = f"--port {self.port} --bind 127.0.0.1 --appendonly no --maxmemory 256mb --maxmemory-policy allkeys-lru"
+        words = f"--port {self.port} --bind 127.0.0.1 --appendonly no --maxmemory 256mb --maxmemory-policy volatile-lru"
         return [program("redis-server"), *words.split(), "--save", ""]
 
     def ready(self) -> bool:

@@ -123,7 +123,7 @@ async def test_what_the_twin_says_the_script_says(redis: RedisSetting, shares: C
         )
         told = chance.random() < 0.1
         recall = (("d", "gone", 3),) if told else ()
-        ask = Ask(machine, seqs[machine], NAMES, int(time.time() * 1000) // DAY, 0, chance.random() < 0.05, told,
+        ask = Ask(machine, seqs[machine], NAMES, (200,), int(time.time() * 1000) // DAY, 0, chance.random() < 0.05, told,
                   wants, recall)  # fmt: skip
         both.append((await share.ask(ask), twin.answer(ask)))
         await asyncio.sleep(0.02)
@@ -147,9 +147,9 @@ async def test_an_ask_that_comes_late_or_twice_is_refused(shares: Callable[[], R
 
 async def test_nothing_lasts_that_nobody_asks_for(redis: RedisSetting, shares: Callable[[], RedisShare]) -> None:
     share = shares()
-    await share.ask(Ask("m", 1, ("m",), wants=(Want("short", 5, 20, 1),)))
+    await share.ask(Ask("m", 1, ("m",), (20,), wants=(Want("short", 5, 20, 1),)))
     await asyncio.sleep(0.05)
-    await share.ask(Ask("m", 2, ("m",), wants=(Want("short", 5, 20, 1),)))
+    await share.ask(Ask("m", 2, ("m",), (20,), wants=(Want("short", 5, 20, 1),)))
     client = Redis.from_url(redis.url)
     key = f"{{{redis.prefix}:rates}}"
     assert await client.hexists(key, "w:short")

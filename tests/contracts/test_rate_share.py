@@ -7,11 +7,17 @@ from collections.abc import Iterator
 
 import pytest
 
-from heliograph.adapters.memory import MemoryShare
+from heliograph.adapters.memory import MemoryShare, MemoryStore
+from heliograph.deliver.limits import Receiver, SenderLimits, Shaping
 from heliograph.deliver.rates import DAY, Days, Pace, Rate, Sliding
 from heliograph.ports.cache import Answer, Ask
+from heliograph.runtime.dispatcher import rank_of
+from heliograph.runtime.mailwire import Done
+from heliograph.runtime.outbox import Outbox
 from heliograph.runtime.sharing import Sharing
+from heliograph.runtime.traffic import Traffic
 from heliograph.runtime.traffic_shared import SharedCounters
+from tests.runtime.test_outbox import row
 
 T0 = 20_000 * DAY - 60_000
 """A minute before midnight."""
@@ -158,11 +164,6 @@ def skew(world: World) -> None:
     world.skew = world.chance.randrange(-3_600_000, 3_600_000)
 
 
-def set_back(world: World) -> None:
-    """The shared clock is set back, by no more than to the day before yesterday's midnight."""
-    world.set_by -= world.chance.choice([20, 900, 5_000, 60_000])
-
-
 TROUBLE = [forget, another_run, come_and_go, cut_off, cut_off, skew, World.new_life]
 
 
@@ -174,3 +175,94 @@ def test_no_unit_holds_more_than_was_written_whatever_happens(seed: int) -> None
     worst = world.worst()
     assert all(worst[name] <= limits[name] for name in limits), f"seed {seed}: {worst}"
     assert len(world.gone) > 100, f"seed {seed}: nothing went"
+
+
+def test_three_dispatchers_share_a_receivers_second_and_a_senders_day() -> None:
+    """Through the lanes and gates of the traffic, each of three with mail for all of it; nobody's mail waits for ever,
+    and what is refused goes to whoever comes next."""
+    world = World(1, machines=0)
+    limits = {"default": SenderLimits(max_messages_per_day=100)}
+    shaping = Shaping(receivers={"r": Receiver(domains=("r.example",), max_message_rate="10/s")}, senders=limits)
+    desks: list[tuple[Sharing, Traffic, Outbox]] = []
+    for number in range(3):
+        sharing = Sharing(world.place, machine=f"m{number}", workers=lambda: ["m0", "m1", "m2"], mono=world.clock)
+        traffic = Traffic(shaping, rank=rank_of, sender=lambda _row: "default", sharing=sharing)
+        sharing.granted = lambda names, traffic=traffic: traffic.granted(names, world.now)  # type: ignore[misc]
+        outbox = Outbox(MemoryStore(), traffic)
+        desks.append((sharing, traffic, outbox))
+        for serial in range(90):
+            outbox.add(row(1000 * number + serial, address=f"x{serial}@r.example"))
+    times: list[int] = []
+    world.now = T0 + 61_000
+    for _ in range(30_000 // 5):
+        world.now += 5
+        for sharing, traffic, outbox in desks:
+            ask, sent = sharing.question(), world.now
+            if ask is not None:
+                sharing.heard(world.place.answer(ask), sent)
+            while (claim := outbox.claim(world.now)) is not None:
+                times.append(world.now)
+                outbox.done(claim.row.message_id)
+                traffic.ended(claim.lane, claim.route, claim.days, Done("", "sent", "250 Ok", 0), world.now, world.now)
+    assert max(sum(at <= one < at + 1000 for one in times) for at in times) <= 10
+    assert len(times) == 100
+    assert times[-1] - times[0] < 20_000, "a rate of 10/s reaches more than half of that"
+
+
+def hungry(world: World) -> World:
+    for machine in world.machines:
+        machine.hungry = 1.0
+    return world
+
+
+def test_a_rate_reaches_most_of_what_is_written() -> None:
+    world = hungry(World(3))
+    world.go(40_000)
+    assert world.sent("receiver:r", T0 + 20_000) >= 0.85 * RATE.count * 20
+    assert world.sent("sender:s:day", T0) == DAILY
+
+
+def test_out_of_reach_each_machine_keeps_to_its_part_and_comes_back() -> None:
+    world = hungry(World(4))
+    world.go(20_000)
+    world.place.away = True
+    began = world.now
+    world.go(5_000)
+    assert world.sent("receiver:r", began + 100) == 0, "others may have been granted the unit that has just passed"
+    world.go(25_000)
+    parts = RATE.count // 3 * 3
+    assert 0.8 * parts * 10 <= world.sent("receiver:r", world.now - 10_000) <= parts * 10 + 1
+    world.place.away = False
+    world.go(10_000)
+    assert world.sent("receiver:r", world.now - 5_000) >= 0.85 * RATE.count * 5
+    assert world.worst()["receiver:r"] <= RATE.count
+
+
+def test_without_a_shared_place_each_machine_keeps_to_its_part() -> None:
+    clock, gone = World(5, machines=0), Counter[int]()
+    machines = [
+        Sharing(None, machine=f"m{number}", workers=lambda: ["m0", "m1", "m2"], mono=clock.clock) for number in range(3)
+    ]
+    paces = [SharedCounters(one).pace("receiver:r", RATE) for one in machines]
+    for _ in range(20_000 // 5):
+        clock.now += 5
+        assert all(one.question() is None for one in machines)
+        for pace in paces:
+            if pace.opens(clock.now) <= clock.now:
+                pace.take(clock.now)
+                gone[clock.now // 1000] += 1
+    assert not any(count for second, count in gone.items() if second < T0 // 1000 + 11)
+    assert max(gone.values()) <= RATE.count
+    assert sum(gone.values()) >= 9 * 6
+
+
+def test_a_shared_clock_that_was_set_back_or_forward_grants_nothing_twice() -> None:
+    """Forward it is found out by whoever knew it before: within one beat, and nothing new is granted meanwhile to who
+    knows."""
+    for by in (-50_000, 30_000):
+        world = hungry(World(6))
+        world.go(20_000)
+        world.set_by += by
+        world.go(20_000)
+        assert world.worst()["receiver:r"] <= RATE.count, by
+        assert world.sent("receiver:r", world.now - 5_000) >= 0.85 * RATE.count * 5, by

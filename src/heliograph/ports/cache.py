@@ -79,7 +79,8 @@ class Ask(msgspec.Struct, frozen=True, array_like=True):
     """One machine's question.
 
     ``machine``: one life of one process; ``seq`` grows with each of its asks (an older one that arrives late is
-    refused).  ``workers``: the names of all live machines.  ``day``: for which ``mine`` counts.  ``latest``: the shared
+    refused).  ``workers``: the names of all live machines; ``units``: those
+    of all rates that it may ever ask for.  ``day``: for which ``mine`` counts.  ``latest``: the shared
     clock cannot be beyond this (ms) unless it was set; 0: not known; -1: it was set.  ``away``: its last ask was not
     answered, so it may be letting go its own shares.  ``tells``: ``recall`` is everything that is remembered of
     ``day``, (name, machine, count), in the store and by this machine, and ``alive`` who was there when another epoch
@@ -89,6 +90,7 @@ class Ask(msgspec.Struct, frozen=True, array_like=True):
     machine: str
     seq: int
     workers: tuple[str, ...]
+    units: tuple[int, ...] = ()
     day: int = 0
     latest: int = 0
     away: bool = False

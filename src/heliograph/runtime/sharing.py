@@ -62,6 +62,7 @@ class Sharing:
         self._wanted: dict[Purse | DayPurse, None] = {}
         self._days: list[DayPurse] = []
         self._seq = 0
+        self._units: tuple[int, ...] = ()
         self._epoch = ""
         self._contact = mono()
         """When this machine last asked as one that is not :attr:`away`; at first, when this life began."""
@@ -89,6 +90,7 @@ class Sharing:
         return self._share is not None
 
     def purse(self, name: str, limit: int, unit_ms: int) -> Purse:
+        self._units = tuple(sorted({*self._units, unit_ms}))
         return Purse(self, name, limit, unit_ms)
 
     def day_purse(self, name: str, days: Days) -> DayPurse:
@@ -148,7 +150,7 @@ class Sharing:
         self._seq += 1
         recall, alive = self._words()
         return Ask(
-            self.machine, self._seq, self._names, self.day,
+            self.machine, self._seq, self._names, self._units, self.day,
             self._latest(), self._away, self._tell is not None, tuple(one.wants() for one in purses), recall, alive,
         )  # fmt: skip
 

@@ -119,9 +119,8 @@ class MemoryShare:
 
     def _look_for_missing(self, ask: Ask, now: int) -> None:
         """Who may have been on its own until now, before this ask changes what is known."""
-        for want in ask.wants:
-            if want.unit_ms:
-                self._apart.setdefault(want.unit_ms, (0, 0))
+        for unit in ask.units:
+            self._apart.setdefault(unit, (0, 0))
         for unit, (until, count) in self._apart.items():
             silent = now - _span(unit) - GRACE_MS
             missing = sum(
@@ -137,7 +136,7 @@ class MemoryShare:
     def _reserved(self, want: Want, workers: tuple[str, ...], now: int) -> int:
         within = _span(want.unit_ms) + GRACE_MS
         least = min([len(workers), *(count for count, at in self._counts.items() if now - at < within)])
-        until, count = self._apart[want.unit_ms]
+        until, count = self._apart.get(want.unit_ms, (now + 1, len(workers)))
         missing = sum(not self._heard_since(name, now - GRACE_MS + 1) for name in workers)
         return want.limit // max(least, 1) * max(missing, count if now < until else 0)
 

@@ -10,7 +10,7 @@
 --   w:NAME   what was granted of a rate: at, count, begin of the pair's slot; and again, oldest first
 --   d:NAME   of a day: {day, machine -> what it has}
 -- KEYS[2]: when fields w: and d: may go.  ARGV: the ask, grace in ms, permits' part of a unit.
-local machine, seq, workers, day, latest, away, tells, wants, recall, alive = unpack(cmsgpack.unpack(ARGV[1]))
+local machine, seq, workers, units, day, latest, away, tells, wants, recall, alive = unpack(cmsgpack.unpack(ARGV[1]))
 local GRACE, AHEAD, DAY, SLOTS, SET_BACK = tonumber(ARGV[2]), tonumber(ARGV[3]), 86400000, 128, 1000
 local clock = redis.call('TIME')
 local now = clock[1] * 1000 + math.floor(clock[2] / 1000)
@@ -60,9 +60,7 @@ end
 
 -- who may have been on its own until now, before this ask changes what is known
 local apart = read('apart') or {}
-for _, want in ipairs(wants) do
-  if want[3] > 0 and not apart[tostring(want[3])] then apart[tostring(want[3])] = {0, 0} end
-end
+for _, unit in ipairs(units) do apart[tostring(unit)] = apart[tostring(unit)] or {0, 0} end
 for unit, one in pairs(apart) do
   local span = unit + math.floor(unit / AHEAD) + 1
   local silent, missing = now - span - GRACE, 0
@@ -105,7 +103,7 @@ write('epoch', epoch)
 
 -- how much of a rate machines out of reach may be letting go
 local function reserved(limit, unit, span)
-  local one, missing = apart[tostring(unit)], 0
+  local one, missing = apart[tostring(unit)] or {now + 1, #workers}, 0
   for _, name in ipairs(workers) do
     if not members[name] or now - members[name][3] >= GRACE then missing = missing + 1 end
   end
