@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/.installed
 
-.PHONY: setup demo test test-cluster lint bench soak lock clean
+.PHONY: setup demo test test-cluster lint bench soak flink lock clean
 setup: $(STAMP)
 
 $(STAMP): requirements.lock pyproject.toml scripts/setup.sh
@@ -35,6 +35,9 @@ bench: setup
 
 soak: setup
 	$(BIN)/pytest tests/simulation --soak $(ARGS)
+
+flink: setup  ## .flink: PyFlink with its cluster, the Kafka connector, and of Heliograph what decides
+	sh scripts/flink.sh
 
 lock: setup  ## refresh requirements.lock after a change of dependencies
 	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-annotate \

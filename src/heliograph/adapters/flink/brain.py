@@ -1,0 +1,160 @@
+"""The keyed function as Flink calls it: one blob of a person in keyed state, one timer, plans by broadcast.
+
+Rules that PyFlink asks for.  State is read and written before the first ``yield``: while an output is handed on, a full
+sink may let a timer of another key in.  The blob is a pickled byte array (an empty PRIMITIVE_ARRAY state cannot be
+read).  ``on_timer`` has no side outputs, so there is one stream of (topic, key, value) for all topics.
+"""
+
+from collections.abc import Iterator
+from typing import Any, Final
+
+import msgspec
+from pyflink.common import Row, Types
+from pyflink.datastream import KeyedBroadcastProcessFunction
+from pyflink.datastream.state import MapStateDescriptor, ValueStateDescriptor
+
+from heliograph.decide import keyed
+from heliograph.decide.plan import Plan, compile_plan
+from heliograph.events.ids import bucket
+from heliograph.events.partitions import partition_key
+from heliograph.events.record import record_head
+
+RECORDS, EFFECTS, FACTS, PLAN = "records", "effects", "facts", "plan"
+
+PLANS: Final = MapStateDescriptor("plans", Types.INT(), Types.PICKLED_BYTE_ARRAY())
+"""Version -> canonical JSON of the plan."""
+PERSON: Final = ValueStateDescriptor("person", Types.PICKLED_BYTE_ARRAY())
+
+MAX_PLANS: Final = 256
+"""Versions that are kept: a record is decided under the plan it names, and the log goes back P7D.  A broadcast makes
+two."""
+MAX_COMPILED: Final = 8
+"""Of these, kept compiled, the latest used."""
+LOOK_AGAIN_MS: Final = 250
+"""How often a key looks whether the plan that its records wait for has come."""
+CATCHING_UP_MS: Final = 5_000
+"""Behind by so much, a key is not woken at once: the records that follow in the log most likely move it on."""
+FORGET_MS: Final = 86_400_000
+"""A key of which nothing is left remembers for so long what it has heard."""
+
+
+def key_of(value: Any) -> str:
+    """The person of an encoded record."""
+    return record_head(bytes(value)).key
+
+
+class Plans:
+    """The versions that have arrived, compiled when they are first asked for."""
+
+    def __init__(self) -> None:
+        self._compiled: dict[int, Plan] = {}
+
+    def find(self, version: int, documents: Any) -> Plan | None:
+        """``documents``: the broadcast state.  Version 0: the newest.  One that is no longer kept: the next newer."""
+        plan = self._compiled.get(version)
+        if plan is None:
+            found = version if version and documents.contains(version) else _instead_of(version, documents)
+            plan = None if found is None else self._compiled.get(found) or self._compile(found, documents.get(found))
+        return plan
+
+    def _compile(self, version: int, document: bytes) -> Plan:
+        if len(self._compiled) >= MAX_COMPILED:
+            del self._compiled[next(iter(self._compiled))]
+        plan = self._compiled[version] = compile_plan(msgspec.json.decode(document), version)
+        return plan
+
+
+def newest(documents: Any) -> int:
+    """The newest version that has arrived, 0 for none."""
+    return max(documents.keys(), default=0)
+
+
+def _instead_of(version: int, documents: Any) -> int | None:
+    """The topic has its plans in order: when a newer one is here, this one is no longer kept.  None: it is to come."""
+    if not version:
+        return newest(documents) or None
+    return min((one for one in documents.keys() if one > version), default=None)  # noqa: SIM118 - no dict
+
+
+class Brain(KeyedBroadcastProcessFunction):  # type: ignore[misc]
+    """``prefix``: of the topics; ``facts``: whether to write that topic, too."""
+
+    def __init__(self, prefix: str, facts: bool) -> None:
+        self._records, self._effects = f"{prefix}.{RECORDS}", f"{prefix}.{EFFECTS}"
+        self._facts = f"{prefix}.{FACTS}" if facts else ""
+
+    def open(self, runtime_context: Any) -> None:
+        self._person = runtime_context.get_state(PERSON)
+        self._plans = Plans()
+
+    def process_broadcast_element(self, value: Any, ctx: Any) -> Iterator[Row]:
+        """A plan: msgpack [version, document, published_at, ...]."""
+        documents = ctx.get_broadcast_state(PLANS)
+        version, document = msgspec.msgpack.decode(bytes(value))[:2]
+        documents.put(version, document)
+        for old in sorted(documents.keys())[:-MAX_PLANS]:
+            documents.remove(old)
+        return iter(())
+
+    def process_element(self, value: Any, ctx: Any) -> Iterator[Row]:
+        data = bytes(value)
+        head = record_head(data)
+        held = keyed.load(head.key, self._person.value())
+        yield from self._take(held, data, ctx, head.received_at)
+
+    def on_timer(self, timestamp: int, ctx: Any) -> Iterator[Row]:
+        """Time decides nothing: what is due is told to the log."""
+        key, now = ctx.get_current_key(), ctx.timer_service().current_processing_time()
+        held = keyed.load(key, self._person.value())
+        if timestamp != held.alarm:
+            return
+        due = keyed.due(held)
+        if held.waiting or due is None:
+            yield from self._take(held, None, ctx, now)
+        elif due > now:
+            self._set_alarm(held, ctx, due)
+            self._keep(held)
+        else:
+            version = newest(ctx.get_broadcast_state(PLANS))
+            yield Row(self._records, *keyed.wake(held, max(version, held.state.plan_version)))
+
+    def _take(self, held: keyed.Held, data: bytes | None, ctx: Any, at: int) -> Iterator[Row]:
+        documents = ctx.get_broadcast_state(PLANS)
+        said = keyed.take(held, data, lambda version: self._plans.find(version, documents))
+        self._look_ahead(held, ctx, at)
+        if data is None and not held.waiting and not held.blob:
+            self._person.clear()
+        else:
+            self._keep(held)
+        yield from self._rows(held.state.key, said)
+
+    def _look_ahead(self, held: keyed.Held, ctx: Any, at: int) -> None:
+        """Set the timer, if there is none that fires early enough.  ``at``: of the record."""
+        now = ctx.timer_service().current_processing_time()
+        due = keyed.due(held)
+        if held.waiting:
+            alarm = now + LOOK_AGAIN_MS
+        elif due is not None:
+            alarm = max(due, now + min(max(now - at, 0), CATCHING_UP_MS))
+        elif not held.blob:
+            alarm = now + FORGET_MS
+        else:
+            return
+        if not now < held.alarm <= alarm:
+            self._set_alarm(held, ctx, alarm)
+
+    def _set_alarm(self, held: keyed.Held, ctx: Any, alarm: int) -> None:
+        held.alarm = alarm
+        ctx.timer_service().register_processing_time_timer(alarm)
+
+    def _keep(self, held: keyed.Held) -> None:
+        self._person.update(keyed.dump(held))
+
+    def _rows(self, key: str, said: keyed.Said) -> Iterator[Row]:
+        for place, record in said.hops:
+            yield Row(self._records, place, record)
+        place = partition_key(bucket(key))
+        for decided in said.decided:
+            yield Row(self._effects, place, decided)
+        if said.facts and self._facts:
+            yield Row(self._facts, place, b"\n".join(said.facts))
