@@ -1,7 +1,10 @@
 """The compose file is one by the compose specification, and what it says about itself is true."""
 
 import json
+import os
 import re
+import subprocess
+from pathlib import Path
 from typing import Any
 
 import jsonschema_rs
@@ -70,3 +73,19 @@ def test_the_proxy_is_trusted_and_nobody_else() -> None:
     document = compose()
     (pool,) = document["networks"]["inside"]["ipam"]["config"]
     assert document["services"]["collect"]["environment"]["HELIOGRAPH_SERVER_TRUSTED_PROXIES"] == pool["subnet"]
+
+
+def test_a_brain_that_comes_up_again_goes_on_from_its_newest_checkpoint(tmp_path: Path) -> None:
+    words = [str(ROOT / "deploy/compose/brain.sh"), "--brokers", "kafka:9092"]
+    environment = {**os.environ, "BRAIN_KEPT": str(tmp_path), "BRAIN_START": "/bin/echo"}
+
+    def started() -> str:
+        return subprocess.run(words, env=environment, capture_output=True, text=True, check=True).stdout
+
+    assert "--fromSavepoint" not in started()
+    for age, name in ((30, "checkpoints/a/chk-9"), (10, "checkpoints/b/chk-2"), (20, "savepoints/savepoint-1")):
+        (tmp_path / name).mkdir(parents=True)
+        (tmp_path / name / "_metadata").touch()
+        os.utime(tmp_path / name / "_metadata", (2_000_000_000 - age, 2_000_000_000 - age))
+    assert f"--fromSavepoint {tmp_path}/checkpoints/b/chk-2 --job-classname" in started()
+    assert started().rstrip().endswith("-pym heliograph.adapters.flink.job --brokers kafka:9092")
