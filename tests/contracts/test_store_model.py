@@ -1,4 +1,4 @@
-"""Law: after any commits, expiries and restarts, the store in RocksDB answers every question as its twin in memory."""
+"""Law: after any commits, expiries and restarts, a store on disk answers every question as its twin in memory."""
 
 import shutil
 import tempfile
@@ -6,16 +6,20 @@ from itertools import count
 from pathlib import Path
 from typing import Any
 
+import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
 from msgspec.structs import replace
 
 from heliograph.adapters.memory import MemoryStore
+from heliograph.adapters.memory.shared import SharedMemoryStore
 from heliograph.adapters.rocksdb import RocksStore
+from heliograph.adapters.sql import PostgresStore
 from heliograph.decide.broadcasts import journey_of
 from heliograph.events.record import EventBody, LedgerRow, Link, Record
 from heliograph.ports import Commit, PlanRow, Store
+from tests import postgres
 from tests.contracts.samples import broadcast, dead_letter, event, fact, message, request, suppression
 
 KEYS = st.sampled_from(["u:1", "u:2", "u:\x00", "u:1\x00", "u:日本", "a:x", "e:y", ""])
@@ -33,24 +37,35 @@ records = st.builds(Record, KEYS, IDS, TIMES, st.just(1), bodies)
 
 
 class Twins(RuleBasedStateMachine):
+    """``disk`` is a store in RocksDB."""
+
+    def make(self) -> None:
+        self.path = Path(tempfile.mkdtemp(prefix="heliograph-twins-"))
+        self.twin: MemoryStore = MemoryStore()
+
+    def reopened(self) -> Store:
+        return RocksStore(self.path)
+
+    def clear(self) -> None:
+        shutil.rmtree(self.path)
+
     @initialize()
     def open(self) -> None:
-        self.path = Path(tempfile.mkdtemp(prefix="heliograph-twins-"))
-        self.twin = MemoryStore()
-        self.rocks = RocksStore(self.path)
+        self.make()
+        self.disk = self.reopened()
         self.positions = count(1)
         self.pending: dict[str, int] = {}
         self.owners: dict[str, tuple[int, str]] = {}
         self.begun: dict[str, int] = {}
 
     def teardown(self) -> None:
-        if hasattr(self, "rocks"):
-            self.rocks.close()
-            shutil.rmtree(self.path)
+        if hasattr(self, "disk"):
+            self.disk.close()
+            self.clear()
 
     def commit(self, commit: Commit) -> None:
         self.twin.commit(commit)
-        self.rocks.commit(commit, sync=False)
+        self.disk.commit(commit, sync=False)
 
     @rule(found=st.lists(records, max_size=6))
     def append(self, found: list[Record]) -> None:
@@ -109,18 +124,18 @@ class Twins(RuleBasedStateMachine):
 
     @rule(log_before=BEFORE, history_before=BEFORE, dead_letters_before=BEFORE)
     def expire(self, **before: int) -> None:
-        assert self.twin.expire(**before) == self.rocks.expire(**before)
+        assert self.twin.expire(**before) == self.disk.expire(**before)
 
     @rule()
     def reopen(self) -> None:
-        self.rocks.close()
-        self.rocks = RocksStore(self.path)
+        self.disk.close()
+        self.disk = self.reopened()
 
-    @precondition(lambda self: hasattr(self, "rocks"))
+    @precondition(lambda self: hasattr(self, "disk"))
     @rule(key=KEYS, name=NAMES, status=STATUSES, at=TIMES, other=TIMES, limit=st.integers(1, 3))
     def ask(self, **question: Any) -> None:
-        twin, rocks = _answers(self.twin, **question), _answers(self.rocks, **question)
-        differs = {name: (twin[name], value) for name, value in rocks.items() if twin[name] != value}
+        twin, disk = _answers(self.twin, **question), _answers(self.disk, **question)
+        differs = {name: (twin[name], value) for name, value in disk.items() if twin[name] != value}
         assert not differs, differs
 
 
@@ -128,7 +143,11 @@ def _answers(store: Store, key: str, name: str, status: str, at: int, other: int
     return {
         "states": store.states([key, "u:1"]),
         "keys": (store.keys(limit=limit), store.keys(after=key)),
-        "log": (store.log(), store.log(3, limit), store.last_position(), store.last_received_at()),
+        "log": (store.log(), store.log(3, limit), store.last_received_at(), _position(store)),
+        "parts": [
+            store.history_part(key, names, limit=limit) for names in (None, frozenset({"Product Viewed"}), frozenset())
+        ],
+        "words": (store.words(), store.words((name, "offers"), limit), store.metas(), store.emails(name)),
         "history": (list(store.history(key)), list(store.history(key, at, other)), store.recent_history(key, limit)),
         "due": (store.due(at), store.due(1 << 50, limit), store.next_due()),
         "messages": [
@@ -138,7 +157,11 @@ def _answers(store: Store, key: str, name: str, status: str, at: int, other: int
             )
         ],
         "unfinished": sorted(row.message_id for row in store.unfinished_messages()),
-        "ledger": (store.ledger(name), _pages(lambda cursor: store.suppressions(limit, cursor))),
+        "ledger": (
+            store.ledger(name),
+            _pages(lambda cursor: store.suppressions(limit, cursor)),
+            store.suppressions(prefix=name),
+        ),
         "emails": store.keys_of_email(name),
         "members": (store.member_count(name), _pages(lambda cursor: store.members(name, limit, cursor))),
         "members_behind": store.members(name, limit, after=key)[0],
@@ -148,6 +171,11 @@ def _answers(store: Store, key: str, name: str, status: str, at: int, other: int
         "requests": (list(store.requests()), list(store.requests("e1")), store.request("e2")),
         "plans": (store.plan(), store.plan(2), store.plans(), store.meta(name)),
     }
+
+
+def _position(store: Store) -> int:
+    """Where the log is elsewhere, every process has its own."""
+    return 0 if isinstance(store, SharedMemoryStore | PostgresStore) else store.last_position()
 
 
 def _pages(page: Any) -> list[Any]:
@@ -160,7 +188,26 @@ def _pages(page: Any) -> list[Any]:
     return found
 
 
+class SharedTwins(Twins):
+    """``disk`` is in PostgreSQL."""
+
+    def make(self) -> None:
+        self.url = postgres.emptied()
+        self.twin = SharedMemoryStore()
+
+    def reopened(self) -> Store:
+        return PostgresStore(self.url)
+
+    def clear(self) -> None:
+        """The next one does."""
+
+
 TestTwins = Twins.TestCase
 TestTwins.settings = settings(
     max_examples=40, stateful_step_count=25, deadline=None, suppress_health_check=list(HealthCheck)
 )
+
+
+@pytest.mark.skipif(bool(postgres.why_not()), reason=postgres.why_not() or "none")
+class TestSharedTwins(SharedTwins.TestCase):  # type: ignore[name-defined,misc]
+    settings = settings(max_examples=20, stateful_step_count=25, deadline=None, suppress_health_check=list(HealthCheck))

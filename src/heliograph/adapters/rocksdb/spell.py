@@ -96,7 +96,12 @@ def newest(instant: int) -> bytes:
 def text(part: str) -> bytes:
     """Text with something behind it: NUL becomes 00 FF, the end is 00 01, so no text is the beginning of another
     and order stays that of the code points."""
-    return part.encode().replace(b"\x00", b"\x00\xff") + b"\x00\x01"
+    return beginning(part) + b"\x00\x01"
+
+
+def beginning(prefix: str) -> bytes:
+    """What every text that begins with ``prefix`` begins with, as :func:`text` writes it."""
+    return prefix.encode().replace(b"\x00", b"\x00\xff")
 
 
 def end_of_text(data: bytes, at: int) -> int:

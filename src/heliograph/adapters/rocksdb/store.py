@@ -257,7 +257,7 @@ class RocksStore:
     def suppressions(
         self, limit: int = 100, cursor: str | None = None, *, prefix: str = ""
     ) -> tuple[list[LedgerRow], str | None]:
-        start = all_of_them = Tag.STOPPED + prefix.encode()
+        start = all_of_them = Tag.STOPPED + spell.beginning(prefix)
         if cursor is not None:
             address, topic = decode_cursor(cursor, (str, str))
             start = max(start, Tag.STOPPED + spell.text(str(address)) + str(topic).encode() + b"\x00")
@@ -279,7 +279,7 @@ class RocksStore:
         return [key[len(owner) :].decode() for key, _ in self._db.family("emails").scan(owner, spell.after(owner))]
 
     def emails(self, prefix: str = "", limit: int = 1000) -> list[str]:
-        start = spell.SPACE + prefix.encode()
+        start = spell.SPACE + spell.beginning(prefix)
         stored = self._db.family("emails").scan(start, spell.after(start))
         held = (spell.read_text(key, len(spell.SPACE)) for key, _ in stored)
         return list(islice((address for address, _ in groupby(held)), limit))
