@@ -40,4 +40,12 @@ def test_what_is_installed_is_pinned_and_checked() -> None:
     assert "--constraint requirements.lock" in (DEPLOY / "Dockerfile").read_text()
     brain = (DEPLOY / "Dockerfile.flink").read_text()
     assert "--require-hashes" in brain
-    assert re.search(r"[0-9a-f]{64}  /jars/flink-sql-connector-kafka", brain)
+    assert "sha512sum --check --quiet /tmp/connector.sha512" in brain
+
+
+def test_the_image_of_the_brain_is_of_the_flink_that_python_speaks_to() -> None:
+    (image,) = re.findall(r"^ARG FLINK=(\S+)$", (DEPLOY / "Dockerfile.flink").read_text(), re.MULTILINE)
+    (wheel,) = re.findall(r"^apache-flink==(\S+)$", (ROOT / "flink/requirements.in").read_text(), re.MULTILINE)
+    chart = (DEPLOY / "helm/heliograph/values.yaml").read_text()
+    assert image == wheel
+    assert f"flink-python-{wheel}.jar" in chart
