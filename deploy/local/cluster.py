@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Kafka, PostgreSQL, Redis, Flink and a mail server on this machine, without containers: real ones, on 127.0.0.1.
 
-    deploy/local/cluster.py start [NAME...]      kafka (or kafka:3 for three brokers), postgres, redis, sink, flink
+    deploy/local/cluster.py start [NAME...]      kafka (kafka:3 is three brokers), postgres, redis, sink, flink
     deploy/local/cluster.py stop [NAME...]       without a name: everything, also what a crashed starter left behind
     deploy/local/cluster.py kill NAME            kill -9, with all its children; kafka-2 is the second broker
     deploy/local/cluster.py pause NAME | resume NAME          SIGSTOP and SIGCONT
@@ -128,8 +128,8 @@ class Cluster:
             raise Missing(f"no server is called {kind}; there are {', '.join(KINDS)}")
         with self._registered() as known:
             have = [name for name in known["ports"] if name.partition("-")[0] == kind]
-            names = have or KINDS[kind].names(int(count or 1))
-            for name in set(names) - set(known["ports"]):
+            names = have or KINDS[kind].names(int(count or KINDS[kind].usual))
+            for name in (name for name in names if name not in known["ports"]):
                 known["ports"][name] = dict(zip(KINDS[kind].ports, _free_ports(known["ports"]), strict=False))
             ports = {name: known["ports"][name] for name in names}
             services = [KINDS[kind](name, self.run / name, ports) for name in names]

@@ -1,18 +1,22 @@
 """What each server of the local cluster is: its ports, how it is prepared once, started, and known to be up."""
 
 import contextlib
+import json
 import os
 import pwd
 import shutil
 import signal
 import socket
 import subprocess
+import time
+import urllib.request
 from collections.abc import Sequence
 from pathlib import Path
 from typing import ClassVar
 
 HERE = Path(__file__).parent
 CHECKOUT = HERE.parent.parent
+FLINK = Path(os.environ.get("FLINK_HOME_DIR", CHECKOUT / ".flink"))
 JARS = HERE / "cache" / "kafka"
 PROGRAMS = ":".join(
     (os.environ.get("PATH", ""), "/usr/sbin", "/sbin", *map(str, sorted(Path("/usr/lib/postgresql").glob("*/bin"))))
@@ -35,6 +39,8 @@ class Service:
 
     kind: ClassVar[str]
     ports: ClassVar[tuple[str, ...]] = ("port",)
+    usual: ClassVar[int] = 1
+    """How many, when nobody says."""
     farewell: ClassVar[signal.Signals] = signal.SIGTERM
     user: str = ""
 
@@ -320,4 +326,63 @@ class Sink(Service):
         return {"HELIOGRAPH_SMTP_URL": addresses["url"]}
 
 
-KINDS: dict[str, type[Service]] = {kind.kind: kind for kind in (Kafka, Postgres, Redis, Sink)}
+class Flink(Service):
+    """A JobManager, and TaskManagers of one slot each, as ``scripts/flink-cluster.sh`` runs them; what they share
+    (configuration, checkpoints, savepoints) is in ``flink/`` beside their folders."""
+
+    kind = "flink"
+    ports = ("rest", "rpc")
+    usual = 2
+
+    @classmethod
+    def names(cls, count: int) -> list[str]:
+        return ["flink-jobmanager", *(f"flink-{number}" for number in range(1, count + 1))]
+
+    @property
+    def _role(self) -> str:
+        return self.name.partition("-")[2]
+
+    def prepare(self) -> None:
+        if not (FLINK / "pyflink").exists():
+            raise Missing(f"no Flink in {FLINK}: make flink")
+
+    def tidy(self) -> None:
+        """A TaskManager reads what its JobManager writes as it begins."""
+        deadline = time.monotonic() + 60
+        while self._role != "jobmanager" and self._managers() is None and time.monotonic() < deadline:
+            time.sleep(0.1)
+
+    def command(self) -> list[str]:
+        role = [self._role] if self._role == "jobmanager" else ["taskmanager", self._role]
+        return ["sh", str(CHECKOUT / "scripts" / "flink-cluster.sh"), *role]
+
+    def environment(self) -> dict[str, str]:
+        ports = self.peers["flink-jobmanager"]
+        return {
+            "FLINK_HOME_DIR": str(FLINK), "FLINK_RUN": str(self.folder.parent / "flink"),
+            "FLINK_REST_PORT": str(ports["rest"]), "FLINK_RPC_PORT": str(ports["rpc"]),
+        }  # fmt: skip
+
+    def ready(self) -> bool:
+        managers = self._managers()
+        return managers is not None and (self._role == "jobmanager" or managers >= len(self.peers) - 1)
+
+    def _managers(self) -> int | None:
+        """How many TaskManagers the JobManager knows; None while it does not answer."""
+        url = f"http://127.0.0.1:{self.peers['flink-jobmanager']['rest']}/overview"
+        with contextlib.suppress(OSError, ValueError), urllib.request.urlopen(url, timeout=2) as reply:
+            return int(json.load(reply)["taskmanagers"])
+        return None
+
+    @classmethod
+    def addresses(cls, services: Sequence[Service]) -> dict[str, object]:
+        run = services[0].folder.parent / "flink"
+        found = {"url": f"http://127.0.0.1:{services[0].peers['flink-jobmanager']['rest']}", "home": str(FLINK)}
+        return found | {name: f"file://{run}/{name}" for name in ("checkpoints", "savepoints")}
+
+    @classmethod
+    def settings(cls, addresses: dict[str, object]) -> dict[str, object]:
+        return {f"HELIOGRAPH_FLINK_{name.upper()}": value for name, value in addresses.items()}
+
+
+KINDS: dict[str, type[Service]] = {kind.kind: kind for kind in (Kafka, Postgres, Redis, Sink, Flink)}

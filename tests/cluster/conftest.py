@@ -1,4 +1,5 @@
-"""Real servers for tests, from ``deploy/local``, started when first asked for: Kafka, PostgreSQL, Redis, smtp-sink.
+"""Real servers for tests, from ``deploy/local``, started when first asked for: Kafka, PostgreSQL, Redis,
+smtp-sink, Flink.
 
 What a test gets is its own: topics under a prefix, a database, a prefix of keys.  A test may kill or pause a server
 (``cluster.kill("kafka")``): whoever asks for it next finds it up again.  Run by ``make test-cluster``; a plain
@@ -18,7 +19,7 @@ from confluent_kafka.admin import AdminClient
 from deploy.local.cluster import Cluster
 from deploy.local.services import program
 
-from heliograph.config.settings import KafkaSetting, PostgresSetting, RedisSetting
+from heliograph.config.settings import FlinkSetting, KafkaSetting, PostgresSetting, RedisSetting
 
 HERE = Path(__file__).parent
 NAME = "heliograph-cluster-"
@@ -92,6 +93,13 @@ def redis(cluster: Cluster, own: str) -> RedisSetting:
     """A prefix nobody else has."""
     _up(cluster, "redis")
     return RedisSetting(url=str(cluster.addresses["redis"]["url"]), prefix=own)
+
+
+@pytest.fixture
+def flink(cluster: Cluster) -> FlinkSetting:
+    """A JobManager and two TaskManagers of one slot; savepoints and checkpoints in folders of the cluster's."""
+    _up(cluster, "flink")
+    return FlinkSetting(**{name: str(value) for name, value in cluster.addresses["flink"].items()})
 
 
 class Sink:
