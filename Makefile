@@ -23,6 +23,7 @@ test: setup lint
 	sh scripts/browser.sh
 	sh scripts/opendkim.sh
 	sh scripts/postfix.sh
+	sh scripts/postgres.sh
 	sh scripts/proxies.sh
 	$(BIN)/pytest $(ARGS)
 

@@ -94,11 +94,14 @@ class Cluster:
     def stop(self, how: str = "fast") -> None:
         self._run("pg_ctl", "-D", str(self.folder / "data"), "-m", how, "-w", "stop")
 
-    def signal(self, number: int) -> None:
-        """To the postmaster and to each process that serves somebody."""
+    def processes(self) -> list[int]:
+        """The postmaster, and each process that serves somebody or keeps house."""
         postmaster = int((self.folder / "data" / "postmaster.pid").read_text().split()[0])
         children = Path(f"/proc/{postmaster}/task/{postmaster}/children").read_text().split()
-        for pid in [postmaster, *map(int, children)]:
+        return [postmaster, *map(int, children)]
+
+    def signal(self, number: int) -> None:
+        for pid in self.processes():
             os.kill(pid, number)
 
     def close(self) -> None:

@@ -19,7 +19,8 @@ class StoreLocked(Exception):
 
 class StoreAway(Exception):
     """A store on another machine does not answer.  Slow down: nothing of the commit is there, unless the word of its
-    end was lost; then all of it is, and committing it again raises :class:`StoreStale`."""
+    end was lost and nobody could tell in time; then all of it may be, and if it is, the next commit of this process
+    raises :class:`StoreStale` whatever it says.  So read again before you commit again."""
 
 
 class StoreStale(Exception):
@@ -78,7 +79,8 @@ class MessageRow(msgspec.Struct, array_like=True, kw_only=True):
     unwanted: str = ""
     """Why a cancel came while it was past its commit point: when the receiver puts us off it is not tried again."""
     rev: int = 0
-    """How often it was written; a store that is shared compares it (:attr:`Commit.bases`)."""
+    """How often it was written; a store that is shared compares it (:attr:`Commit.bases`).  Whoever writes it on a base
+    writes ``base + 1``; a shared store refuses one that did not grow (ValueError): nobody could tell them apart."""
 
 
 class JournalRow(msgspec.Struct, array_like=True):
@@ -182,8 +184,9 @@ class Fence(msgspec.Struct, frozen=True):
 
 
 class Claim(msgspec.Struct, frozen=True):
-    """A partition of ``effects`` and who works on it.  ``epoch`` grows with every claim.  ``lease_until`` (ms, the
-    store's clock).  ``offset``: the next one to apply, -1 for the oldest there is."""
+    """A partition of ``effects`` and who works on it ("" when nobody does).  ``epoch`` grows with every claim.
+    ``lease_until`` (ms, the store's clock): from then on others may claim it; until somebody does, it is still the
+    owner's.  ``offset``: the next one to apply, -1 for the oldest there is."""
 
     partition: int
     owner: str
@@ -418,12 +421,19 @@ class Store(Protocol):
 
 
 class SharedStore(Store, Protocol):
-    """A store that many processes on many machines write (PostgreSQL).  It keeps no log (:meth:`log` is empty,
-    positions are those of nobody): that is the stream's; ``Commit.log`` only brings history.  Its own clock judges
-    leases.  All calls raise :class:`StoreAway` when it does not answer in time."""
+    """A store that many processes on many machines write (PostgreSQL).  It keeps no log: that is the stream's;
+    :meth:`log` is empty and ``Commit.log`` only brings history, at any positions.  :meth:`last_position` is this
+    process's alone, above all that it or any other process ever had (ids of records are made from positions);
+    :meth:`last_received_at` is the latest that anybody committed.  Its own clock judges leases.  All calls raise
+    :class:`StoreAway` when it does not answer in time.
+
+    A commit is one transaction.  Rows of different people never wait for each other; where two processes write the same
+    row without :attr:`Commit.bases`, the later stays (``meta``, ``broadcasts``, ``plan``): let one lead, or be the only
+    one who writes it."""
 
     def has_event(self, key: str, event_id: str) -> bool:
-        """Whether an event of this id was applied for this key (or one that it merged into it)."""
+        """Whether an event of this id was applied for this key, or for one that was merged into it (as
+        ``Commit.log`` told)."""
         ...
 
     # -- the outbox towards the log --
@@ -438,7 +448,8 @@ class SharedStore(Store, Protocol):
 
     # -- claims --
     def claim(self, owner: str, partitions: Sequence[int], lease_ms: int) -> list[Claim]:
-        """Take these over, whoever had them: a new epoch each, and from which offset to go on."""
+        """Take these over, whoever had them: a new epoch each, and from which offset to go on.  Waits for commits that
+        are under way there: what is read behind it does not change any more by anybody else."""
         ...
 
     def renew(self, owner: str, epochs: dict[int, int], lease_ms: int) -> bool:
