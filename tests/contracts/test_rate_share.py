@@ -10,6 +10,7 @@ import pytest
 from heliograph.adapters.memory import MemoryShare, MemoryStore
 from heliograph.deliver.limits import Receiver, SenderLimits, Shaping
 from heliograph.deliver.rates import DAY, Days, Pace, Rate, Sliding
+from heliograph.deliver.warmup import Tier, Warmup
 from heliograph.ports.cache import Answer, Ask
 from heliograph.runtime.dispatcher import rank_of
 from heliograph.runtime.mailwire import Done
@@ -266,3 +267,40 @@ def test_a_shared_clock_that_was_set_back_or_forward_grants_nothing_twice() -> N
         world.go(20_000)
         assert world.worst()["receiver:r"] <= RATE.count, by
         assert world.sent("receiver:r", world.now - 5_000) >= 0.85 * RATE.count * 5, by
+
+
+def test_every_machine_judges_a_warm_up_by_what_all_of_them_sent() -> None:
+    """Each of three sends a fifth of the day's limit: together that is more than the half that a promotion asks for."""
+    world = World(7, machines=0)
+    machines = [
+        Sharing(world.place, machine=f"m{number}", workers=lambda: ["m0", "m1", "m2"], mono=world.clock)
+        for number in range(3)
+    ]
+    warmups = [Warmup([Tier(0, 100), Tier(0, 200)], counters=SharedCounters(one), name="sender:s") for one in machines]
+
+    def turn(seconds: int) -> None:
+        for _ in range(seconds):
+            world.now += 1000
+            for one in machines:
+                sent, ask = world.now, one.question()
+                if ask is not None:
+                    one.heard(world.place.answer(ask), sent)
+
+    turn(20)
+    for warmup in warmups:
+        warmup.opens(world.now)
+    turn(2)
+    for warmup in warmups:
+        for _ in range(20):
+            if warmup.opens(world.now) > world.now:
+                turn(1)
+            assert warmup.opens(world.now) <= world.now
+            warmup.take(world.now)
+            warmup.sent(world.now)
+    turn(2)
+    for warmup in warmups:
+        assert warmup.opens(world.now) is not None
+    world.now += 60_000
+    turn(2)
+    assert [warmup.turn(world.now)[0].sent for warmup in warmups] == [60, 60, 60]
+    assert [warmup.tier for warmup in warmups] == [1, 1, 1]

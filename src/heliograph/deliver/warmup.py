@@ -20,7 +20,7 @@ from typing import Final
 
 import msgspec
 
-from heliograph.deliver.rates import DAY, OWN, Counters
+from heliograph.deliver.rates import DAY, NEVER, OWN, Counters
 
 HOUR: Final = 3_600_000
 
@@ -47,6 +47,7 @@ USED: Final = 0.5
 """Share of a day's limit that a promotion asks for."""
 ALONE: Final = 2
 """So many bounces or complaints, at least, demote."""
+TALLIED: Final = ("sent", "bounced", "complained")
 WEEK: Final = 7
 DIARY: Final = 31
 """Days kept: complaints may come late, and the console shows a month."""
@@ -92,6 +93,8 @@ class Warmup:
         day = self.diary[-1].day if self.diary else 0
         self._days = counters.days(f"{name}:warmup:day", 0, day, kept.used)
         self._hour = counters.sliding(f"{name}:warmup:hour", 0, HOUR, *kept.hour)
+        self._tallies = {kind: counters.days(f"{name}:warmup:{kind}", NEVER) for kind in TALLIED}
+        """Of this day, also what other machines count."""
         self._limit()
 
     # -- may it go --
@@ -120,16 +123,19 @@ class Warmup:
 
     def sent(self, now: int) -> None:
         """A receiver or relay took it, or refused it for good: that was mail."""
-        self.turn(now)
-        self._today(now).sent += 1
+        self._count("sent", now)
 
     def bounced(self, now: int) -> None:
-        self.turn(now)
-        self._today(now).bounced += 1
+        self._count("bounced", now)
 
     def complained(self, now: int) -> None:
+        self._count("complained", now)
+
+    def _count(self, kind: str, now: int) -> None:
         self.turn(now)
-        self._today(now).complained += 1
+        day = self._today(now)
+        setattr(day, kind, getattr(day, kind) + 1)
+        self._tallies[kind].take(now)
 
     def _today(self, now: int) -> Day:
         if not self.diary:
@@ -140,9 +146,14 @@ class Warmup:
 
     def turn(self, now: int) -> list[Day]:
         """Judge the days that have ended; those that were.  A clock that was set back ends none."""
-        if not self.diary or now // DAY <= self.diary[-1].day:
+        if not self.diary:
             return []
         day = self.diary[-1]
+        for kind, tally in self._tallies.items():
+            if tally.day == day.day and tally.used > getattr(day, kind):
+                setattr(day, kind, tally.used)
+        if now // DAY <= day.day:
+            return []
         day.fate = self._judge(day)
         self.tier += {"promoted": 1, "demoted": -1}.get(day.fate, 0)
         self.diary.append(Day(now // DAY, self.tier))  # days without mail show nothing and are left out
