@@ -211,5 +211,5 @@ class FarDesk(Desk):
 
     def catch_up(self, version: int) -> None:
         """Records name this plan: whoever stamped them read it from the store's."""
-        if self.plan.version < version:
+        if not self.planned or self.plan.version < version:
             self._reload_plan()
