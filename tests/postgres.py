@@ -65,8 +65,7 @@ class Cluster:
     def __init__(self) -> None:
         self.folder = Path(tempfile.mkdtemp(prefix="heliograph-postgres-"))
         self._user = _unprivileged() if os.geteuid() == 0 else None
-        if self._user:
-            shutil.chown(self.folder, self._user)
+        self.give(self.folder)
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
             self.port: int = free.getsockname()[1]
@@ -78,6 +77,11 @@ class Cluster:
         self._databases = 0
         self.start()
         self.sql("CREATE ROLE owner LOGIN", "CREATE ROLE app LOGIN")
+
+    def give(self, folder: Path) -> None:
+        """The server may use it."""
+        if self._user:
+            shutil.chown(folder, self._user)
 
     def _run(self, program: str, *arguments: str) -> None:
         path = _program(program)
@@ -110,11 +114,11 @@ class Cluster:
             self.stop("immediate")
         shutil.rmtree(self.folder, ignore_errors=True)
 
-    def database(self) -> str:
+    def database(self, where: str = "") -> str:
         """A new one, empty; the URL of its owner."""
         self._databases += 1
         name = f"heliograph{self._databases}"
-        self.sql(f"CREATE DATABASE {name} OWNER owner")
+        self.sql(f"CREATE DATABASE {name} OWNER owner {where}")
         self.sql(*GRANTS.strip().split("\n"), database=name)
         return self.url(name, "owner")
 

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from heliograph.adapters.sql import PostgresStore, migrating
-from heliograph.ports import Commit, Fence, Fenced, JournalRow, Relayed, StoreAway, StoreStale
+from heliograph.ports import Commit, Fence, Fenced, JournalRow, Relayed, StoreAway, StoreFull, StoreStale
 from heliograph.ports.stream import EFFECTS
 from tests import postgres
 from tests.contracts.samples import arrival, fact, message
@@ -416,3 +416,51 @@ def test_a_server_that_is_not_there_is_away_and_a_password_is_never_shown() -> N
         with pytest.raises(StoreAway) as told:
             PostgresStore(f"postgresql://app:secret@127.0.0.1:{free.getsockname()[1]}/x", timeout_s=TIMEOUT_S)
     assert "secret" not in str(told.value)
+
+
+@pytest.fixture
+def small_disk(server: postgres.Cluster) -> Iterator[Path]:
+    """Forty megabytes of tmpfs for the tables, not for the server's own log; needs root."""
+    folder = server.folder / "small"
+    folder.mkdir()
+    if subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=40m,mode=777", "tmpfs", str(folder)], check=False
+    ).returncode:
+        pytest.skip("cannot mount a small disk here")
+    yield folder
+    subprocess.run(["umount", "-l", str(folder)], check=False)
+
+
+def test_a_full_disk_refuses_whole_commits_serves_reads_and_goes_on_when_there_is_room(
+    server: postgres.Cluster, small_disk: Path
+) -> None:
+    data = small_disk / "tables"
+    data.mkdir(mode=0o700)
+    server.give(data)
+    server.sql(f"CREATE TABLESPACE small LOCATION '{data}'")
+    owner = server.database("TABLESPACE small")
+    migrating.upgrade(owner)
+    store, done = PostgresStore(owner.replace("owner@", "app@")), 0
+    with pytest.raises(StoreFull, match="no room"):
+        for n in range(1, 1000):
+            store.commit(_with_ballast(n))
+            done = n
+    holds_exactly(store, done)
+    assert subprocess.run(["mount", "-o", "remount,size=200m", str(small_disk)], check=False).returncode == 0
+    store.commit(_with_ballast(done + 1))
+    holds_exactly(store, done + 1)
+    store.close()
+    server.sql(f"DROP DATABASE {owner.rpartition('/')[2]} WITH (FORCE)", "DROP TABLESPACE small")
+
+
+def _with_ballast(n: int) -> Commit:
+    commit = numbered(n)
+    commit.meta[f"ballast {n}"] = os.urandom(400_000)
+    return commit
+
+
+def test_a_slow_answer_is_away_in_time_and_a_listing_has_more_of_it(store: PostgresStore) -> None:
+    with pytest.raises(StoreAway):
+        store._db.rows("SELECT pg_sleep($1)", TIMEOUT_S * 2)
+    postgres.eventually(lambda: _answers(store.plans))
+    assert len(store._db.rows("SELECT pg_sleep($1)", TIMEOUT_S * 1.5, patience=8)) == 1

@@ -99,7 +99,15 @@ class Driver:
 
     def rows(self, sql: str, *values: object, patience: float = 1) -> list[Row]:
         """The rows of one statement that may be asked twice.  ``patience``: times the usual timeout."""
-        return self.run(self.ask(lambda connection: connection.fetch(sql, *values), patience=patience))
+
+        async def patient(connection: asyncpg.Connection) -> list[Row]:
+            async with connection.transaction(readonly=True):
+                await connection.execute(f"SET LOCAL statement_timeout = {int(self.timeout_s * patience * 1000)}")
+                return list(await connection.fetch(sql, *values))
+
+        if patience > 1:
+            return self.run(self.ask(patient, patience=patience))
+        return self.run(self.ask(lambda connection: connection.fetch(sql, *values)))
 
     def row(self, sql: str, *values: object) -> Row | None:
         found = self.rows(sql, *values)

@@ -126,7 +126,7 @@ class PostgresRows:
         rows = self._db.rows(
             f"SELECT data FROM history {_IN} AND bucket = $1 AND key = $2 AND occurred_at >= $3 "
             "AND ($4::bigint IS NULL OR occurred_at < $4) ORDER BY occurred_at, event_id",
-            *person(key), since, until, patience=LISTING,
+            *person(key), since, until,
         )  # fmt: skip
         return (_event(row[0]) for row in rows)
 
