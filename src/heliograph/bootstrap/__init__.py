@@ -32,7 +32,6 @@ from heliograph.adapters.schema import JsonSchema
 from heliograph.adapters.webhook import AiohttpCaller
 from heliograph.backtest.service import TrialService
 from heliograph.bootstrap.breaker import breaker_rules
-from heliograph.bootstrap.facts import FactsKeeper, job_of
 from heliograph.bootstrap.mail import mail_settings, trial
 from heliograph.bootstrap.traffic import shaping
 from heliograph.config import Settings
@@ -165,6 +164,8 @@ async def running(
         first = None if store.plan() is not None else document() if callable(document) else document
         await engine.start(first)
         if data is not None and settings.clickhouse.url and not settings.kafka.brokers:
+            from heliograph.bootstrap.facts import FactsKeeper, job_of  # which is run as a program, too
+
             keeper = FactsKeeper(job_of(settings, data))
             engine.meter.watch("facts_lag_seconds", keeper.lag_s)
             stack.push_async_callback(asyncio.to_thread, keeper.stop)
