@@ -27,8 +27,9 @@ test: setup lint
 	sh scripts/proxies.sh
 	$(BIN)/pytest $(ARGS)
 
-test-cluster: setup  ## against real servers on this machine: Kafka, PostgreSQL, Redis
+test-cluster: setup  ## against real servers on this machine: Kafka, PostgreSQL, Redis, Flink, a mail server
 	sh scripts/servers.sh
+	sh scripts/flink.sh
 	$(BIN)/pytest tests/cluster $(ARGS)
 
 bench: setup

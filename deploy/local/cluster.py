@@ -34,7 +34,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 from services import KINDS, Missing, Service
 
 HERE = Path(__file__).parent
-PATIENCE_S = 90.0
+PATIENCE_S = 180.0
 """For a server to come up or go down, on a busy machine."""
 PORTS = range(20_000, 32_000)
 """Below what Linux gives to outgoing connections: a port stays free while its server is down."""
@@ -106,7 +106,7 @@ class Cluster:
                 _signal(pid, signal.SIGCONT)
             for pid in self.pids(name)[:1]:
                 _signal(pid, KINDS[name.partition("-")[0]].farewell)
-        self._gone(names, PATIENCE_S / 6)
+        self._gone(names, PATIENCE_S / 12)
         self.kill(*names)
 
     def kill(self, *names: str) -> None:
