@@ -11,7 +11,7 @@ from heliograph.doctor.patient import Patient, where
 
 PATIENCE: Final = aiohttp.ClientTimeout(total=10)
 JOB: Final = "heliograph"
-"""Jobs of this name (or beginning with it) are ours."""
+"""The job's name, with the prefix of its topics behind: ``heliograph shop``."""
 LATE: Final = 10
 """A checkpoint may be this many intervals old: what was decided since is decided again after a crash."""
 VERSION_KEY: Final = "heliograph.version"
@@ -56,10 +56,12 @@ async def _look(rest: Rest, patient: Patient) -> list[Finding]:
     managers, slots = overview["taskmanagers"], overview["slots-total"]
     seen = f"Flink {overview['flink-version']} at {where(rest.url)}: {managers} TaskManagers, {slots} slots"
     cluster = ok("flink", seen) if managers else fail("flink", seen, "start TaskManagers: nobody can decide")
-    jobs = [job for job in (await rest.get("/jobs/overview"))["jobs"] if str(job["name"]).startswith(JOB)]
+    assert patient.settings is not None
+    ours = f"{JOB} {patient.settings.kafka.prefix}"
+    jobs = [job for job in (await rest.get("/jobs/overview"))["jobs"] if job["name"] == ours]
     running = [job for job in jobs if job["state"] == "RUNNING"]
     if len(running) != 1:
-        states = ", ".join(f"{job['name']} {job['state']}" for job in jobs) or "no job of ours"
+        states = ", ".join(f"{job['name']} {job['state']}" for job in jobs) or f"there is no job {ours!r}"
         mend = "heliograph flink submit" if not running else "heliograph flink stop: two decide everything twice"
         return [cluster, fail("flink.job", states, mend)]
     number = running[0]["jid"]
