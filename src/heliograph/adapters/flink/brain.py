@@ -22,7 +22,9 @@ from heliograph.events.record import record_head
 RECORDS, EFFECTS, FACTS, PLAN = "records", "effects", "facts", "plan"
 
 PLANS: Final = MapStateDescriptor("plans", Types.INT(), Types.PICKLED_BYTE_ARRAY())
-"""Version -> canonical JSON of the plan."""
+"""Version -> canonical JSON of the plan; :data:`INDEX` -> msgpack of the versions, ascending.  (In thread mode PyFlink
+2.3 cannot list the keys of a broadcast state.)"""
+INDEX: Final = 0
 PERSON: Final = ValueStateDescriptor("person", Types.PICKLED_BYTE_ARRAY())
 
 MAX_PLANS: Final = 256
@@ -64,16 +66,23 @@ class Plans:
         return plan
 
 
+def versions(documents: Any) -> list[int]:
+    """Those that have arrived and are kept, ascending."""
+    index = documents.get(INDEX)
+    return [] if index is None else msgspec.msgpack.decode(index, type=list[int])
+
+
 def newest(documents: Any) -> int:
     """The newest version that has arrived, 0 for none."""
-    return max(documents.keys(), default=0)
+    known = versions(documents)
+    return known[-1] if known else 0
 
 
 def _instead_of(version: int, documents: Any) -> int | None:
     """The topic has its plans in order: when a newer one is here, this one is no longer kept.  None: it is to come."""
     if not version:
         return newest(documents) or None
-    return min((one for one in documents.keys() if one > version), default=None)  # noqa: SIM118 - no dict
+    return next((one for one in versions(documents) if one > version), None)
 
 
 class Brain(KeyedBroadcastProcessFunction):  # type: ignore[misc]
@@ -91,8 +100,10 @@ class Brain(KeyedBroadcastProcessFunction):  # type: ignore[misc]
         """A plan: msgpack [version, document, published_at, ...]."""
         documents = ctx.get_broadcast_state(PLANS)
         version, document = msgspec.msgpack.decode(bytes(value))[:2]
+        known = sorted({*versions(documents), version})
         documents.put(version, document)
-        for old in sorted(documents.keys())[:-MAX_PLANS]:
+        documents.put(INDEX, msgspec.msgpack.encode(known[-MAX_PLANS:]))
+        for old in known[:-MAX_PLANS]:
             documents.remove(old)
         return iter(())
 
