@@ -95,6 +95,7 @@ class Delivery:
         self._tasks: list[asyncio.Task[None]] = []
         self._burials: set[asyncio.Task[None]] = set()
         self._trouble = "it has not begun"
+        self._ending = False
 
     # -- life --
 
@@ -110,7 +111,7 @@ class Delivery:
 
     async def stop(self, patience_s: float = 10.0) -> None:
         """Read no more, let mailers finish what is past its commit point, give the partitions back."""
-        self._trouble = "it has been stopped"
+        self._trouble, self._ending = "it has been stopped", True
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
@@ -139,7 +140,7 @@ class Delivery:
 
     async def _read(self) -> None:
         assert self._reader is not None
-        while True:
+        while not self._ending:  # some clients swallow a cancellation
             while self._ahead >= MAX_AHEAD:
                 self._room.clear()
                 await self._room.wait()

@@ -53,11 +53,13 @@ class NearBrain:
         self._deadlines: dict[str, int] = {}
         self._reader = stream.reader([RECORDS], self, group=None)
         self._task: asyncio.Task[None] | None = None
+        self._ending = False
 
     def start(self) -> None:
         self._task = asyncio.create_task(self._run(), name="brain")
 
     async def stop(self) -> None:
+        self._ending = True
         if self._task is not None:
             self._task.cancel()
             await asyncio.gather(self._task, return_exceptions=True)
@@ -70,7 +72,7 @@ class NearBrain:
         """Never: it reads all of them by itself."""
 
     async def _run(self) -> None:
-        while True:
+        while not self._ending:
             await self.portion()
 
     async def portion(self, wait_s: float = 0.05) -> int:
