@@ -10,7 +10,9 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
+import pytest
 from msgspec.structs import replace
+from prometheus_client import generate_latest
 
 from heliograph import bootstrap, config
 from heliograph.adapters.memory.cache import MemoryProfiles
@@ -160,6 +162,22 @@ async def test_a_read_waits_for_what_was_collected_and_says_so_when_it_does_not_
         )
 
 
+async def test_a_brain_that_does_not_answer_is_told_by_the_collector(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("heliograph.runtime.lag.LATE_S", 0.5)
+    async with machines(tmp_path) as (world, _), world.process(scaled.ALL) as server:
+        await ready(server)
+        await world.brain.stop()
+        await call(server, "/v1/batch", order("ann"))
+        await until(lambda: [one.what for one in server.troubles()] == ["decisions"])
+        assert "decided_lag_seconds" in generate_latest(server.meter.registry).decode()
+        assert (await call(server, "/readyz"))[2]["status"] == "degraded"
+        world.brain = NearBrain(MemoryStream(world.broker), plans_of(world.store.plan))
+        world.brain.start()
+        await until(lambda: not server.troubles())
+
+
 async def test_a_process_that_delivers_takes_no_events(tmp_path: Path) -> None:
     async with machines(tmp_path) as (world, _), world.process(scaled.DELIVER) as worker:
         status, headers, said = await call(worker, "/v1/batch", order("ann"))
@@ -284,3 +302,19 @@ async def test_a_process_starts_while_the_store_is_away_and_takes_events(tmp_pat
             await ready(collector)
             status, headers, _ = await call(collector, "/v1/batch", order("ann"))
             assert (status, headers["heliograph-durable"]) == (200, "log")
+
+
+async def test_a_process_starts_while_the_log_is_away_and_works_when_it_is_there(tmp_path: Path) -> None:
+    async with machines(tmp_path) as (world, receiver):
+        await world.brain.stop()
+        world.broker.away = True
+        async with world.process(scaled.ALL) as server:
+            status, _, said = await call(server, "/readyz")
+            assert (status, "brokers are away" in said["detail"]) == (503, True)
+            assert (await call(server, "/v1/batch", order("ann")))[0] == 503
+            world.broker.away = False
+            world.brain = NearBrain(MemoryStream(world.broker), plans_of(world.store.plan))
+            world.brain.start()
+            await ready(server)
+            assert (await call(server, "/v1/batch", order("ann")))[0] == 200
+            await until(lambda: receiver.got["ann@x.test"])

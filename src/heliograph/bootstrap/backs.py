@@ -120,7 +120,7 @@ class Backs:
 
     def troubles(self) -> list[Trouble]:
         if self.why:
-            return [Trouble("postgres", self.why, NO_STORE)]
+            return [Trouble("start", self.why, NO_STORE)]
         return [] if self.engine is None else self.engine.troubles()
 
 

@@ -30,11 +30,12 @@ from heliograph.bootstrap.backstage import Stage
 from heliograph.bootstrap.mail import routes
 from heliograph.bootstrap.world import World, require_topics, world_of
 from heliograph.config import Settings
-from heliograph.ports import Arrival, Busy, Clock, Gate, Result, StoreAway, Stream, Trouble
+from heliograph.ports import Arrival, Busy, Clock, Gate, Result, StoreAway, Stream, StreamAway, Trouble
 from heliograph.runtime.clock import SystemClock
 from heliograph.runtime.desk import Published
 from heliograph.runtime.edge import Edge, Words
 from heliograph.runtime.funnel import Funnel
+from heliograph.runtime.lag import Lag
 from heliograph.runtime.logs import configure_logs
 from heliograph.runtime.mailer import credit
 from heliograph.runtime.meter import Meter
@@ -90,6 +91,8 @@ class ScaledServer:
         self._supervisor = Supervisor(folder / "mail.sock", settings.smtp.mailers, credit(routes(settings, data)))
         self._http = HttpServer(self._front(), settings.server.host, settings.server.port)
         self._tasks: list[asyncio.Task[None]] = []
+        self._lag: Lag | None = None
+        self.meter.watch("decided_lag_seconds", lambda: 0.0 if self._lag is None else self._lag.seconds)
 
     @property
     def _spools(self) -> bool:
@@ -129,7 +132,8 @@ class ScaledServer:
 
     def troubles(self) -> list[Trouble]:
         """What is away, for ``/readyz``."""
-        return [*self._of_the_log(), *self.backs.troubles()]
+        behind = [] if self._lag is None else self._lag.troubles()
+        return [*self._of_the_log(), *self.backs.troubles(), *behind]
 
     def _of_the_log(self) -> list[Trouble]:
         why = self.funnel.away or self.watch.away
@@ -160,13 +164,15 @@ class ScaledServer:
     async def _open(self) -> bool:
         try:
             await self._stage.run(self.backs.open())
-        except StoreAway as error:
+        except (StoreAway, StreamAway) as error:
             if self.backs.why != str(error):
-                log.warning("the store does not answer yet", reason=str(error))
+                log.warning("not yet", reason=str(error))
             self.backs.why = str(error) or "no answer"
             return False
         assert self.backs.store is not None
         self.edge.words = Words(self.backs.store, self.meter)
+        self._lag = Lag(self.backs.store, lambda: self.edge.latest)
+        self._tasks.append(asyncio.create_task(self._lag.run(), name="lag"))
         if self._role != COLLECT:
             self._supervisor.start()
         self._tasks.append(asyncio.create_task(self._announce(), name="announce"))

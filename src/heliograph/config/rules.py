@@ -14,8 +14,12 @@ from heliograph.config.settings import (
     BreakerSetting,
     CollectSetting,
     DirectSetting,
+    FlinkSetting,
+    KafkaSetting,
+    PostgresSetting,
     ProjectSetting,
     ReceiverSetting,
+    RedisSetting,
     RelaySetting,
     ReplySetting,
     SenderSetting,
@@ -36,6 +40,8 @@ DIRECT: Final = "mx:"
 _FROM = re.compile(r"(?:[^<>\r\n\x00]*<)?[^<>@\s\x00]+@[^<>@\s\x00]+\.?[^<>@\s\x00]*>?")
 _RATE = re.compile(r"[1-9][0-9]*/(s|m|h|d)")
 _SHARE = re.compile(r"[0-9]+(\.[0-9]+)?%")
+_BROKER = re.compile(r"(\[[0-9a-fA-F:.]+\]|[A-Za-z0-9._-]+):[0-9]{1,5}")
+_PREFIX = re.compile(r"[A-Za-z0-9._-]{1,100}")
 _HOST = re.compile(r"[A-Za-z0-9-]{1,63}(\.[A-Za-z0-9-]{1,63})+")
 MAX_RETURN_PATH: Final = 18
 """Characters before the @: what each mail's token leaves of a local part's 64 (``heliograph.render.verp``, which would
@@ -179,6 +185,23 @@ def _each(rule: Callable[[str], str]) -> Callable[[Sequence[str]], str]:
     return lambda values: next(filter(None, map(rule, values)), "")
 
 
+def _rule_brokers(value: str) -> str:
+    wrong = next((one for one in value.split(",") if value and not _BROKER.fullmatch(one.strip())), None)
+    return "" if wrong is None else f"must be HOST:PORT,HOST:PORT, not {wrong.strip()!r}"
+
+
+def _rule_postgres(value: str) -> str:
+    if not value or value.startswith(("postgresql://", "postgres://")):
+        return ""
+    return "must be like postgresql://user:password@host:5432/heliograph, special characters as %xx"
+
+
+def _rule_redis(value: str) -> str:
+    if not value or value.startswith(("redis://", "rediss://", "unix://")):
+        return ""
+    return "must be like redis://host:6379/0, or rediss:// for TLS"
+
+
 _MANY: Final = 1_000_000_000
 
 RULES: dict[tuple[type[msgspec.Struct], str], Callable[[Any], str]] = {
@@ -225,6 +248,24 @@ RULES: dict[tuple[type[msgspec.Struct], str], Callable[[Any], str]] = {
     (BreakerSetting, "bounces"): _rule_share,
     (BreakerSetting, "failures"): _rule_share,
     (BreakerSetting, "complaints"): _rule_share,
+    (KafkaSetting, "brokers"): _rule_brokers,
+    (KafkaSetting, "prefix"): lambda v: (
+        "" if _PREFIX.fullmatch(v) else f"must be letters, digits, dots, dashes and underscores, not {v!r}"
+    ),
+    (KafkaSetting, "partitions"): _between(1, 1024),
+    (KafkaSetting, "replication"): _between(1, 10),
+    (KafkaSetting, "protocol"): _one_of("plaintext", "ssl", "sasl_plaintext", "sasl_ssl"),
+    (KafkaSetting, "mechanism"): lambda v: "" if not v else _one_of("PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512")(v),
+    (KafkaSetting, "timeout"): _rule_duration,
+    (KafkaSetting, "spool_mb"): _between(0, 1_000_000),
+    (PostgresSetting, "url"): _rule_postgres,
+    (PostgresSetting, "pool"): _between(2, 200),
+    (PostgresSetting, "timeout"): _rule_duration,
+    (PostgresSetting, "lease"): _rule_duration,
+    (RedisSetting, "url"): _rule_redis,
+    (RedisSetting, "timeout"): _rule_duration,
+    (FlinkSetting, "checkpoint"): _rule_duration,
+    (FlinkSetting, "parallelism"): _between(1, 1024),
     (SenderSetting, "from"): _rule_from,
     (SenderSetting, "return_path"): _rule_return_path,
     (SenderSetting, "max_message_rate"): _rule_rate,

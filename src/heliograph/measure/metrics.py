@@ -41,6 +41,9 @@ METRICS: dict[str, Metric] = {
     "heliograph_queue_bytes": Metric(GAUGE, "Bytes waiting to be decided."),
     "heliograph_spooled_total": Metric(COUNTER, "Entries kept on a collector's disk while the log was away."),
     "heliograph_spool_bytes": Metric(GAUGE, "On a collector's disk, waiting for the log."),
+    "heliograph_decided_lag_seconds": Metric(
+        GAUGE, "How long ago a collector took what is not decided yet; 0: nothing is behind."
+    ),
     "heliograph_words_missing_total": Metric(
         COUNTER, "Events collected without the ledger's words for their address, because the store was away."
     ),

@@ -26,7 +26,7 @@ from heliograph.runtime.dead_letters import letter_entry
 from heliograph.runtime.desk import Published
 from heliograph.runtime.funnel import Funnel
 from heliograph.runtime.meter import Meter
-from heliograph.runtime.places import position_of
+from heliograph.runtime.places import Place, position_of
 from heliograph.runtime.work import schema_complaint
 
 WORDS_S: Final = 0.1
@@ -96,6 +96,8 @@ class Edge:
         self.clock = clock
         self.words: Words | None = None
         self.closing = False
+        self.latest: Place | None = None
+        """The event that was taken last."""
         self._funnel, self._meter, self._published = funnel, meter, published
         self._last_at = 0
 
@@ -118,7 +120,9 @@ class Edge:
         durable = await self._funnel.put(posts) if posts else ""
         taken = Taken(one.result for one in judged)
         taken.durable = durable
-        taken.position = position_of((one.key, one.event.event_id) for one in judged if one.event is not None)
+        places = [(one.key, one.event.event_id) for one in judged if one.event is not None]
+        taken.position = position_of(places)
+        self.latest = places[-1] if places else self.latest
         for result in taken:
             self._meter.count("events_total", result.status)
         return taken
