@@ -14,6 +14,7 @@ from heliograph.cli import (
     doctor,
     facts,
     feedback,
+    flink,
     holding,
     later,
     local,
@@ -46,6 +47,7 @@ for group in (local, publish, trials, people, mail, broadcast, holding, delivery
 app.add_typer(broadcasts.app, name="broadcasts")
 app.add_typer(db.app, name="db")
 app.add_typer(facts.app, name="facts")
+app.add_typer(flink.app, name="flink")
 app.add_typer(messages.app, name="messages")
 app.add_typer(suppressions.app, name="suppressions")
 

@@ -13,6 +13,7 @@ from pyflink.common import Row, Types
 from pyflink.datastream import KeyedBroadcastProcessFunction
 from pyflink.datastream.state import MapStateDescriptor, ValueStateDescriptor
 
+from heliograph import __version__
 from heliograph.decide import keyed
 from heliograph.decide.plan import Plan, compile_plan
 from heliograph.events.ids import bucket
@@ -86,13 +87,19 @@ def _instead_of(version: int, documents: Any) -> int | None:
 
 
 class Brain(KeyedBroadcastProcessFunction):  # type: ignore[misc]
-    """``prefix``: of the topics; ``facts``: whether to write that topic, too."""
+    """``prefix``: of the topics; ``facts``: whether to write that topic, too; ``version``: of Heliograph, where the job
+    was submitted."""
 
-    def __init__(self, prefix: str, facts: bool) -> None:
+    def __init__(self, prefix: str, facts: bool, version: str) -> None:
+        self._version = version
         self._records, self._effects = f"{prefix}.{RECORDS}", f"{prefix}.{EFFECTS}"
         self._facts = f"{prefix}.{FACTS}" if facts else ""
 
     def open(self, runtime_context: Any) -> None:
+        if __version__ != self._version:
+            raise RuntimeError(
+                f"this TaskManager has loaded Heliograph {__version__}, the job is of {self._version}: restart it"
+            )
         self._person = runtime_context.get_state(PERSON)
         self._plans = Plans()
 

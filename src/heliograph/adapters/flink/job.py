@@ -6,6 +6,7 @@ Outputs are at least once: whatever is said twice has the same id, and who reads
 
 import argparse
 import json
+import os
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
@@ -22,11 +23,14 @@ from heliograph.adapters.flink.brain import PLAN, PLANS, RECORDS, Brain, key_of
 from heliograph.events.ids import BUCKETS
 
 JOB: Final = "heliograph"
+KAFKA_VARIABLE: Final = "HELIOGRAPH_FLINK_KAFKA"
+"""More properties of the Kafka clients, as JSON: secrets are no arguments."""
 BYTES: Final = Types.PRIMITIVE_ARRAY(Types.BYTE())
 POSTED: Final = Types.ROW([Types.STRING(), BYTES, BYTES])
 """Topic, key, value."""
 SETTINGS: Final = {
     "python.fn-execution.bundle.time": "20",
+    "execution.buffer-timeout.interval": "2ms",
     "state.backend.type": "rocksdb",
     "execution.checkpointing.incremental": "true",
     "execution.checkpointing.externalized-checkpoint-retention": "RETAIN_ON_CANCELLATION",
@@ -41,7 +45,7 @@ PRODUCER: Final = {"linger.ms": "2", "batch.size": "262144", "compression.type":
 
 def main(arguments: Sequence[str] | None = None) -> None:
     options = _options().parse_args(arguments)
-    kafka: dict[str, str] = json.loads(options.kafka)
+    kafka: dict[str, str] = json.loads(os.environ.get(KAFKA_VARIABLE, "{}"))
     env = _environment(options)
     records = env.from_source(
         _source(options, kafka, RECORDS), WatermarkStrategy.no_watermarks(), RECORDS, type_info=BYTES
@@ -52,7 +56,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
         .set_parallelism(1)
     )
     people = records.key_by(key_of, key_type=Types.STRING())
-    said = people.connect(plans.broadcast(PLANS)).process(Brain(options.prefix, options.facts), output_type=POSTED)
+    said = people.connect(plans.broadcast(PLANS)).process(
+        Brain(options.prefix, options.facts, __version__), output_type=POSTED
+    )
     said.uid("brain").name("brain").sink_to(_sink(options, kafka)).uid("said").name("said")
     env.execute(f"{JOB} {options.prefix}")
 
@@ -61,7 +67,6 @@ def _options() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="job.py")
     parser.add_argument("--brokers", required=True)
     parser.add_argument("--prefix", required=True, help="of topics, groups and of the job's name")
-    parser.add_argument("--kafka", default="{}", help="more properties of the Kafka clients, as JSON")
     parser.add_argument("--parallelism", type=int, default=1)
     parser.add_argument("--checkpoint", type=int, default=10_000, help="ms between two")
     parser.add_argument("--mode", choices=("thread", "process"), default="thread")
