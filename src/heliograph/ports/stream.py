@@ -60,7 +60,8 @@ class Appender(Protocol):
 
     def append(self, posts: Sequence[Post]) -> "Awaitable[list[tuple[int, int]]]":
         """Queue at once, in this order; awaited: the (partition, offset) of each once **all** are acknowledged.
-        Raises :class:`StreamAway` or :class:`StreamRefused`: some of them may be there."""
+        Awaited it raises :class:`StreamAway` or :class:`StreamRefused`: some of them may be there, and what is appended
+        again comes behind whatever was appended meanwhile."""
         ...
 
     async def partitions(self, topic: str) -> int:
@@ -82,7 +83,9 @@ class Reader(Protocol):
 
     async def read(self, limit: int, wait_s: float) -> list[Entry]:
         """Up to ``limit`` entries, in order per partition; an empty list after ``wait_s`` without any.  Raises
-        :class:`StreamAway` when the brokers have been away for longer than the adapter's patience."""
+        :class:`StreamAway` when the brokers have been away for longer than the adapter's patience (read on: it may
+        pass), :class:`StreamRefused` for what will not pass, a gap that retention made among it.  What
+        :class:`Assignment` raised ends the reader and is raised here."""
         ...
 
     async def commit(self, offsets: dict[tuple[str, int], int]) -> None:
@@ -98,7 +101,7 @@ class Reader(Protocol):
 
 
 class Assignment(Protocol):
-    """What a :class:`Reader` tells its owner."""
+    """What a :class:`Reader` tells its owner.  Nothing of the reader may be called, and awaited, in here."""
 
     async def assigned(self, partitions: Sequence[tuple[str, int]]) -> dict[tuple[str, int], int]:
         """These are ours now; from which offset each is read, -1 for the oldest."""
