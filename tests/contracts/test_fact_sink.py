@@ -145,12 +145,12 @@ QUESTIONS_THAT_CHANGE = (
 )  # fmt: skip
 
 
-@pytest.mark.parametrize("sql", QUESTIONS_THAT_CHANGE)
-def test_a_question_can_change_nothing_and_reaches_nothing_else(sink: FactSink, sql: str) -> None:
+def test_a_question_can_change_nothing_and_reaches_nothing_else(sink: FactSink) -> None:
     load(sink, [told(0)])
-    with pytest.raises((FactsRefused, FactsAway)):
-        sink.query(sql, 10)
-    assert sink.query("SELECT count() FROM facts", 1).rows == [[3]]
+    for sql in QUESTIONS_THAT_CHANGE:
+        with pytest.raises((FactsRefused, FactsAway)):
+            sink.query(sql, 10)
+        assert sink.query("SELECT count() FROM facts", 1).rows == [[3]], sql
 
 
 def test_an_answer_has_at_most_so_many_rows_and_says_when_there_were_more(sink: FactSink) -> None:
@@ -159,10 +159,10 @@ def test_an_answer_has_at_most_so_many_rows_and_says_when_there_were_more(sink: 
     assert (found.columns, found.rows, found.cut) == (["number"], [[0], [1], [2]], True)
 
 
-@pytest.mark.parametrize("name", schema.QUERIES)
-def test_named_queries_answer(sink: FactSink, name: str) -> None:
+def test_named_queries_answer(sink: FactSink) -> None:
     load(sink, [told(n) for n in range(10)])
-    assert sink.query(schema.QUERIES[name], 10).rows
+    for name, sql in schema.QUERIES.items():
+        assert sink.query(sql, 10).rows, name
 
 
 def test_a_server_that_is_away_is_waited_for_and_found_again(tmp_path: Path) -> None:
