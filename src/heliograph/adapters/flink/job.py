@@ -57,16 +57,18 @@ def main(arguments: Sequence[str] | None = None) -> None:
     )
     people = records.key_by(key_of, key_type=Types.STRING())
     said = people.connect(plans.broadcast(PLANS)).process(
-        Brain(options.prefix, options.facts, __version__), output_type=POSTED
+        Brain(options.into or options.prefix, options.facts, __version__), output_type=POSTED
     )
     said.uid("brain").name("brain").sink_to(_sink(options, kafka)).uid("said").name("said")
-    env.execute(f"{JOB} {options.prefix}")
+    env.execute(f"{JOB} {options.into or options.prefix}")
 
 
 def _options() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="job.py")
     parser.add_argument("--brokers", required=True)
     parser.add_argument("--prefix", required=True, help="of topics, groups and of the job's name")
+    parser.add_argument("--into", default="", help="prefix of the topics to write, where nobody carries out what is "
+                        "said: a job tried beside the one that decides, or on a recorded log")  # fmt: skip
     parser.add_argument("--parallelism", type=int, default=1)
     parser.add_argument("--checkpoint", type=int, default=10_000, help="ms between two")
     parser.add_argument("--mode", choices=("thread", "process"), default="thread")
@@ -95,7 +97,7 @@ def _source(options: argparse.Namespace, kafka: Mapping[str, str], topic: str) -
         KafkaSource.builder()
         .set_bootstrap_servers(options.brokers)
         .set_topics(f"{options.prefix}.{topic}")
-        .set_group_id(f"{options.prefix}.brain")
+        .set_group_id(f"{options.into or options.prefix}.brain")
         .set_starting_offsets(KafkaOffsetsInitializer.earliest())
         .set_value_only_deserializer(ByteArraySchema())
     )
