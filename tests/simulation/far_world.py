@@ -75,7 +75,7 @@ class Worker:
         self.desk = FarDesk(store, JsonSchema)
         self.processor = Processor(
             store, self.desk, clock, self.meter, chunk=FarChunk, settled=self._settled, fatal=self._fatal,
-            undone=self.dispatcher.resync, full_pause_s=0.005,
+            undone=lambda: self.dispatcher.resync(), full_pause_s=0.005,  # noqa: PLW0108  # it is not there yet
         )  # fmt: skip
         self.dispatcher = Dispatcher(
             owned(store, self.desk.is_mine),

@@ -18,9 +18,10 @@ from typing import Any, Final
 from heliograph import decide
 from heliograph.decide.broadcasts import Broadcast, broadcast_of, journey_of
 from heliograph.ports import BroadcastRow, Busy
-from heliograph.runtime.counting import CANCELLED, unsent
+from heliograph.runtime.counting import CANCELLED, undecided, unsent
 from heliograph.runtime.desk import Desk
 from heliograph.runtime.dispatcher import Dispatcher
+from heliograph.runtime.far_desk import FarDesk
 from heliograph.runtime.meter import Meter
 from heliograph.runtime.offering import Offers, Turn, Withdraw, audience_of, is_over, members_of, open_messages
 from heliograph.runtime.pace import Pace
@@ -45,6 +46,9 @@ FETCH: Final = 32
 """States read in one go."""
 WITHDRAWN: Final = 200
 """Messages of a cancelled broadcast taken back in one go."""
+SILENT_MS: Final = 60_000
+"""A far brain that has said nothing more of a broadcast for so long passes the rest over: somebody was offered it twice
+under two keys."""
 BURST_MS: Final = 1_000
 """A rate may catch up by so much."""
 BUSY_PAUSE_S: Final = 0.5
@@ -69,6 +73,9 @@ class Broadcaster:
         self._mail = mail
         self._pace = Pace(heard)
         self._stirred, self._free = asyncio.Event(), asyncio.Event()
+        self._far = isinstance(desk, FarDesk)
+        self._left: dict[str, tuple[int, int]] = {}
+        """People of whom the brain has said nothing, and since when they are so many."""
         self._next_at: dict[str, float] = {}
         """When the rate of a broadcast lets the next person in."""
         self.stir()
@@ -169,7 +176,7 @@ class Broadcaster:
             due = row.starts_at <= self._now()
             return [Turn(broadcast_id, audience_of(broadcast, self._store))] if due else []
         if row.through and not row.again:
-            return [Turn(broadcast_id)] if is_over(row) else []
+            return [Turn(broadcast_id)] if is_over(row) and self._told(row) else []
         room = self._room(row, broadcast)
         return (yield from self._portion(row, broadcast, min(portion, room))) if room > 0 else []
 
@@ -187,7 +194,7 @@ class Broadcaster:
 
     def _room(self, row: BroadcastRow, broadcast: Broadcast) -> int:
         """How many people may be offered it now."""
-        ahead = unsent(row)
+        ahead = unsent(row) + (undecided(row) if self._far else 0)
         room = MAX_AHEAD - ahead
         if room < LEAST_ROOM:
             room = min(LEAST_ROOM, MAX_WAITING - ahead)
@@ -197,6 +204,16 @@ class Broadcaster:
             since = self._now() - self._next_at.setdefault(row.broadcast_id, self._now())
             room = min(room, int(min(since, BURST_MS) / broadcast.gap_ms) + 1 if since >= 0 else 0)
         return room
+
+    def _told(self, row: BroadcastRow) -> bool:
+        """Where the brain is far: whether it has said what became of everybody, or nothing more for a while."""
+        if not self._far:
+            return True
+        left, now = undecided(row), self._now()
+        before, since = self._left.get(row.broadcast_id, (-1, now))
+        if left != before:
+            before, since = self._left[row.broadcast_id] = left, now
+        return not left or now - since >= SILENT_MS
 
     def _idle(self) -> bool:
         """Whether mailers could take more, and nothing that waits may go."""

@@ -69,6 +69,12 @@ def unsent(row: BroadcastRow) -> int:
     return row.messages.get("queued", 0) + row.messages.get("sending", 0)
 
 
+def undecided(row: BroadcastRow) -> int:
+    """People who were offered it and of whom nobody knows yet whether they get it: where the brain is far."""
+    known = row.people.get("entered", 0) + row.people.get("held_out", 0) + sum(row.refused.values())
+    return max(row.offered - known, 0)
+
+
 def waiting(row: BroadcastRow) -> int:
     """People who entered and wait for their own clock to show its time: nobody else waits without a message."""
     if not row.document.get("local_time"):

@@ -25,6 +25,9 @@ class Enters(Call[Entered]):
         before = len(chunk.commit.journal)
         chunk.duplicate = False
         chunk.append(self._key, self._body, self._body.event.event_id)
+        if chunk.far:
+            self.result = Entered("waiting", self._key)
+            return
         told = chunk.commit.journal[before:]
         self.result = next(filter(None, (self._read(key, fact) for key, fact in told)), None) or self._untold(chunk)
 

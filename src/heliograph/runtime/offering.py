@@ -74,6 +74,8 @@ class Offers(Call[bool]):
             self._offer(chunk, row, item)
         row.after, row.through = self._end, row.through or self._through
         self.offered, self.entered = row.offered - offered, row.people.get("entered", 0) - entered
+        if chunk.far:
+            self.entered = self.offered  # nobody knows yet; the rate takes it that all of them do
         self.result = True
 
     def _offer(self, chunk: Chunk, row: BroadcastRow, item: Swept) -> None:

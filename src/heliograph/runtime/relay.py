@@ -1,8 +1,8 @@
 """The relay: what commits left for the shared log, on its way there, behind them.
 
 A row of :attr:`heliograph.ports.Commit.relay` is on disk before it is published and goes when it was acknowledged: at
-least once, under an id that says what it is, so that a second copy is passed over.  One process publishes for all at a
-time, in the order of the commits: so what one process said about a person stays in order, also over its death.
+least once, under an id that says what it is, so that a second copy is passed over.  Each process publishes what its own
+commits left, in their order, and what a dead one left behind: so what one process said about a person stays in order.
 """
 
 import asyncio
@@ -18,24 +18,20 @@ from heliograph.runtime.meter import Meter
 PORTION: Final = 1_000
 """Rows of some 300 bytes: one look at the store, one acknowledgement."""
 IDLE_S: Final = 0.1
-"""How long what another process left may lie."""
+"""How long what a dead process left may lie once it is given out to us."""
 AWAY_S: Final = 1.0
-LEASE_MS: Final = 5_000
 
 log = structlog.get_logger("heliograph.relay")
 
 
 class Relay:
-    """``owner``: the name of this process, as in claims; "" when there is no other."""
+    """``owner``: the name of this process, for its log."""
 
-    def __init__(
-        self, store: SharedStore, appender: Appender, meter: Meter, *, owner: str = "", lease_ms: int = LEASE_MS
-    ) -> None:
+    def __init__(self, store: SharedStore, appender: Appender, meter: Meter, *, owner: str = "") -> None:
         self._store, self._appender, self._meter = store, appender, meter
-        self._owner, self._lease_ms = owner, lease_ms
+        self._log = log.bind(owner=owner) if owner else log
         self._stirred = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
-        self._lead_until = 0.0
         self.why = ""
         """What keeps it from publishing, "" for nothing."""
 
@@ -66,7 +62,7 @@ class Relay:
                 await self._rest(IDLE_S)
             except (StoreAway, StreamAway, StreamRefused) as error:
                 if not self.why:
-                    log.warning("the relay waits", error=str(error))
+                    self._log.warning("the relay waits", error=str(error))
                 self.why = str(error) or type(error).__name__
                 await asyncio.sleep(AWAY_S)
 
@@ -76,24 +72,10 @@ class Relay:
                 await self._stirred.wait()
 
     async def portion(self) -> int:
-        """Publish the next few, if that is ours to do; how many."""
-        if not await self._leads():
-            return 0
+        """Publish the next few of ours (and of who died); how many."""
         rows = await asyncio.to_thread(self._store.relayed, PORTION)
         if rows:
             await self._appender.append([Post(row.topic, row.key, row.value) for _, row in rows])
             await asyncio.to_thread(self._store.forget_relayed, [number for number, _ in rows])
             self._meter.count("relayed_total", by=len(rows))
         return len(rows)
-
-    async def _leads(self) -> bool:
-        """Whether no other process publishes; asked again when half of the time is over."""
-        if not self._owner:
-            return True
-        now = asyncio.get_running_loop().time()
-        if now < self._lead_until:
-            return True
-        if not await asyncio.to_thread(self._store.lead, self._owner, "relay", self._lease_ms):
-            return False
-        self._lead_until = now + self._lease_ms / 2000
-        return True

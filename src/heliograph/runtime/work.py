@@ -23,6 +23,7 @@ from heliograph.runtime.chunk import Chunk
 from heliograph.runtime.desk import Desk, Published
 from heliograph.runtime.feedback import take_feedback
 from heliograph.runtime.meter import Meter
+from heliograph.runtime.plan_watch import relayed_plan
 
 T = TypeVar("T")
 
@@ -244,7 +245,9 @@ class SwitchPlan(Call[None]):
     def decide(self, chunk: Chunk) -> None:
         self.result = None
         at = chunk.now()
-        chunk.commit.plan = PlanRow(self._published.plan.version, self._document, at)
+        chunk.commit.plan = row = PlanRow(self._published.plan.version, self._document, at)
+        if chunk.far:
+            chunk.commit.relay.append(relayed_plan(row))
         chunk.commit.meta.update(self._meta(at))
         chunk.desk.use(self._published)
 
@@ -316,7 +319,7 @@ class Expiries(Call[None]):
         for key in self._keys:
             state = chunk.desk.state(key)
             if state is not None and decide.is_idle(state, chunk.now()):
-                chunk.append(key, Expire(decide.IDLE_MS))
+                chunk.append(key, Expire(decide.IDLE_MS), state.heard_at)
 
 
 class Wakes(Work):
