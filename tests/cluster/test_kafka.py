@@ -86,7 +86,7 @@ async def test_silence_is_told_within_the_time_of_the_settings(kafka: KafkaSetti
     begun = clock()
     with pytest.raises(StreamAway, match="nothing acknowledged in 2 s"):
         await appender.append(posts(1))
-    assert 1.9 < clock() - begun < 3
+    assert 1.9 < clock() - begun < 6
     with pytest.raises(StreamAway):
         await appender.partitions(RECORDS)
     cluster.resume("kafka")

@@ -89,8 +89,7 @@ class KafkaAppender:
                 return
 
     def _late(self, call: _Call, topic: str) -> None:
-        said = self._line.heard or f"{self._way.setting.brokers} is silent, or too few replicas are in sync"
-        call.end(StreamAway(f"{self._way.name(topic)}: nothing acknowledged in {self._way.patience_s:g} s: {said}"))
+        call.end(self._way.silence(topic, self._line.heard))
 
     async def partitions(self, topic: str) -> int:
         return len(await asyncio.to_thread(self._way.partitions, topic))

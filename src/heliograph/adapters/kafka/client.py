@@ -145,12 +145,18 @@ class Way:
                     raise self.reaction(error, topic) from error
                 time.sleep(AGAIN_S)
 
+    def silence(self, topic: str, last: str) -> StreamAway:
+        why = last or f"{self.setting.brokers} is silent, or too few replicas are in sync"
+        return StreamAway(f"{self.name(topic)}: nothing acknowledged in {self.patience_s:g} s: {why}")
+
     def reaction(self, error: KafkaError | BaseException, topic: str, last: str = "") -> StreamAway | StreamRefused:
         """What a caller is told; ``last``: what else was heard of the connection."""
         if isinstance(error, KafkaException):
             error = error.args[0]
         if not isinstance(error, KafkaError):
             return StreamAway(f"{self.name(topic)}: {error}")
+        if error.code() == KafkaError._MSG_TIMED_OUT:
+            return self.silence(topic, last)
         mend = MENDS.get(SAME.get(error.code(), error.code()))
         if mend is None:
             return StreamAway(f"{self.name(topic)}: {error.str()}" + (f" ({last})" if last else ""))
