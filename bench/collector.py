@@ -59,6 +59,10 @@ def measured(server: Server, folder: Path, seconds: float) -> dict[str, tuple[Ha
     return found
 
 
+def broker_pids(cluster: Cluster) -> list[int]:
+    return [pid for name in cluster.names("kafka") for pid in cluster.pids(name)]
+
+
 def tell(where: str, found: dict[str, tuple[Hammered, int]]) -> None:
     for name, (one, events) in found.items():
         said = f"{amount(one.rate * events)} events/s, {one.cpu_us / events:.0f} us CPU an event"
@@ -73,11 +77,11 @@ def main(seconds: float) -> None:
         with serving(folder / "alone", "smtp://127.0.0.1:9") as server:
             tell("one machine (durable and decided)", measured(server, folder, seconds))
         with collecting(folder) as (server, cluster):
-            before = cpu_s(cluster.pids("kafka"))
+            before = cpu_s(broker_pids(cluster))
             found = measured(server, folder, seconds)
             tell("collector (acknowledged by Kafka)", found)
             events = sum(one.requests * each for one, each in found.values())
-            print(f"the broker: {(cpu_s(cluster.pids('kafka')) - before) / events * 1e6:.0f} us CPU an event")
+            print(f"the broker: {(cpu_s(broker_pids(cluster)) - before) / events * 1e6:.0f} us CPU an event")
             cluster.pause("kafka")
             tell("collector, Kafka away (spool)", measured(server, folder, seconds))
             cluster.resume("kafka")
