@@ -6,6 +6,7 @@ processes are and may only read and write rows.
 
 import asyncio
 import atexit
+import contextlib
 import os
 import pwd
 import shutil
@@ -105,8 +106,11 @@ class Cluster:
         return [postmaster, *map(int, children)]
 
     def signal(self, number: int) -> None:
-        for pid in self.processes():
-            os.kill(pid, number)
+        """To all of them; to the postmaster first, so that no other begins or ends meanwhile."""
+        os.kill(self.processes()[0], number)
+        for pid in self.processes()[1:]:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, number)
 
     def close(self) -> None:
         if (self.folder / "data" / "postmaster.pid").exists():
@@ -132,7 +136,7 @@ class Cluster:
 
 def ask(url: str, *statements: str) -> list[Any]:
     async def work() -> list[Any]:
-        connection = await asyncpg.connect(url, timeout=PATIENCE_S)
+        connection = await asyncpg.connect(url, timeout=PATIENCE_S, command_timeout=PATIENCE_S)
         try:
             return [await connection.fetch(statement) for statement in statements][-1]
         finally:

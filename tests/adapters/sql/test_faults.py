@@ -327,7 +327,7 @@ import sys, time
 from heliograph.adapters.sql import PostgresStore, shared
 from heliograph.ports import Commit, Relayed
 
-shared.RELAY_MS = 500
+shared.RELAY_MS = 4_000
 store = PostgresStore(sys.argv[1])
 store.commit(Commit(relay=[Relayed(f"r{n}", "records", b"", b"") for n in range(5)]))
 found = store.relayed(10)
@@ -385,7 +385,8 @@ def test_a_worker_that_was_paused_writes_nothing_when_it_wakes(url: str, store: 
         store.commit(Commit(meta={"by": b"late"}, fence=Fence("old", {3: claim.epoch})))
 
 
-def test_more_threads_than_connections_wait_for_each_other(store: PostgresStore) -> None:
+def test_more_threads_than_connections_wait_for_each_other(url: str) -> None:
+    store = PostgresStore(url, pool=2, timeout_s=postgres.PATIENCE_S)
     store.commit(Commit(states={f"u:{n}": b"%d" % n for n in range(20)}, journal=[("u:1", JournalRow(1, "x", {}))]))
     wrong: list[int] = []
 
@@ -400,12 +401,26 @@ def test_more_threads_than_connections_wait_for_each_other(store: PostgresStore)
     for thread in threads:
         thread.join()
     assert not wrong
+    store.close()
 
 
 def test_a_closed_store_says_so(url: str) -> None:
     store = PostgresStore(url)
+    heard: list[Exception] = []
+
+    def wait() -> None:
+        try:
+            store._db.rows("SELECT pg_sleep(3)")
+        except StoreAway as error:
+            heard.append(error)
+
+    waiting = threading.Thread(target=wait)
+    waiting.start()
+    postgres.eventually(lambda: store._db._busy)
     store.close()
     store.close()
+    waiting.join()
+    assert len(heard) == 1
     with pytest.raises(StoreAway, match="closed"):
         store.states(["u:1"])
 
@@ -440,7 +455,7 @@ def test_a_full_disk_refuses_whole_commits_serves_reads_and_goes_on_when_there_i
     server.sql(f"CREATE TABLESPACE small LOCATION '{data}'")
     owner = server.database("TABLESPACE small")
     migrating.upgrade(owner)
-    store, done = PostgresStore(owner.replace("owner@", "app@")), 0
+    store, done = PostgresStore(owner.replace("owner@", "app@"), timeout_s=postgres.PATIENCE_S), 0
     with pytest.raises(StoreFull, match="no room"):
         for n in range(1, 1000):
             store.commit(_with_ballast(n))

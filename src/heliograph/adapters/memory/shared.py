@@ -17,7 +17,7 @@ from heliograph.events.record import MergeInto, Record, encode_record
 from heliograph.ports import UNFINISHED, Claim, Commit, Fenced, MessageRow, Relayed, StoreAway, StoreStale
 from heliograph.ports.stream import EFFECTS
 
-RELAY_MS = 10_000
+RELAY_MS = 5_000
 POSITIONS = 1 << 32
 
 _NOWHERE = -1

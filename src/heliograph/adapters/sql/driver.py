@@ -8,6 +8,7 @@ raises :class:`~heliograph.ports.StoreAway` at once, without waiting, and one ta
 import asyncio
 import threading
 from collections.abc import Awaitable, Callable, Coroutine
+from concurrent.futures import CancelledError
 from typing import Any, Final, TypeVar
 
 import asyncpg
@@ -95,7 +96,10 @@ class Driver:
         if self._closed:
             work.close()
             raise StoreAway("this store was closed")
-        return asyncio.run_coroutine_threadsafe(work, self._loop).result()
+        try:
+            return asyncio.run_coroutine_threadsafe(work, self._loop).result()
+        except CancelledError as error:
+            raise StoreAway("this store was closed") from error
 
     def rows(self, sql: str, *values: object, patience: float = 1) -> list[Row]:
         """The rows of one statement that may be asked twice.  ``patience``: times the usual timeout."""
@@ -117,8 +121,8 @@ class Driver:
         """Let go of all connections and end the thread; what still waits hears :class:`StoreAway`."""
         if self._closed:
             return
-        asyncio.run_coroutine_threadsafe(self._end(), self._loop).result()
         self._closed = True
+        asyncio.run_coroutine_threadsafe(self._end(), self._loop).result()
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join()
         self._loop.close()
@@ -227,9 +231,11 @@ class Driver:
             await asyncio.wait({self._knocking}, timeout=self.timeout_s)
 
     async def _end(self) -> None:
-        if self._knocking is not None:
-            self._knocking.cancel()
+        self._away = self._away or "this store was closed"
         for connection in [*self._idle, *self._busy]:
             connection.terminate()
         self._idle.clear()
-        self._away = self._away or "this store was closed"
+        others = asyncio.all_tasks() - {asyncio.current_task()}
+        for task in others:
+            task.cancel()
+        await asyncio.gather(*others, return_exceptions=True)

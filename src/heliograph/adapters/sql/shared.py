@@ -15,8 +15,8 @@ from heliograph.adapters.sql.store import PostgresRows
 from heliograph.ports import Claim, Relayed
 from heliograph.ports.stream import EFFECTS
 
-RELAY_MS: Final = 10_000
-"""So long may a process not ask for its entries before others publish them: an acknowledgement may take as long."""
+RELAY_MS: Final = 5_000
+"""So long may a process not ask for its entries before others publish them: as long as its lead of that job lasts."""
 
 _RELAYED: Final = """
     WITH me AS (
