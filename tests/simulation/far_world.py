@@ -345,7 +345,14 @@ class FarWorld:
                 victim.kill()
                 await self.add_worker()
 
+    def _reap(self) -> None:
+        """The group gives away what its dead members had, also what they were just taking over."""
+        members = self.broker.groups["deliver"]
+        for place in [place for place, owner in self.broker.owners.items() if owner not in members]:
+            del self.broker.owners[place]
+
     async def step(self) -> None:
+        self._reap()
         await self.chance.choices(_ACTS, _WEIGHTS)[0](self)
         await asyncio.sleep(self.chance.choice((0, 0, 0.002)))
         for worker in self.workers:
@@ -357,20 +364,29 @@ class FarWorld:
         """No more trouble: everything that was begun comes to its end."""
         for worker in self.workers:
             worker.store.trouble = 0.0
-        async with asyncio.timeout(60):
+        async with asyncio.timeout(20):
             quiet = 0
             while quiet < 30:
+                self._reap()
                 await self.brain.wake(self.clock.now())
                 for worker in self.workers:
                     assert worker.failure is None, worker.failure
                     for mailer in worker.mailers:
                         mailer.act(self.chance, careful=True)
                 await asyncio.sleep(0.01)
+                self._skip_to_retries()
                 quiet = 0 if self._busy() else quiet + 1
                 due = self.brain.next_due()
                 if quiet and due is not None and not self._behind():
                     self.clock.at = max(self.clock.at, due)
                     quiet = 0
+
+    def _skip_to_retries(self) -> None:
+        later = max((row.next_at for row in self.root.unfinished_messages() if row.status == "queued"), default=0)
+        if later > self.clock.at:
+            self.clock.at = later
+            for worker in self.workers:
+                worker.dispatcher.offer(())
 
     def _behind(self) -> bool:
         said = {n: len(part) for n, part in enumerate(self.broker.topics["effects"])}
