@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from heliograph.events.record import LedgerRow
-from heliograph.ports import Busy, Commit, MessageRow
+from heliograph.ports import Busy, Commit, MessageRow, StoreAway
 from heliograph.render.links import Claims, Kind, sign
 from tests.adapters.http_harness import LINK_KEYS, Answer, call, door
 from tests.fakes import FakeEngine
@@ -185,3 +185,23 @@ async def test_machines_are_flagged(engine: FakeEngine, method: str, agent: str,
 async def test_a_picture_is_always_a_picture(engine: FakeEngine) -> None:
     answer = await call(door(engine), "/o/nonsense", method="GET", auth=None)
     assert (answer.status, answer.body[:6], engine.outcomes) == (200, b"GIF89a", [])
+
+
+# -- a store on another machine --
+
+
+async def test_while_the_store_is_away_links_lead_where_they_lead_and_a_withdrawal_asks_to_try_again(
+    engine: FakeEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def nobody(*_: object, **__: object) -> None:
+        raise StoreAway("no answer")
+
+    monkeypatch.setattr(engine.store, "message", nobody)
+    monkeypatch.setattr(engine.store, "ledger", nobody)
+    monkeypatch.setattr(engine, "change_ledger", nobody)
+    clicked = await follow(engine, "c", url="https://shop.example/x")
+    assert (clicked.status, clicked.headers["location"]) == (302, "https://shop.example/x")
+    assert (await follow(engine, "o")).status == 200
+    for kind, method in (("u", "POST"), ("p", "GET")):
+        answer = await follow(engine, kind, method)  # type: ignore[arg-type]
+        assert (answer.status, answer.headers["retry-after"]) == (503, "2")

@@ -12,7 +12,7 @@ from prometheus_client import CollectorRegistry
 
 from heliograph.console.access import Access
 from heliograph.console.app import build
-from heliograph.ports import Commit
+from heliograph.ports import Commit, StoreAway
 from heliograph.runtime.engine import EmbeddedEngine
 from tests.runtime.harness import call, identify, running, send
 
@@ -158,3 +158,24 @@ async def test_a_session_travels_by_https_alone_where_the_world_comes_by_https(s
         cookie = answer.headers["set-cookie"].lower()
         assert (answer.status_code, "; secure" in cookie) == (303, secure)
         assert "httponly" in cookie and "samesite=strict" in cookie
+
+
+async def test_a_store_that_does_not_answer_is_a_503_and_no_error_of_ours(monkeypatch: pytest.MonkeyPatch) -> None:
+    def nobody(*_: object) -> None:
+        raise StoreAway("no answer")
+
+    async with running() as engine, caller(engine) as api:
+        monkeypatch.setattr(engine.store, "plan", nobody)
+        answer = await api.get("/api/plan")
+        assert (answer.status_code, answer.headers["retry-after"]) == (503, "2")
+        assert "try again" in answer.json()["detail"]
+
+
+async def test_a_read_may_name_the_position_of_a_call_and_waits_for_nobody_on_one_machine() -> None:
+    async with running() as engine, caller(engine) as api:
+        await send(engine, identify("ann"))
+        assert (await api.get("/api/profiles/ann?after=0")).status_code == 200
+        answer = await api.get("/api/profiles/ann?after=nonsense")
+        assert (answer.status_code, "position" in answer.json()["detail"]) == (400, True)
+        refused = await api.get("/api/profiles/ann?after=0", headers={"authorization": "Bearer wrong"})
+        assert refused.status_code == 401

@@ -23,7 +23,7 @@ from heliograph.bootstrap.world import World
 from heliograph.config import Settings
 from heliograph.decide.times import ms
 from heliograph.deliver.webhooks import read_secret
-from heliograph.ports import Clock, Commit, SharedStore, StoreAway, Trouble
+from heliograph.ports import Clock, Commit, SharedStore, Trouble
 from heliograph.render.links import LinkKeys
 from heliograph.runtime.meter import Meter
 from heliograph.runtime.scaled import NO_STORE, ScaledEngine
@@ -111,12 +111,9 @@ class Backs:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """ASGI: the API and links, once there is an engine."""
         if self._pages is not None:
-            with contextlib.suppress(StoreAway):
-                await self._pages(scope, receive, send)
-                return
-        if scope["type"] == "http":
-            why = self.why or "the store does not answer"
-            await write(send, problem(503, f"not now: {why}", headers=((b"retry-after", b"2"),)))
+            await self._pages(scope, receive, send)
+        elif scope["type"] == "http":
+            await write(send, problem(503, f"not yet: {self.why}", headers=((b"retry-after", b"2"),)))
 
     def troubles(self) -> list[Trouble]:
         if self.why:

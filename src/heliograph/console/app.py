@@ -27,9 +27,9 @@ from heliograph.console import (
 )
 from heliograph.console.access import Access
 from heliograph.console.after import wait_for
-from heliograph.console.problems import as_problem, busy, failed, schema_router
+from heliograph.console.problems import as_problem, away, busy, failed, schema_router
 from heliograph.console.slashes import EscapedSlashes
-from heliograph.ports import Busy, Engine
+from heliograph.ports import Busy, Engine, StoreAway
 
 MAX_BODY = 64 * 1024 * 1024
 """Bytes of a call to the API; a plan with a thousand templates is about 10 MB."""
@@ -76,7 +76,7 @@ def build(
         plugins=[
             ProblemDetailsPlugin(ProblemDetailsConfig(exception_to_problem_detail_map={HTTPException: as_problem}))
         ],
-        exception_handlers={Busy: busy, Exception: failed},
+        exception_handlers={Busy: busy, StoreAway: away, Exception: failed},
         logging_config=None,
         request_max_body_size=MAX_BODY,
         openapi_config=OpenAPIConfig(

@@ -10,7 +10,7 @@ from litestar import Request, Response, Router
 from litestar.exceptions import HTTPException, ValidationException
 from litestar.plugins.problem_details import ProblemDetailsException
 
-from heliograph.ports import Busy
+from heliograph.ports import Busy, StoreAway
 
 log = structlog.get_logger()
 
@@ -43,6 +43,10 @@ def problem(status: int, detail: str, headers: dict[str, str] | None = None) -> 
 
 def busy(_request: Request[Any, Any, Any], error: Busy) -> Response[dict[str, Any]]:
     return problem(503, error.reason, {"retry-after": str(error.retry_after_s)})
+
+
+def away(_request: Request[Any, Any, Any], _error: StoreAway) -> Response[dict[str, Any]]:
+    return problem(503, "the store does not answer; nothing was changed; try again", {"retry-after": "2"})
 
 
 def failed(request: Request[Any, Any, Any], error: Exception) -> Response[dict[str, Any]]:

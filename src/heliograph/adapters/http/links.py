@@ -15,7 +15,7 @@ from heliograph.adapters.http.body import BodyReader
 from heliograph.adapters.http.machines import is_machine
 from heliograph.adapters.http.reply import NO_STORE, Headers, Problem, Receive, Reply, Scope, not_allowed, retry_after
 from heliograph.events.record import LedgerRow, Outcome
-from heliograph.ports import Busy, Engine
+from heliograph.ports import Busy, Engine, StoreAway
 from heliograph.render.links import Claims, Kind, LinkKeys, sign, verify
 
 IMPLICIT_TOPIC = "marketing"
@@ -50,7 +50,10 @@ class Links:
         claims = verify(kind, scope["path"][3:], self._keys)
         if claims is None:
             return Reply(200, _PIXEL, _GIF) if kind == "o" else pages.not_ours(self._brand)
-        return await answer(scope, receive, claims)
+        try:
+            return await answer(scope, receive, claims)
+        except StoreAway:
+            return pages.busy(self._brand, retry_after(2))
 
     # -- consent --
 
@@ -129,10 +132,16 @@ class Links:
 
     def _is_machine(self, scope: Scope, claims: Claims) -> bool:
         agent = dict(scope["headers"]).get(b"user-agent", b"").decode("latin-1")
-        message = self._engine.store.message(claims.message_id)
-        sent_at = message.sent_at if message else 0
+        sent_at = self._sent_at(claims.message_id)
         since = self._engine.clock.now() - sent_at if sent_at else None
         return is_machine(scope["method"], agent, since)
+
+    def _sent_at(self, message_id: str) -> int:
+        """0 when it is not known: nobody who follows a link waits for a store that is away."""
+        with suppress(StoreAway):
+            message = self._engine.store.message(message_id)
+            return message.sent_at if message else 0
+        return 0
 
     async def _tell(self, claims: Claims, kind: str, properties: dict[str, Any], *, machine: bool = False) -> None:
         outcome = Outcome(claims.message_id, kind, self._engine.clock.now(), machine=machine, properties=properties)
