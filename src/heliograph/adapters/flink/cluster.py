@@ -14,17 +14,14 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final
 
+from heliograph.adapters.flink import JOB, KAFKA_VARIABLE
 from heliograph.config.settings import FlinkSetting, KafkaSetting
 
-JOB: Final = "heliograph"
-"""The name of the job, before the prefix of its topics."""
 ALIVE: Final = frozenset({"CREATED", "RUNNING", "RESTARTING", "FAILING", "INITIALIZING", "RECONCILING"})
 TIMEOUT_S: Final = 20
 PATIENCE_S: Final = 600
 """For a savepoint, and for slots to come back."""
 SUBMIT_S: Final = 180
-KAFKA_VARIABLE: Final = "HELIOGRAPH_FLINK_KAFKA"
-"""How secrets reach the job: not by its arguments, which everybody may read."""
 _SHADED: Final = "org.apache.flink.kafka.shaded.org.apache.kafka.common.security"
 _LOGIN: Final = {
     "PLAIN": f"{_SHADED}.plain.PlainLoginModule",

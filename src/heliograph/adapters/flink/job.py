@@ -19,12 +19,10 @@ from pyflink.datastream.connectors.kafka import KafkaOffsetsInitializer, KafkaSi
 from pyflink.java_gateway import get_gateway
 
 from heliograph import __version__
+from heliograph.adapters.flink import JOB, KAFKA_VARIABLE
 from heliograph.adapters.flink.brain import PLAN, PLANS, RECORDS, Brain, key_of
 from heliograph.events.ids import BUCKETS
 
-JOB: Final = "heliograph"
-KAFKA_VARIABLE: Final = "HELIOGRAPH_FLINK_KAFKA"
-"""More properties of the Kafka clients, as JSON: secrets are no arguments."""
 BYTES: Final = Types.PRIMITIVE_ARRAY(Types.BYTE())
 POSTED: Final = Types.ROW([Types.STRING(), BYTES, BYTES])
 """Topic, key, value."""

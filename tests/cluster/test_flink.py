@@ -1,0 +1,253 @@
+"""The brain on a real cluster of two TaskManagers: what it says is what ``step`` says at home, whatever falls over.
+
+Each test submits a job of its own and stops it; repeats are taken out as a worker does, by the key's own number.
+"""
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import msgspec
+import pytest
+from confluent_kafka import Consumer, Producer, TopicPartition
+from deploy.local.cluster import Cluster
+from typer.testing import CliRunner
+
+from heliograph import decide
+from heliograph.adapters.flink.cluster import Flink
+from heliograph.adapters.kafka.topics import ensure_topics
+from heliograph.cli.app import app
+from heliograph.config.settings import FlinkSetting, KafkaSetting
+from heliograph.decide.decided import Decided, decode_decided
+from heliograph.decide.effects import DecideMessage, Hop
+from heliograph.events.event import Event
+from heliograph.events.ids import bucket
+from heliograph.events.partitions import partition_key, partition_of
+from heliograph.events.record import EventBody, Record, Wake, decode_record, encode_record
+from tests.replays import histories
+
+PATIENCE_S = 240
+"""For a job to come up and read its records, on a busy machine."""
+OFTEN = ("--checkpoint", "1000")
+
+
+class Bench:
+    """One test's topics, and the job on them."""
+
+    def __init__(self, flink: FlinkSetting, kafka: KafkaSetting) -> None:
+        self.flink, self.kafka = Flink(flink, kafka), kafka
+        ensure_topics(kafka)
+        self._producer = Producer({"bootstrap.servers": kafka.brokers, "enable.idempotence": True})
+
+    def publish(self, version: int, document: bytes) -> None:
+        value = msgspec.msgpack.encode((version, document, 0))
+        self._produce("plan", version.to_bytes(4, "big"), value)
+
+    def feed(self, records: Sequence[bytes]) -> None:
+        for data in records:
+            place = bucket(decode_record(data).key)
+            self._produce("records", partition_key(place), data, partition_of(place, self.kafka.partitions))
+
+    def _produce(self, topic: str, key: bytes, value: bytes, partition: int = 0) -> None:
+        self._producer.produce(f"{self.kafka.prefix}.{topic}", value, key, partition)
+        self._producer.flush()
+
+    def read(self, topic: str) -> list[bytes]:
+        """Everything in the topic by now, by partition and offset."""
+        return [value for _, _, value in self.entries(topic)]
+
+    def entries(self, topic: str) -> list[tuple[int, bytes, bytes]]:
+        """(partition, key, value)."""
+        name = f"{self.kafka.prefix}.{topic}"
+        consumer = Consumer({"bootstrap.servers": self.kafka.brokers, "group.id": "test", "enable.auto.commit": False})
+        parts = [TopicPartition(name, number) for number in consumer.list_topics(name).topics[name].partitions]
+        ends = {part.partition: consumer.get_watermark_offsets(part)[1] for part in parts}
+        consumer.assign([TopicPartition(name, part.partition, 0) for part in parts if ends[part.partition]])
+        left, found = sum(ends.values()), []
+        while left > 0:
+            message = consumer.poll(10)
+            assert message is not None, f"{left} entries of {name} are missing"
+            if message.offset() < ends[message.partition()]:
+                found.append((message.partition(), message.key(), message.value()))
+                left -= 1
+        consumer.close()
+        return sorted(found, key=lambda entry: entry[0])
+
+    def said(self) -> list[Decided]:
+        """What was decided, without what was said again."""
+        last: dict[str, int] = {}
+        found = []
+        for data in self.read("effects"):
+            one = decode_decided(data)
+            if one.number > last.get(one.record.key, 0):
+                last[one.record.key] = one.number
+                found.append(one)
+        return found
+
+    def await_said(self, log: Sequence[bytes]) -> list[Decided]:
+        """Until each of these records was decided."""
+        wanted = {(record.key, record.id) for record in map(decode_record, log)}
+
+        def all_said() -> list[Decided] | None:
+            said = self.said()
+            return said if wanted <= {(one.record.key, one.record.id) for one in said} else None
+
+        return until(all_said)
+
+
+def until(found: Callable[[], Any]) -> Any:
+    end = time.monotonic() + PATIENCE_S
+    while (value := found()) is None:
+        assert time.monotonic() < end, "it did not come in time"
+        time.sleep(1)
+    return value
+
+
+@pytest.fixture
+def bench(flink: FlinkSetting, kafka: KafkaSetting) -> Iterator[Bench]:
+    bench = Bench(flink, kafka)
+    bench.flink.await_slots(2)
+    yield bench
+    job = bench.flink.job()
+    if job is not None:
+        until(lambda: True if running(bench) else None)  # one that is cancelled while pemja begins spoils its JVM
+        bench.flink.stop(job["jid"])
+
+
+def running(bench: Bench) -> bool:
+    job = bench.flink.job()
+    return job is not None and job["state"] == "RUNNING" and job["tasks"]["running"] == job["tasks"]["total"]
+
+
+class Home:
+    """What ``step`` says of the records of a history, key by key."""
+
+    def __init__(self, name: str) -> None:
+        history = histories.load(histories.FOLDER / f"{name}.bin")
+        self.plans, self.log = history.plans, history.log
+        compiled = {version: decide.compile_plan(msgspec.json.decode(one), version) for version, one in history.plans}
+        states: dict[str, decide.State] = {}
+        self.effects: dict[tuple[str, str], list[list[Any]]] = {}
+        for data in self.log:
+            record = decode_record(data)
+            state = states.get(record.key) or decide.new_state(record.key)
+            plan = compiled[max(record.plan_version, state.plan_version)]
+            states[record.key], effects = decide.step(state, record, plan)
+            told = [effect for effect in effects if not isinstance(effect, Hop)]
+            self.effects.setdefault((record.key, record.id), []).append(told)
+
+    def judge(self, said: Sequence[Decided]) -> None:
+        """Every record was decided as at home, as often as at home.  (What comes later, by the wall clock, is no part
+        of the history.)"""
+        found: dict[tuple[str, str], list[list[Any]]] = {}
+        for one in said:
+            name = one.record.key, one.record.id
+            if name in self.effects:
+                found.setdefault(name, []).append(list(one.effects))
+        assert found == self.effects
+
+
+def test_the_same_log_says_the_same_on_two_slots_after_kill_9(bench: Bench, cluster: Cluster) -> None:
+    """And a plan that arrives behind the records that name it is waited for."""
+    home = Home("features")
+    middle = len(home.log) // 2
+    bench.publish(*home.plans[0])
+    bench.flink.submit(2, options=OFTEN)
+    bench.feed(home.log[:middle])
+    bench.await_said([data for data in home.log[:100] if decode_record(data).plan_version == 1])
+    cluster.kill("flink-1")
+    bench.feed(home.log[middle:])
+    for version, document in home.plans[1:]:
+        bench.publish(version, document)
+    cluster.start("flink")
+    home.judge(bench.await_said(home.log))
+
+
+def test_savepoint_rescale_and_on(bench: Bench) -> None:
+    home = Home("shop")
+    middle = len(home.log) // 2
+    for version, document in home.plans:
+        bench.publish(version, document)
+    job = bench.flink.submit(1, options=OFTEN)
+    bench.feed(home.log[:middle])
+    bench.await_said(home.log[:middle])
+    assert bench.flink.savepoint(job).startswith("file:")
+    place = bench.flink.stop(job)
+    bench.feed(home.log[middle:])
+    bench.flink.await_slots(2)
+    bench.flink.submit(2, place, OFTEN)
+    home.judge(bench.await_said(home.log))
+
+
+def test_process_mode_says_the_same(bench: Bench) -> None:
+    home = Home("exact")
+    for version, document in home.plans:
+        bench.publish(version, document)
+    bench.feed(home.log)
+    bench.flink.submit(1, options=(*OFTEN, "--mode", "process"))
+    home.judge(bench.await_said(home.log))
+
+
+WAITING: dict[str, Any] = {
+    "format": 1,
+    "project": {"timezone": "UTC"},
+    "journeys": {
+        "nudge": {"name": "nudge", "entry": {"event": "Seen"}, "steps": [{"wait": "PT2S"}, {"send": "nudge"}]},
+    },
+    "templates": {"nudge": {"name": "nudge", "version": "1", "class": "transactional", "last": []}},
+}
+
+
+def test_a_deadline_comes_back_through_the_log(bench: Bench) -> None:
+    """At its own instant, whenever that was noticed; and each entry lies where its key belongs."""
+    bench.publish(1, msgspec.json.encode(WAITING))
+    bench.flink.submit(1, options=OFTEN)
+    now = int(time.time() * 1000)
+    event = Event("e1", "track", "Seen", now, user_id="p", traits={}, context={"traits": {"email": "p@x.test"}})
+    bench.feed([encode_record(Record("u:p", "e1", now, 1, EventBody(event)))])
+
+    def woken() -> Decided | None:
+        return next((one for one in bench.said() if isinstance(one.record.body, Wake)), None)
+
+    one: Decided = until(woken)
+    assert one.record.received_at == now + 2_000
+    assert [effect.template for effect in one.effects if isinstance(effect, DecideMessage)] == ["nudge"]
+    partitions = bench.kafka.partitions
+    for partition, key, value in bench.entries("records"):
+        place = bucket(decode_record(value).key)
+        assert (partition, key) == (partition_of(place, partitions), partition_key(place))
+    for partition, key, value in bench.entries("effects"):
+        place = bucket(decode_decided(value).record.key)
+        assert (partition, key) == (partition_of(place, partitions), partition_key(place))
+    facts = [msgspec.json.decode(line) for value in bench.read("facts") for line in value.splitlines()]
+    assert "run_started" in {fact["kind"] for fact in facts}
+
+
+def test_the_command_line_moves_the_job(bench: Bench, flink: FlinkSetting, tmp_path: Any) -> None:
+    home = Home("exact")
+    for version, document in home.plans:
+        bench.publish(version, document)
+    bench.feed(home.log)
+    (tmp_path / "heliograph.toml").write_text(
+        f'[project]\nname = "shop"\n[kafka]\nbrokers = "{bench.kafka.brokers}"\nprefix = "{bench.kafka.prefix}"\n'
+        f'[flink]\nurl = "{flink.url}"\nhome = "{flink.home}"\nsavepoints = "{flink.savepoints}"\n'
+        f'checkpoints = "{flink.checkpoints}"\ncheckpoint = "PT1S"\n'
+    )
+
+    def run(*words: str, code: int = 0) -> str:
+        done = CliRunner().invoke(app, ["flink", *words, "--project", str(tmp_path)])
+        assert done.exit_code == code, done.output
+        return done.output
+
+    assert "heliograph flink submit" in run("status", code=1)
+    assert "on 1 slots" in run("submit")
+    bench.await_said(home.log)
+    assert "runs already" in run("submit", code=1)
+    assert "start more TaskManagers" in run("rescale", "64", code=1)
+    assert "on 2 slots" in run("rescale", "2")
+    until(lambda: True if running(bench) else None)
+    assert "RUNNING" in run("status")
+    assert run("savepoint").startswith("file:")
+    assert "submit --from file:" in run("stop")
+    assert "no job" in run("savepoint", code=1)
+    home.judge(bench.await_said(home.log))
