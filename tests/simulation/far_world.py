@@ -364,7 +364,7 @@ class FarWorld:
         """No more trouble: everything that was begun comes to its end."""
         for worker in self.workers:
             worker.store.trouble = 0.0
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             quiet = 0
             while quiet < 30:
                 self._reap()
