@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import json
+import re
 import time
 import urllib.error
 import urllib.request
@@ -318,3 +319,35 @@ async def test_a_process_starts_while_the_log_is_away_and_works_when_it_is_there
             await ready(server)
             assert (await call(server, "/v1/batch", order("ann")))[0] == 200
             await until(lambda: receiver.got["ann@x.test"])
+
+
+async def test_a_webhook_that_a_run_waits_for_is_asked_once_by_whoever_has_the_person(tmp_path: Path) -> None:
+    asked: list[str] = []
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        head = await reader.readuntil(b"\r\n\r\n")
+        asked.append(re.findall(rb"webhook-id: (\S+)", head, re.IGNORECASE)[0].decode())
+        writer.write(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\nconnection: close\r\n\r\n{}")
+        await writer.drain()
+        writer.close()
+
+    site = await asyncio.start_server(answer, "127.0.0.1", 0)
+    port = site.sockets[0].getsockname()[1]
+    async with (
+        site,
+        machines(tmp_path) as (world, receiver),
+        world.process(scaled.COLLECT) as collector,
+        world.process(scaled.DELIVER),
+        world.process(scaled.DELIVER),
+    ):
+        await ready(collector)
+        document = bootstrap.document_of(world.project)
+        ask = {"webhook": {"url": f"http://127.0.0.1:{port}/", "method": "POST", "json": {"a": 1}, "as": "crm"}}
+        document["journeys"]["ask"] = {"entry": {"event": "Asked", "key": "properties.order_id"},
+                                       "steps": [ask, {"send": "note"}]}  # fmt: skip
+        assert (await call(collector, "/api/plan", {"document": document}))[0] == 200
+        await until(lambda: collector.watch.version == 2)
+        for number in range(8):
+            await call(collector, "/v1/batch", order(f"p{number}", "Asked"))
+        await until(lambda: sum(receiver.got.values()) == 8)
+        assert len(asked) == len(set(asked)) == 8

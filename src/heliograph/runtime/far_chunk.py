@@ -36,7 +36,6 @@ from heliograph.runtime.chunk import Chunk, UndecidedError
 from heliograph.runtime.desk import Desk
 from heliograph.runtime.far_desk import FarDesk
 from heliograph.runtime.feedback import note_feedback
-from heliograph.runtime.plan_watch import relayed_plan
 from heliograph.runtime.work import Work
 
 log = structlog.get_logger("heliograph.carry")
@@ -144,8 +143,6 @@ class FarChunk(Chunk):
     def finish(self) -> Commit:
         commit, desk = self.commit, self.desk
         commit.bases, commit.guards = desk.bases, desk.guards
-        if commit.plan is not None:
-            commit.relay.append(relayed_plan(commit.plan))
         if self.fenced and desk.leases is not None:
             commit.fence = Fence(desk.leases.owner, self.fenced)
         commit.meta.update(desk.tally.changes())

@@ -200,6 +200,13 @@ class FarDesk(Desk):
             self._broadcasts.write(broadcast_id, row)
         return row
 
+    # -- requests --
+
+    def awaits(self, request_id: str) -> bool:
+        """Also that it is ours to make."""
+        row = self.request(request_id) if super().awaits(request_id) else None
+        return row is not None and self.is_mine(row.key)
+
     # -- ledger --
 
     def words(self, address: str) -> dict[str, LedgerRow]:

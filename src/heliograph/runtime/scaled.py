@@ -99,14 +99,17 @@ class Announce(Call[None]):
 
 
 class CachedDelivery(Delivery):
-    """What the former owner of a partition could not put into the cache, nobody knows: all of it begins anew."""
+    """What the former owner of a partition could not put into the cache, nobody knows: all of it begins anew; and what
+    people there wait for is asked by us.  ``taken``: told of that."""
 
     cache: ProfileCache | None = None
+    taken: Callable[[], None] = staticmethod(lambda: None)
 
     async def assigned(self, partitions: Sequence[tuple[str, int]]) -> dict[tuple[str, int], int]:
         found = await super().assigned(partitions)
         if self.cache is not None:
             await asyncio.to_thread(self.cache.renew)
+        self.taken()
         return found
 
 
@@ -154,7 +157,7 @@ class ScaledEngine(EmbeddedEngine):
             self.store, self._stream, self._processor, self._desk, self.dispatcher,
             owner=self.owner, lease_ms=self._lease_ms, meter=self.meter, clock=self.clock,
         )  # fmt: skip
-        delivery.cache = self._cache
+        delivery.cache, delivery.taken = self._cache, self.webhooks.read_again
         return delivery
 
     # -- life --

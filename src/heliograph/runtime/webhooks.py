@@ -115,6 +115,11 @@ class Webhooks:
         """Look now: the clock was moved."""
         self._stirred.set()
 
+    def read_again(self) -> None:
+        """More people are ours: what they wait for is in the store."""
+        self._at, self._whole = "", True
+        self._stirred.set()
+
     def pending(self, limit: int) -> list[Outstanding]:
         """Requests that wait, by id."""
         rows = islice(self._store.requests(), limit)
