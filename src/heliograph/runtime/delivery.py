@@ -18,6 +18,7 @@ import structlog
 
 from heliograph.events.partitions import buckets_of
 from heliograph.ports import (
+    Busy,
     Claim,
     Clock,
     Entry,
@@ -219,7 +220,7 @@ class Delivery:
                 while self._flying(epochs):  # noqa: ASYNC110
                     await asyncio.sleep(0.02)
                 await self._flush()
-        except TimeoutError:
+        except (TimeoutError, Busy):  # too slow, or the processor has ended
             quiet = False
         self._desk.forget()
         if quiet:
