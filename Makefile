@@ -35,8 +35,9 @@ test-cluster: setup  ## against real servers on this machine: Kafka, PostgreSQL,
 bench: setup
 	$(BIN)/python -m bench $(ARGS)
 
-soak: setup
-	$(BIN)/pytest tests/simulation --soak $(ARGS)
+soak: WHAT ?= tests/simulation
+soak: setup  ## WHAT="tests/parity tests/cluster/test_parity.py" ARGS="--records 1000000": one log through every runtime
+	$(BIN)/pytest $(WHAT) --soak $(ARGS)
 
 flink: setup  ## .flink: PyFlink with its cluster, the Kafka connector, and of Heliograph what decides
 	sh scripts/flink.sh

@@ -1,0 +1,45 @@
+"""One recorded log through memory and RocksDB: decided alike, one by one.  Through Flink: tests/cluster/test_parity.py.
+
+make soak WHAT="tests/parity tests/cluster/test_parity.py" ARGS="--records 1000000"
+"""
+
+import random
+from pathlib import Path
+
+import pytest
+
+from heliograph.events.record import decode_record
+from tests.parity.answers import Book, unnumbered_hop
+from tests.parity.runtimes import InRocksDB, in_memory, logged_hops
+from tests.recorded import record
+
+EVENTS = 1_500
+
+
+@pytest.fixture
+def seed(pytestconfig: pytest.Config) -> int:
+    given = pytestconfig.getoption("--seed")
+    seed = random.randrange(10**6) if given is None else int(given)
+    print(f"seed {seed}")  # noqa: T201
+    return seed
+
+
+def test_memory_and_rocksdb_decide_alike(seed: int, tmp_path: Path, pytestconfig: pytest.Config) -> None:
+    recording = record(tmp_path, pytestconfig.getoption("--records") or EVENTS, seed)
+    logged = logged_hops(recording)
+    with Book(tmp_path / "memory") as memory:
+        in_memory(recording, memory)
+        assert memory.answers == recording.records
+        assert {name: unnumbered_hop(data) for name, data in memory.hops.items()} == logged
+        rocksdb, reading = InRocksDB(tmp_path / "rocksdb"), memory.reader()
+        for answer in rocksdb.answers(recording):
+            reading.compare(answer)
+        reading.end()
+        assert {decode_record(data).id: data for data in rocksdb.hops} == logged
+        keys = sorted(memory.states)
+        assert sorted(rocksdb.store.keys(limit=10**9)) == keys
+        for key, blob in zip(keys, rocksdb.store.states(keys), strict=True):
+            assert blob == memory.states[key], f"the state of {key} at the end"
+        due = {key: at for at, key in rocksdb.store.due(10**15, 10**9)}
+        assert due == {key: one.deadline for key, one in memory.last.items() if one.deadline is not None}
+        rocksdb.store.close()
