@@ -6,6 +6,8 @@ read).  ``on_timer`` has no side outputs, so there is one stream of (topic, key,
 """
 
 from collections.abc import Iterator
+from hashlib import blake2b
+from pathlib import Path
 from typing import Any, Final
 
 import msgspec
@@ -13,6 +15,7 @@ from pyflink.common import Row, Types
 from pyflink.datastream import KeyedBroadcastProcessFunction
 from pyflink.datastream.state import MapStateDescriptor, ValueStateDescriptor
 
+import heliograph
 from heliograph import __version__
 from heliograph.decide import keyed
 from heliograph.decide.plan import Plan, compile_plan
@@ -44,6 +47,18 @@ FORGET_MS: Final = 86_400_000
 def key_of(value: Any) -> str:
     """The person of an encoded record."""
     return record_head(bytes(value)).key
+
+
+def _fingerprint() -> str:
+    """Of all the code that decides, as it is when this module is loaded.  Modules stay loaded as long as a TaskManager
+    lives, whatever becomes of their files."""
+    found = blake2b(digest_size=8)
+    for file in sorted(Path(heliograph.__file__).parent.rglob("*.py")):
+        found.update(file.read_bytes())
+    return found.hexdigest()
+
+
+CODE: Final = _fingerprint()
 
 
 class Plans:
@@ -87,18 +102,18 @@ def _instead_of(version: int, documents: Any) -> int | None:
 
 
 class Brain(KeyedBroadcastProcessFunction):  # type: ignore[misc]
-    """``prefix``: of the topics; ``facts``: whether to write that topic, too; ``version``: of Heliograph, where the job
-    was submitted."""
+    """``prefix``: of the topics; ``facts``: whether to write that topic, too."""
 
-    def __init__(self, prefix: str, facts: bool, version: str) -> None:
-        self._version = version
+    def __init__(self, prefix: str, facts: bool) -> None:
+        self._code = CODE
         self._records, self._effects = f"{prefix}.{RECORDS}", f"{prefix}.{EFFECTS}"
         self._facts = f"{prefix}.{FACTS}" if facts else ""
 
     def open(self, runtime_context: Any) -> None:
-        if __version__ != self._version:
+        if self._code != CODE:
             raise RuntimeError(
-                f"this TaskManager has loaded Heliograph {__version__}, the job is of {self._version}: restart it"
+                f"this TaskManager has loaded other code (Heliograph {__version__}, {CODE}) than the job was submitted "
+                f"with ({self._code}): give it the same environment (make flink) and restart it"
             )
         self._person = runtime_context.get_state(PERSON)
         self._plans = Plans()

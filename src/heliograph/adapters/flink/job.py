@@ -55,7 +55,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     )
     people = records.key_by(key_of, key_type=Types.STRING())
     said = people.connect(plans.broadcast(PLANS)).process(
-        Brain(options.into or options.prefix, options.facts, __version__), output_type=POSTED
+        Brain(options.into or options.prefix, options.facts), output_type=POSTED
     )
     said.uid("brain").name("brain").sink_to(_sink(options, kafka)).uid("said").name("said")
     env.execute(f"{JOB} {options.into or options.prefix}")
