@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from heliograph.events.record import BODY_TYPES, Expire, Unlink, decode_record
+from heliograph.events.record import BODY_TYPES, Adopt, Expire, Unlink, decode_record
 from tests.replays.histories import FOLDER, History, load, replay, told
 
 FILES = sorted(FOLDER.glob("*.bin"))
@@ -43,6 +43,7 @@ def test_together_they_hold_nearly_every_kind_of_record_and_effect() -> None:
     histories = [load(file) for file in FILES]
     assert all(len(one.plans) > 1 for one in histories)
     kinds = {type(decode_record(data).body) for one in histories for data in one.log}
-    assert set(BODY_TYPES.values()) - kinds <= {Expire, Unlink}, "those two have laws in tests/replays/test_log.py"
+    elsewhere = {Expire, Unlink, Adopt}  # tests/replays/test_log.py, tests/decide/test_adopt.py
+    assert set(BODY_TYPES.values()) - kinds <= elsewhere
     effects = {essence[0] for one in histories for decided in one.decided for essence in decided}
     assert {"message", "cancel", "webhook", "hop", "member", "ledger", "email", "fact", "duplicate"} <= effects

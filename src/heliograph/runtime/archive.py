@@ -11,6 +11,7 @@ changed is found out before anything of it is used.  Kinds and fields are only e
 import gzip
 import os
 import struct
+import zlib
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from hashlib import blake2b, file_digest
@@ -129,7 +130,7 @@ def read(path: Path) -> Iterator[Row]:
         hashed.update(_HEAD.pack(number, len(body)) + body)
         try:
             row: Row = _DECODERS[number].decode(body)
-        except (KeyError, msgspec.MsgspecError) as error:
+        except (KeyError, UnicodeDecodeError, msgspec.MsgspecError) as error:
             raise ArchiveError(f"{path} is damaged, or of a newer version of Heliograph ({error})") from error
         yield row
     raise ArchiveError(f"{path} ends in the middle: it was cut short; export it again")
@@ -148,7 +149,7 @@ def _frames(path: Path) -> Iterator[tuple[int, bytes]]:
                 if length > LARGEST:
                     raise ArchiveError(f"{path} is damaged: a row of {length} bytes")
                 yield number, file.read(length)
-    except (gzip.BadGzipFile, EOFError, struct.error) as error:
+    except (gzip.BadGzipFile, zlib.error, EOFError, struct.error) as error:
         raise ArchiveError(f"{path} is damaged or no export of Heliograph ({error})") from error
 
 
