@@ -24,9 +24,10 @@ from heliograph.events.event import Event
 from heliograph.events.ids import bucket
 from heliograph.events.partitions import partition_key, partition_of
 from heliograph.events.record import EventBody, Record, Wake, decode_record, encode_record
+from tests.cli.test_flink import SETTINGS
 from tests.replays import histories
 
-PATIENCE_S = 240
+PATIENCE_S = 480
 """For a job to come up and read its records, on a busy machine."""
 OFTEN = ("--checkpoint", "1000")
 
@@ -229,7 +230,7 @@ def test_the_command_line_moves_the_job(bench: Bench, flink: FlinkSetting, tmp_p
         bench.publish(version, document)
     bench.feed(home.log)
     (tmp_path / "heliograph.toml").write_text(
-        f'[project]\nname = "shop"\n[kafka]\nbrokers = "{bench.kafka.brokers}"\nprefix = "{bench.kafka.prefix}"\n'
+        f'{SETTINGS}[kafka]\nbrokers = "{bench.kafka.brokers}"\nprefix = "{bench.kafka.prefix}"\n'
         f'[flink]\nurl = "{flink.url}"\nhome = "{flink.home}"\nsavepoints = "{flink.savepoints}"\n'
         f'checkpoints = "{flink.checkpoints}"\ncheckpoint = "PT1S"\n'
     )

@@ -21,7 +21,7 @@ ALIVE: Final = frozenset({"CREATED", "RUNNING", "RESTARTING", "FAILING", "INITIA
 TIMEOUT_S: Final = 20
 PATIENCE_S: Final = 600
 """For a savepoint, and for slots to come back."""
-SUBMIT_S: Final = 180
+SUBMIT_S: Final = 300
 _SHADED: Final = "org.apache.flink.kafka.shaded.org.apache.kafka.common.security"
 _LOGIN: Final = {
     "PLAIN": f"{_SHADED}.plain.PlainLoginModule",
@@ -102,7 +102,15 @@ class Flink:
             "PYTHONPATH": str(home / "brain"),
             KAFKA_VARIABLE: json.dumps(client_properties(self._kafka)),
         }
-        done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=SUBMIT_S, check=False)
+        try:
+            done = subprocess.run(
+                command, env=environment, capture_output=True, text=True, timeout=SUBMIT_S, check=False
+            )
+        except subprocess.TimeoutExpired as error:
+            raise FlinkError(
+                f"the job was not submitted within {SUBMIT_S} s: is this machine or the JobManager overloaded? See "
+                "`heliograph flink status` before you try again"
+            ) from error
         found = done.stdout.rpartition("JobID ")[2].strip()
         if done.returncode or not found:
             said = [line for line in (done.stderr + done.stdout).splitlines() if line and not line.startswith("\tat ")]

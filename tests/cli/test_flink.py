@@ -1,0 +1,88 @@
+"""`heliograph flink` without a cluster: each sentence says what to do.  With one: tests/cluster/test_flink.py."""
+
+import socket
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from heliograph.adapters.flink.cluster import Flink, FlinkError, client_properties
+from heliograph.cli.app import app
+from heliograph.config.settings import FlinkSetting, KafkaSetting
+
+SETTINGS = """
+[project]
+name = "shop"
+[collect]
+write_key = "key"
+[api]
+token = "token"
+[smtp]
+url = "smtp://127.0.0.1:25"
+[sender.default]
+from = "Shop <shop@x.test>"
+postal_address = "1 Quay Street"
+"""
+
+
+def project(folder: Path, text: str) -> str:
+    (folder / "heliograph.toml").write_text(SETTINGS + text)
+    return str(folder)
+
+
+def nobody() -> str:
+    """An address at which nobody listens."""
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        return f"http://127.0.0.1:{taken.getsockname()[1]}"
+
+
+@pytest.mark.parametrize("words", [["submit"], ["savepoint"], ["stop"], ["rescale", "2"], ["status"]])
+def test_a_project_of_one_machine_has_no_job(words: list[str], tmp_path: Path) -> None:
+    done = CliRunner().invoke(app, ["flink", *words, "--project", project(tmp_path, "")])
+    assert done.exit_code == 1
+    assert "kafka.brokers is not set" in done.output
+
+
+def test_a_jobmanager_that_is_away_is_named(tmp_path: Path) -> None:
+    url = nobody()
+    text = f'[kafka]\nbrokers = "127.0.0.1:9092"\n[flink]\nurl = "{url}"\n'
+    done = CliRunner().invoke(app, ["flink", "status", "--project", project(tmp_path, text)])
+    assert done.exit_code == 1
+    assert url in done.output
+    assert "is the JobManager running" in done.output
+
+
+def test_without_its_environment_a_job_cannot_be_submitted(tmp_path: Path) -> None:
+    flink = Flink(FlinkSetting(home=str(tmp_path)), KafkaSetting(brokers="127.0.0.1:9092"))
+    with pytest.raises(FlinkError, match="make flink"):
+        flink.submit(1)
+
+
+def test_java_clients_are_told_how_to_get_in(tmp_path: Path) -> None:
+    """A password is quoted, certificates go by value."""
+    for name in ("ca", "cert", "key"):
+        (tmp_path / f"{name}.pem").write_text(f"-- {name} --")
+    found = client_properties(
+        KafkaSetting(
+            protocol="sasl_ssl",
+            mechanism="SCRAM-SHA-512",
+            username="brain",
+            password='a"b\\c',
+            ca_file=str(tmp_path / "ca.pem"),
+            certificate_file=str(tmp_path / "cert.pem"),
+            key_file=str(tmp_path / "key.pem"),
+        )
+    )
+    assert found["security.protocol"] == "SASL_SSL"
+    assert found["sasl.mechanism"] == "SCRAM-SHA-512"
+    assert found["sasl.jaas.config"].endswith(r'ScramLoginModule required username="brain" password="a\"b\\c";')
+    assert found["ssl.truststore.certificates"] == "-- ca --"
+    assert found["ssl.keystore.certificate.chain"] == "-- cert --"
+    assert found["ssl.keystore.key"] == "-- key --"
+    assert client_properties(KafkaSetting()) == {"security.protocol": "PLAINTEXT"}
+
+
+def test_a_certificate_that_is_not_there_is_named(tmp_path: Path) -> None:
+    with pytest.raises(FlinkError, match=r"nowhere\.pem"):
+        client_properties(KafkaSetting(protocol="ssl", ca_file=str(tmp_path / "nowhere.pem")))
