@@ -14,17 +14,19 @@ NAMES = (
     "backtest", "memory", "kill",
 )  # fmt: skip
 """Each is a module with ``run(report, folder, quick)``."""
+WITH_SERVERS = ("scaled",)
+"""Only when named: they need Kafka, Flink and PostgreSQL (``sh scripts/servers.sh``, ``make flink``)."""
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="bench", description=__doc__)
-    parser.add_argument("names", nargs="*", metavar="NAME", help=", ".join(NAMES))
+    parser.add_argument("names", nargs="*", metavar="NAME", help=", ".join(NAMES + WITH_SERVERS))
     parser.add_argument("--quick", action="store_true", help="a second or two of each: does it run at all?")
     parser.add_argument("--json", type=Path, help="also write the figures to this file")
     parser.add_argument("--data", type=Path, help="a folder on the disk to measure (default: the temporary one)")
     options = parser.parse_args()
-    if unknown := sorted(set(options.names) - set(NAMES)):
-        parser.error(f"no benchmark {unknown[0]!r}; there are {', '.join(NAMES)}")
+    if unknown := sorted(set(options.names) - set(NAMES + WITH_SERVERS)):
+        parser.error(f"no benchmark {unknown[0]!r}; there are {', '.join(NAMES + WITH_SERVERS)}")
     report = Report()
     for name in options.names or NAMES:
         started = time.monotonic()

@@ -57,7 +57,7 @@ class Stages:
 
     def _commit(self, arrivals: list[list[Arrival]]) -> None:
         chunk = Chunk(self._desk, self._clock)
-        step = _Stopwatch(decide.step)
+        step = Stopwatch(decide.step)
         with mock.patch.object(decide, "step", step), self._timed("chunk"):
             for batch in arrivals:
                 work = Collect(batch, self._meter)
@@ -91,7 +91,7 @@ class Stages:
         return self.spent[stage] / self.events * 1e6
 
 
-class _Stopwatch:
+class Stopwatch:
     """Counts the time inside a function that the chunk calls by name."""
 
     def __init__(self, function: Callable[..., Any]) -> None:

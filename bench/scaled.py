@@ -1,0 +1,124 @@
+"""Several machines, all of them this one: real Kafka, Flink and PostgreSQL from ``deploy/local``.
+
+Not part of ``make bench``, which needs no servers: ``python -m bench scaled``.  Only CPU time means much where brokers,
+JobManager, load and measurements share two cores with what is measured.
+"""
+
+import asyncio
+import contextlib
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+from bench.figures import Report, amount
+from bench.flink import PARTITIONS, World, latencies, portions, shop_records, throughput
+from bench.latency import Trial, percentile
+from bench.load import Plan, known
+from bench.processes import cpu_s
+from bench.server import Server, serving
+from bench.sink import receiver
+from heliograph.adapters.sql import migrating
+
+ONE_SLOT, TWO_SLOTS, SOON = "40k/s", "1.8 x", "500 ms (p99)"
+"""Design, section 10."""
+RECORDS, QUICK_RECORDS = 200_000, 10_000
+SECONDS, QUICK_SECONDS = 20.0, 3.0
+RATES = (100, 1_000)
+SENDS = ((100.0, 1_000.0),)
+"""Sends and other events a second."""
+
+
+def run(report: Report, folder: Path, quick: bool) -> None:
+    world = World(folder)
+    world.cluster.start("kafka", "flink", "postgres")
+    try:
+        asyncio.run(decided(report, world, quick))
+        mailed(report, world, folder, quick)
+    finally:
+        world.cluster.stop()
+
+
+async def decided(report: Report, world: World, quick: bool) -> None:
+    count, seconds = (QUICK_RECORDS, QUICK_SECONDS) if quick else (RECORDS, SECONDS)
+    where(report, count)
+    speeds = []
+    for slots in (1, 2):
+        one = await throughput(world, slots, count)
+        speeds.append(one)
+        report.add(
+            "scaled", f"decided on Flink, {slots} slot{'s' * (slots > 1)}", one.events, "events/s",
+            target=ONE_SLOT if slots == 1 else "", cpu_us=one.managers_us, processes=slots,
+            note=f"{amount(one.records)} records/s with hops and wakes; CPU us of the TaskManagers for each record, "
+            f"Kafka's {amount(one.kafka_us)} beside; {load()}",
+        )  # fmt: skip
+        for name, us in sorted(one.threads_us.items(), key=lambda item: -item[1]):
+            report.add("scaled", f"of a TaskManager's, {slots}: {name}", us, "us a record")
+    report.add("scaled", "2 slots beside 1", speeds[1].records / speeds[0].records, "ratio", target=TWO_SLOTS,
+               note=f"CPU a record {speeds[1].managers_us / speeds[0].managers_us:.2f} x; {load()}")  # fmt: skip
+    for rate in RATES:
+        found = await latencies(world, rate, seconds)
+        for share in (0.5, 0.99):
+            report.add("scaled", f"record to its effects, {rate}/s, p{share * 100:g}", percentile(found, share), "ms",
+                       note=f"{len(found)} records; {load()}")  # fmt: skip
+
+
+def where(report: Report, count: int) -> None:
+    """What the function costs without Flink."""
+    for name, us in portions(shop_records(min(count, 20_000))).items():
+        report.add("scaled", f"of the keyed function, no Flink: {name}", us, "us a record", processes=1)
+
+
+def mailed(report: Report, world: World, folder: Path, quick: bool) -> None:
+    """From an event at the collector, by Kafka, Flink, Kafka, PostgreSQL and a mailer, to the receiver's 250."""
+    for sends, others in SENDS:
+        one, more = asyncio.run(trial(world, folder, sends, others, QUICK_SECONDS if quick else SECONDS))
+        for share, target in ((0.5, ""), (0.99, SOON)):
+            report.add(
+                "scaled", f"event to 250, {one.name}, p{share * 100:g}", percentile(one.latencies, share), "ms",
+                target=target, cpu_us=one.cpu_us, processes=one.processes,
+                note=f"{len(one.latencies)} mails, {one.lost} missing; CPU us of the collector and worker an event; "
+                f"TaskManagers {amount(more)} us; {load()}",
+            )  # fmt: skip
+
+
+async def trial(world: World, folder: Path, sends: float, others: float, seconds: float) -> tuple[Trial, float]:
+    """The trial, and CPU us of the TaskManagers for each of its events."""
+    kafka = world.kafka("heliograph")
+    with receiver(folder) as sink:
+        async with world.job(kafka, 1):
+            with deployed(world), serving(folder, sink.url) as server:
+                one, more = await asyncio.to_thread(_tried, world, server, sends, others, seconds)
+        sink.stop()
+        one.match(sink.mails)
+    return one, more
+
+
+def _tried(world: World, server: Server, sends: float, others: float, seconds: float) -> tuple[Trial, float]:
+    buyers = int(sends * 10)
+    known(server.url, buyers)
+    Trial(server, Plan(server.url, min(sends, 50), min(others, 500), min(seconds, 5), seed=99, buyers=buyers))
+    before = cpu_s(world.managers)
+    one = Trial(server, Plan(server.url, sends, others, seconds, seed=1, buyers=buyers))
+    return one, (cpu_s(world.managers) - before) / (seconds * (sends + others)) * 1e6
+
+
+@contextlib.contextmanager
+def deployed(world: World) -> Iterator[None]:
+    """What a server of several machines is told, in the environment."""
+    url = str(world.cluster.addresses["postgres"]["url"])
+    migrating.upgrade(url)
+    told = {
+        "HELIOGRAPH_KAFKA_BROKERS": str(world.cluster.addresses["kafka"]["brokers"]),
+        "HELIOGRAPH_KAFKA_PARTITIONS": str(PARTITIONS), "HELIOGRAPH_KAFKA_REPLICATION": "1",
+        "HELIOGRAPH_POSTGRES_URL": url,
+    }  # fmt: skip
+    os.environ.update(told)
+    try:
+        yield
+    finally:
+        for name in told:
+            del os.environ[name]
+
+
+def load() -> str:
+    return f"load {Path('/proc/loadavg').read_text().split()[0]}"
