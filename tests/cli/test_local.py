@@ -48,7 +48,7 @@ def test_check_without_a_project_says_so(run: Run, tmp_path: Path) -> None:
     assert run("check", tmp_path / "nowhere").err == f"there is no folder {tmp_path / 'nowhere'}\n"
 
 
-@pytest.mark.parametrize("command", ["doctor", "bench"])
+@pytest.mark.parametrize("command", ["bench"])
 def test_later_commands_are_refused_by_name(run: Run, command: str) -> None:
     said = run(command, "--some", "option", "word")
     assert said.code == 2

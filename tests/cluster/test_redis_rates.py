@@ -123,8 +123,8 @@ async def test_what_the_twin_says_the_script_says(redis: RedisSetting, shares: C
         )
         told = chance.random() < 0.1
         recall = (("d", "gone", 3),) if told else ()
-        ask = Ask(machine, seqs[machine], NAMES, (200,), int(time.time() * 1000) // DAY, 0, chance.random() < 0.05, told,
-                  wants, recall)  # fmt: skip
+        today, fresh = int(time.time() * 1000) // DAY, chance.random() < 0.05
+        ask = Ask(machine, seqs[machine], NAMES, (200,), today, 0, fresh, told, wants, recall)
         both.append((await share.ask(ask), twin.answer(ask)))
         await asyncio.sleep(0.02)
     granted = [[sum(grant.count for grant in answer.grants) for answer in side] for side in zip(*both, strict=True)]

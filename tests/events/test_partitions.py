@@ -1,4 +1,4 @@
-"""Where a bucket's records live: as Kafka's own default partitioner has it (``tests/cluster/test_kafka.py`` asks it)."""
+"""Where a bucket's records live: as Kafka's own partitioner has it (``tests/cluster/test_kafka.py`` asks it)."""
 
 import pytest
 

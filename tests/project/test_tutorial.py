@@ -57,10 +57,7 @@ def test_every_command_and_setting_is_documented() -> None:
     for name, command in group.commands.items():  # type: ignore[attr-defined]
         assert re.search(rf"`(heliograph )?{name}\b", commands), name
         for word in getattr(command, "commands", {}):
-            assert name in ("messages", "broadcasts", "suppressions") and re.search(rf"\b{word}\b", commands), (
-                name,
-                word,
-            )
+            assert re.search(rf"\b{word}\b", commands), (name, word)
     page = (DOCS / "reference" / "project.md").read_text()
     for section, kind in config.SECTIONS.items():
         for key in kind.__struct_fields__:

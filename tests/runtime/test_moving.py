@@ -10,7 +10,7 @@ import msgspec
 import pytest
 
 from heliograph import decide
-from heliograph.adapters.memory import SharedMemoryStore, MemoryStore
+from heliograph.adapters.memory import MemoryStore, SharedMemoryStore
 from heliograph.events.record import Adopt, decode_record
 from heliograph.ports import Commit, PlanRow, Store, StoreAway
 from heliograph.ports.stream import PLAN
