@@ -6,6 +6,7 @@ there when it began: one that was merged in the meantime leads to its survivor, 
 """
 
 import asyncio
+import contextlib
 import time
 from collections.abc import Callable, Sequence
 from typing import Any, Final
@@ -23,6 +24,10 @@ from heliograph.runtime.publishing import COMPLETE_SINCE, Prepared, leaves_since
 from heliograph.runtime.work import Swept, SwitchPlan, Touches
 
 META: Final = "sweep"
+"""Meta value: the sweep as it began, written with its plan by who publishes."""
+STOOD: Final = "sweep_stood"
+"""Meta value: how far it is, written by who sweeps; so neither ever writes over the other, whoever is in which process.
+It says something as long as it is of the same plan."""
 PORTION: Final = 512
 LIVE_PORTION: Final = 32
 """Keys of a portion while nobody, and while somebody calls."""
@@ -31,6 +36,8 @@ PIECE: Final = 8
 FETCH: Final = 32
 """States read in one go."""
 BUSY_PAUSE_S: Final = 0.5
+LOOK_S: Final = 1.0
+"""Another process may have published, and this one heard of its plan with a decision."""
 MAX_ROUNDS: Final = 10
 """At the end: how often keys that keep changing while they are folded are tried again."""
 
@@ -54,8 +61,10 @@ class Progress(msgspec.Struct, array_like=True):
 
 
 def read_progress(store: Store) -> Progress | None:
-    data = store.meta(META)
-    return msgspec.msgpack.decode(data, type=Progress) if data else None
+    begun, stood = (
+        msgspec.msgpack.decode(data, type=Progress) if (data := store.meta(name)) else None for name in (META, STOOD)
+    )
+    return stood if begun is not None and stood is not None and stood.plan == begun.plan else begun
 
 
 def new_progress(prepared: Prepared, store: Store, at: int) -> Progress:
@@ -126,12 +135,21 @@ class Sweeper:
         return building["total"] - building["done"] if building else 0
 
     async def run(self) -> None:
+        """Until cancelled.  Called again, after the store was away or by whoever leads next, it goes on."""
         while True:
-            await self._stirred.wait()
+            await self._free.wait()
             self._stirred.clear()
-            while (progress := read_progress(self._store)) is not None and not progress.ended_at:
+            if (progress := self._due()) is not None:
                 await self._portion(progress)
-                await self._free.wait()
+            else:
+                with contextlib.suppress(TimeoutError):
+                    await asyncio.wait_for(self._stirred.wait(), LOOK_S)
+
+    def _due(self) -> Progress | None:
+        """The sweep under way, if its plan is in force here, too: under an older one its folds would be wrong."""
+        progress = read_progress(self._store)
+        known = progress is not None and self._desk.planned and progress.plan <= self._desk.plan.version
+        return progress if progress is not None and known and not progress.ended_at else None
 
     async def _portion(self, progress: Progress) -> None:
         plan = self._desk.plan
@@ -158,7 +176,7 @@ class Sweeper:
 
         def meta() -> dict[str, bytes]:
             again = [key for piece in pieces for key in piece.result]
-            return {META: self._following(progress, keys, again).encoded()}
+            return {STOOD: self._following(progress, keys, again).encoded()}
 
         ends = range(PIECE, len(items), PIECE)
         pieces += [Touches(items[end - PIECE : end], progress.plan, under) for end in ends]
