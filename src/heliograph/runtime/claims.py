@@ -140,10 +140,14 @@ class Bury(OfMessages):
         for message_id in self._ids:
             self.turn_to(chunk, message_id)
             row = chunk.desk.message(message_id)
-            if row is not None and row.status == "sending":
+            if row is not None and self.is_lost(chunk, row):
                 row = lose(chunk, message_id, self._reason)
             if row is not None and row.status == "queued":
                 self._waiting.append(row)
+
+    def is_lost(self, chunk: Chunk, row: MessageRow) -> bool:
+        """It is past its commit point."""
+        return row.status == "sending"
 
     def settled(self) -> None:
         self._ended(self._waiting)

@@ -11,7 +11,7 @@ owner ``unknown`` only when that one has stopped for certain: at the end of its 
 """
 
 import asyncio
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Final
 
 import structlog
@@ -22,13 +22,16 @@ from heliograph.ports import (
     Claim,
     Clock,
     Entry,
+    MessageRow,
     Reader,
     SharedStore,
     StoreAway,
     Stream,
     StreamAway,
+    steady_ms,
 )
 from heliograph.ports.stream import EFFECTS
+from heliograph.runtime.chunk import Chunk
 from heliograph.runtime.claims import Bury
 from heliograph.runtime.dispatcher import Dispatcher
 from heliograph.runtime.far_chunk import Carry
@@ -64,6 +67,17 @@ class Flush(Call[None]):
         self.result = None
 
 
+class BuryOurs(Bury):
+    """Only of people who still are ours when it is done: with whoever took them over mail may be under way."""
+
+    def is_lost(self, chunk: Chunk, row: MessageRow) -> bool:
+        assert isinstance(chunk.desk, FarDesk)
+        lost = super().is_lost(chunk, row) and chunk.desk.is_mine(row.key)
+        if lost:
+            chunk.under(row.key)
+        return lost
+
+
 class Delivery:
     """``owner`` names this process among all (host, process, start); ``lease_ms``: how long it may be silent before
     others take its partitions over.  Life: :meth:`start` .. :meth:`stop`, inside that of the processor.
@@ -91,6 +105,9 @@ class Delivery:
         self._desk, self._dispatcher, self._meter, self._clock = desk, dispatcher, meter, clock
         self._group = group
         self._reader: Reader | None = None
+        self._given: set[int] = set()
+        """Partitions that the stream says are ours."""
+        self._astray_at: int | None = None
         self._ahead = 0
         self._room = asyncio.Event()
         self._tasks: list[asyncio.Task[None]] = []
@@ -100,8 +117,10 @@ class Delivery:
 
     # -- life --
 
-    async def start(self) -> None:
-        """Join the group.  :class:`~heliograph.ports.StreamAway` or ``StreamRefused`` when the topic cannot be had."""
+    async def start(self, ended: Callable[[asyncio.Task[None]], None] = lambda _: None) -> None:
+        """Join the group.  ``ended``: told when a loop is over: whatever it was that it could not bear, partitions
+        must not stay with who does not work on them.  :class:`~heliograph.ports.StreamAway` or ``StreamRefused``
+        when the topic cannot be had."""
         appender = self._stream.appender()
         self._desk.join(await appender.partitions(EFFECTS))
         await appender.close(0)
@@ -109,6 +128,8 @@ class Delivery:
         self._trouble = ""
         loops = {"delivery": self._read(), "leases": self.leases.keep(self._lost), "holds": self._look()}
         self._tasks = [asyncio.create_task(loop, name=name) for name, loop in loops.items()]
+        for task in self._tasks:
+            task.add_done_callback(ended)
 
     async def stop(self, patience_s: float = 10.0) -> None:
         """Read no more, let mailers finish what is past its commit point, give the partitions back."""
@@ -153,6 +174,26 @@ class Delivery:
                 continue
             self._trouble = ""
             self._carry(entries)
+            if self._astray():
+                await self._join_again()
+
+    def _astray(self) -> bool:
+        """For a whole lease the stream has said that a partition is ours, and the store that it is another's: somebody
+        who has left the group since claimed it last, and nobody works on it."""
+        if not self._given - self.leases.epochs.keys():
+            self._astray_at = None
+            return False
+        if self._astray_at is None:
+            self._astray_at = steady_ms()
+        return steady_ms() - self._astray_at >= self.leases.lease_ms
+
+    async def _join_again(self) -> None:
+        """Every partition is claimed anew."""
+        log.warning("partitions that nobody works on: joining again", partitions=sorted(self._given))
+        assert self._reader is not None
+        await self._reader.close()
+        self._given, self._astray_at = set(), None
+        self._reader = self._stream.reader([EFFECTS], self, group=self._group)
 
     def _carry(self, entries: Sequence[Entry]) -> None:
         parts: dict[int, list[Entry]] = {}
@@ -180,7 +221,8 @@ class Delivery:
         claims, wait_ms = await self._claim(names)
         self._desk.take(claims)
         self._dispatcher.resync()
-        burial = asyncio.create_task(self._bury_later(names, wait_ms))
+        self._given |= set(names)
+        burial = asyncio.create_task(self._bury_later({one.partition: one.epoch for one in claims}, wait_ms))
         self._burials.add(burial)
         burial.add_done_callback(self._burials.discard)
         log.info("partitions taken over", partitions=names, wait_ms=wait_ms)
@@ -197,6 +239,7 @@ class Delivery:
     async def revoked(self, partitions: Sequence[tuple[str, int]], lost: bool) -> None:
         """Somebody else's from now on."""
         names = [partition for _, partition in partitions]
+        self._given -= set(names)
         if lost:
             await self._lost(names)
         else:
@@ -236,17 +279,25 @@ class Delivery:
         claims = self._dispatcher.outbox.claims.values()
         return any(one.asked_at and self._desk.partition_of(one.row.key) in partitions for one in claims)
 
-    async def _bury_later(self, partitions: Sequence[int], wait_ms: int) -> None:
+    async def _bury_later(self, epochs: dict[int, int], wait_ms: int) -> None:
         """What its former owner had past the commit point is unknown, once that one cannot write any more."""
         await asyncio.sleep(wait_ms / 1000)
         found: list[str] = []
-        for partition in partitions:
-            buckets = buckets_of(partition, self._desk.partitions)
-            found += await asyncio.to_thread(self._sending_in, buckets)
+        for partition, epoch in epochs.items():
+            found += await self._left_in(partition, epoch)
         held = self._dispatcher.outbox.claims
         if lost := [name for name in found if name not in held]:
             log.warning("messages without an outcome", count=len(lost))
-            self._processor.put(Bury(lost, self._dispatcher.offer, LOST))
+            self._processor.put(BuryOurs(lost, self._dispatcher.offer, LOST))
+
+    async def _left_in(self, partition: int, epoch: int) -> list[str]:
+        """Messages past their commit point; none where the partition is another's by now, who sees to them."""
+        while self.leases.epochs.get(partition) == epoch:
+            try:
+                return await asyncio.to_thread(self._sending_in, buckets_of(partition, self._desk.partitions))
+            except StoreAway:
+                await asyncio.sleep(AWAY_S)
+        return []
 
     def _sending_in(self, buckets: Sequence[int]) -> list[str]:
         return [row.message_id for row in self._store.unfinished_in(buckets) if row.status == "sending"]

@@ -173,7 +173,7 @@ class ScaledEngine(EmbeddedEngine):
         self._run({"store": self._probe(), **(self._loops() if self._delivery is not None else {})})
         self._accepting = True
         if self._delivery is not None:
-            await self._delivery.start()
+            await self._delivery.start(self._loop_ended)
 
     def _loops(self) -> dict[str, Coroutine[Any, Any, None]]:
         jobs: dict[str, Callable[[], Awaitable[None]]] = {
