@@ -310,6 +310,8 @@ class Delivery:
         while True:
             await asyncio.sleep(LOOK_S)
             looks += 1
+            if self._desk.catching_up.look(self._clock.now()):
+                self._dispatcher.resync()
             try:
                 changed = await asyncio.to_thread(self._desk.look)
             except StoreAway:

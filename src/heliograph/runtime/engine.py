@@ -127,12 +127,8 @@ class EmbeddedEngine:
         )
         put = self._processor.put
         self.wakeups = Wakeups(store, self.clock, self.meter, put)
-        self.dispatcher = Dispatcher(
-            store,
-            self.clock,
-            self.meter,
+        self.dispatcher = self._new_dispatcher(
             put=put,
-            current=self._desk.message,
             render_context=self.render_context,
             templates=self._templates,
             settings=mail_settings or NO_MAIL,
@@ -177,6 +173,9 @@ class EmbeddedEngine:
 
     def _new_processor(self, *parts: Any, **options: Any) -> Processor:
         return Processor(*parts, **options)
+
+    def _new_dispatcher(self, **options: Any) -> Dispatcher:
+        return Dispatcher(self.store, self.clock, self.meter, current=self._desk.message, **options)
 
     # -- life --
 

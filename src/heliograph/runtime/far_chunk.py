@@ -96,7 +96,8 @@ class FarChunk(Chunk):
         if decided.number and decided.number <= desk.number(record.key):
             return
         desk.position += 1
-        desk.tally.partition = desk.partition_of(record.key)
+        desk.tally.partition = partition = desk.partition_of(record.key)
+        desk.catching_up.carried(partition, record.received_at, self.now())
         self.commit.log.append((desk.position, record))
         self.commit.states[record.key] = decided.state
         desk.write_state(record.key, decided.state, decided.number)

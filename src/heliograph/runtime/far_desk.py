@@ -14,6 +14,7 @@ from heliograph.events.ids import bucket
 from heliograph.events.partitions import partition_of
 from heliograph.events.record import LedgerRow
 from heliograph.ports import BroadcastRow, Claim, MessageRow, SharedStore
+from heliograph.runtime.catching_up import CatchingUp
 from heliograph.runtime.desk import CompileSchema, Desk
 from heliograph.runtime.far_counts import FarTally, copied, encode_part, part_name, read_part, summed
 from heliograph.runtime.holds import Holds
@@ -37,6 +38,7 @@ class FarDesk(Desk):
         self.partitions = partitions
         self.leases: Leases | None = None
         self.applied: dict[int, int] = {}
+        self.catching_up = CatchingUp()
         self.bases: dict[str, int] = {}
         self.guards: dict[str, dict[str, LedgerRow]] = {}
         self.careful = False
@@ -106,9 +108,11 @@ class FarDesk(Desk):
 
     # -- whose a person is --
 
-    def take(self, claims: Iterable[Claim]) -> None:
+    def take(self, claims: Sequence[Claim]) -> None:
         """These partitions are ours from now on."""
         self.forget()
+        for claim in claims:
+            self.catching_up.forget(claim.partition)
         self.applied.update((claim.partition, claim.offset) for claim in claims)
 
     def partition_of(self, key: str) -> int:
@@ -116,6 +120,10 @@ class FarDesk(Desk):
 
     def is_mine(self, key: str) -> bool:
         return self.leases is not None and self.partition_of(key) in self.leases.epochs
+
+    def offers(self, key: str) -> bool:
+        """Whether their mail may be handed out now."""
+        return self.is_mine(key) and not self.catching_up.waits(self.partition_of(key))
 
     def may_mail(self, key: str) -> bool:
         return self.is_mine(key) and self.leases is not None and self.leases.left_ms() > 0

@@ -33,7 +33,7 @@ class Relay:
         self._stirred = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
         self.why = ""
-        """What keeps it from publishing, "" for nothing."""
+        """What keeps the log from taking it, "" for nothing."""
 
     def start(self) -> None:
         self._task = asyncio.create_task(self._run(), name="relay")
@@ -63,7 +63,7 @@ class Relay:
             except (StoreAway, StreamAway, StreamRefused) as error:
                 if not self.why:
                     self._log.warning("the relay waits", error=str(error))
-                self.why = str(error) or type(error).__name__
+                self.why = "" if isinstance(error, StoreAway) else str(error) or type(error).__name__
                 await asyncio.sleep(AWAY_S)
 
     async def _rest(self, seconds: float) -> None:

@@ -44,11 +44,13 @@ from heliograph.runtime.chunk import Chunk
 from heliograph.runtime.dead_letters import DeadLetters
 from heliograph.runtime.delivery import Delivery
 from heliograph.runtime.desk import CompileSchema, Published
+from heliograph.runtime.dispatcher import Dispatcher
 from heliograph.runtime.engine import EmbeddedEngine
 from heliograph.runtime.entering import STATUSES
 from heliograph.runtime.far_chunk import FarChunk
 from heliograph.runtime.far_desk import FarDesk
 from heliograph.runtime.leases import leading
+from heliograph.runtime.owned import owned
 from heliograph.runtime.past import survivor
 from heliograph.runtime.places import reach
 from heliograph.runtime.plan_watch import relayed_plan
@@ -152,6 +154,14 @@ class ScaledEngine(EmbeddedEngine):
     def _new_processor(self, *parts: Any, **options: Any) -> Processor:
         return super()._new_processor(*parts, chunk=FarChunk, **options)
 
+    def _new_dispatcher(self, **options: Any) -> Dispatcher:
+        """Mail of our own people alone, and only under our lease."""
+        desk = self._desk
+        return Dispatcher(
+            owned(self.store, desk.offers), self.clock, self.meter, current=desk.present, mine=desk.offers,
+            until=lambda: desk.leases.until if desk.leases is not None else 0, **options,
+        )  # fmt: skip
+
     def _new_delivery(self) -> Delivery:
         delivery = CachedDelivery(
             self.store, self._stream, self._processor, self._desk, self.dispatcher,
@@ -250,6 +260,7 @@ class ScaledEngine(EmbeddedEngine):
             found.append(Trouble("postgres", self._store_away, NO_STORE))
         if self._delivery is not None and self._delivery.why and not self._store_away:
             found.append(Trouble("delivery", self._delivery.why, "mail that was decided waits, and is sent afterwards"))
+        found += self._desk.catching_up.troubles()
         if self._relay.why and not self._store_away:
             found.append(Trouble("kafka", self._relay.why, "what was changed by hand or by links is decided later"))
         if self._cache is not None and self._cache.away():
