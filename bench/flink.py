@@ -156,6 +156,7 @@ Sample = tuple[float, int, float, float, dict[str, float]]
 async def _watch(world: World, stream: KafkaStream, flink: Flink, records: int) -> AsyncIterator[Sample]:
     """Until nothing more is decided."""
     reader = stream.reader([EFFECTS], Alone(), group=None)
+    managers, brokers = world.managers, world.brokers
     begun = changed = time.monotonic()
     last = -1
     while time.monotonic() - changed < (2.0 if last >= records else PATIENCE_S):
@@ -163,7 +164,7 @@ async def _watch(world: World, stream: KafkaStream, flink: Flink, records: int) 
         now = time.monotonic()
         if done != last:
             last, changed = done, now
-            yield now, done, cpu_s(world.managers), cpu_s(world.brokers), by_thread(world.managers)
+            yield now, done, cpu_s(managers), cpu_s(brokers), by_thread(managers)
         if not done and now - begun > 60 and flink.job() is None:
             raise RuntimeError("the job ended before it decided anything: see the logs of the TaskManagers")
         await asyncio.sleep(LOOK_S)
