@@ -1,0 +1,164 @@
+"""Everything there is of a deployment, each in a process of its own: collector, two workers with a mailer each, the
+brain on Flink, over real Kafka, PostgreSQL and Redis; and what may befall them."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+from deploy.local.cluster import Cluster, _family
+
+from heliograph.adapters.flink.cluster import Flink
+from heliograph.adapters.sql import PostgresStore
+from heliograph.config.settings import FlinkSetting, KafkaSetting, PostgresSetting, RedisSetting
+from heliograph.ports.stream import EFFECTS, RECORDS
+from tests.cluster.drill_oracle import ends
+from tests.cluster.drill_post import Load, Post
+from tests.cluster.test_scaled_end_to_end import Machine, call, eventually
+from tests.integration.test_kill9 import KEY, TOKEN, TOML, free_port
+
+HELIOGRAPH = str(Path(sys.executable).parent / "heliograph")
+PROBES = 40
+"""Orders behind a blow; when all of them are mailed it is over."""
+PATIENCE_S = 240
+SENT = "entry: {{event: {event}, key: properties.order_id}}\nsteps:\n{wait}  - send: note\n"
+BASKET = """
+entry: {event: Product Added}
+exit: [{event: Order Completed}]
+steps:
+  - send: offer
+  - wait: PT15S
+  - {send: offer, id: second}
+"""
+MESSAGE = 'subject: "{subject}"\nsender: default\nclass: {kind}\n'
+FILES = {
+    "journeys/order.yaml": SENT.format(event="Order Completed", wait=""),
+    "journeys/timer.yaml": SENT.format(event="Timer Set", wait="  - wait: PT20S\n"),
+    "journeys/basket.yaml": BASKET,
+    "templates/note/message.yaml": MESSAGE.format(
+        subject="Order {{ event.properties.order_id }}", kind="transactional"
+    ),
+    "templates/note/body.html": "<p>Order {{ event.properties.order_id }}</p>\n",
+    "templates/offer/message.yaml": MESSAGE.format(subject="Your basket", kind="marketing"),
+    "templates/offer/body.html": '<p>It waits. <a href="{{ urls.unsubscribe }}">No more</a></p>\n',
+}
+LATER = {
+    "journeys/thanks.yaml": SENT.format(event="Order Completed", wait="  - wait: PT5S\n"),
+    "journeys/timer.yaml": SENT.format(event="Timer Set", wait="  - wait: PT10S\n"),
+}
+"""What the second plan changes."""
+
+
+def write(project: Path, files: dict[str, str]) -> None:
+    for name, text in files.items():
+        (project / name).parent.mkdir(parents=True, exist_ok=True)
+        (project / name).write_text(text)
+
+
+class Deployment:
+    def __init__(
+        self, folder: Path, post: Post, cluster: Cluster, kafka: KafkaSetting, postgres: PostgresSetting,
+        redis: RedisSetting, flink: FlinkSetting,
+    ) -> None:  # fmt: skip
+        self.cluster, self.kafka, self.post = cluster, kafka, post
+        self.project, self._folder = folder / "project", folder
+        write(self.project, {"heliograph.toml": TOML.format(key=KEY, token=TOKEN, smtp=post.port), **FILES})
+        self.environment = {
+            "HELIOGRAPH_KAFKA_BROKERS": kafka.brokers,
+            "HELIOGRAPH_KAFKA_PREFIX": kafka.prefix,
+            "HELIOGRAPH_KAFKA_PARTITIONS": str(kafka.partitions),
+            "HELIOGRAPH_KAFKA_REPLICATION": "1",
+            "HELIOGRAPH_POSTGRES_URL": postgres.url,
+            "HELIOGRAPH_POSTGRES_LEASE": "PT5S",
+            "HELIOGRAPH_REDIS_URL": redis.url,
+            "HELIOGRAPH_REDIS_PREFIX": redis.prefix,
+            "HELIOGRAPH_FLINK_URL": flink.url,
+            "HELIOGRAPH_FLINK_HOME": flink.home,
+            "HELIOGRAPH_FLINK_SAVEPOINTS": flink.savepoints,
+            "HELIOGRAPH_FLINK_CHECKPOINTS": flink.checkpoints,
+            "HELIOGRAPH_FLINK_CHECKPOINT": "PT2S",
+            "NO_COLOR": "1",
+        }
+        self.flink = Flink(flink, kafka)
+        self.machines: list[Machine] = []
+        self.port = free_port()
+        self.url = f"http://127.0.0.1:{self.port}"
+
+    # -- as its operator runs it --
+
+    def heliograph(self, *words: str, patience_s: float = PATIENCE_S) -> str:
+        """A command, in the project folder."""
+        done = subprocess.run(
+            [HELIOGRAPH, *words], cwd=self.project, env={**os.environ, **self.environment}, capture_output=True,
+            text=True, timeout=patience_s, check=False,
+        )  # fmt: skip
+        assert done.returncode == 0, (words, done.stdout + done.stderr)
+        return done.stdout
+
+    def serve(self, role: str, name: str) -> Machine:
+        port = str(self.port if role == "collect" else 0)
+        command = [HELIOGRAPH, "serve", "--project", str(self.project), "--data", str(self._folder / f"data-{name}"),
+                   "--port", port, "--role", role]  # fmt: skip
+        self.machines.append(Machine(command, self.environment, self._folder / f"{name}.log"))
+        return self.machines[-1]
+
+    def ready(self, machine: Machine) -> None:
+        eventually(lambda: bool(machine.url) or machine.process.poll() is not None)
+        assert machine.process.poll() is None, machine.said()
+        eventually(lambda: call(machine.url + "/readyz")[0] == 200)
+
+    def end(self) -> None:
+        for machine in self.machines:
+            machine.kill()
+        self.cluster.start("kafka", "flink")
+        if self.flink.job() is not None:
+            eventually(self.decides)  # one that is stopped while its interpreters begin spoils their TaskManager
+            self.heliograph("flink", "stop")
+
+    def decides(self) -> bool:
+        job = self.flink.job()
+        return job is not None and job["state"] == "RUNNING" and job["tasks"]["running"] == job["tasks"]["total"]
+
+    # -- what befalls it --
+
+    def kill_mailer(self, machine: Machine) -> None:
+        """Alone; its worker starts another one."""
+        family = {pid: Path(f"/proc/{pid}/cmdline").read_bytes() for pid in _family(machine.process.pid)}
+        mailers = [pid for pid, words in family.items() if b"heliograph.runtime.mailer" in words]
+        assert mailers, machine.said()
+        for pid in mailers:
+            os.kill(pid, signal.SIGKILL)
+
+    def recovered(self, load: Load, since: float) -> float:
+        """Seconds from ``since`` until the orders that were acknowledged behind it are mailed."""
+        eventually(lambda: len(self._behind(load, since)) >= PROBES, PATIENCE_S)
+        waiting = self._behind(load, since)[:PROBES]
+        eventually(lambda: all(name in self.post.first for name in waiting), PATIENCE_S)
+        return max(self.post.first[name] for name in waiting) - since
+
+    def _behind(self, load: Load, since: float) -> list[str]:
+        found = sorted(
+            (at, name) for name, at in load.acknowledged.copy().items() if name[:7] == "o-order" and at > since
+        )
+        return [f"{name[2:]}@x.test" for _, name in found]
+
+    # -- the end --
+
+    def quiet(self, store: PostgresStore, still_s: float) -> None:
+        """Until nothing was appended for ``still_s``, all is decided and carried out, and no mail is under way."""
+        seen: list[tuple[float, dict[int, int]]] = []
+
+        def still() -> bool:
+            now = ends(self.kafka, RECORDS)
+            if not seen or seen[-1][1] != now:
+                seen.append((time.monotonic(), now))
+            return time.monotonic() - seen[-1][0] > still_s and self._carried_out(store)
+
+        eventually(still, PATIENCE_S)
+
+    def _carried_out(self, store: PostgresStore) -> bool:
+        applied = {claim.partition: max(claim.offset, 0) for claim in store.claims()}
+        under_way = any(store.messages(status=status, limit=1)[0] for status in ("queued", "sending"))
+        return applied == ends(self.kafka, EFFECTS) and not under_way
