@@ -16,6 +16,7 @@ from heliograph.ports import (
     Fence,
     Fenced,
     MessageRow,
+    PlanRow,
     Relayed,
     SharedStore,
     StoreStale,
@@ -337,6 +338,16 @@ class TestClaims:
             assert ended.is_set()
             assert seen == other.states(["u:1"]) == [None if claim.offset < 0 else b"%d" % claim.offset]
             other.commit(Commit(offsets={(EFFECTS, 0): -1}, states={"u:1": None}))
+
+    def test_a_version_of_the_plan_is_published_once(self, shared: Shared) -> None:
+        store, other = shared.store, shared.beside()
+        store.commit(Commit(plan=PlanRow(1, b"{}", 5)))
+        with pytest.raises(StoreStale):
+            other.commit(Commit(plan=PlanRow(1, b"[]", 6), meta={"a": b"b"}))
+        assert other.plan() == PlanRow(1, b"{}", 5) and other.meta("a") is None
+        store.commit(Commit(plan=PlanRow(1, b"{}", 7)))  # nobody had heard what became of it
+        other.commit(Commit(plan=PlanRow(2, b"[]", 8), meta={"a": b"b"}))
+        assert [version for version, _ in store.plans()] == [1, 2]
 
     def test_a_lead_is_one_owners_until_its_lease_ends(self, shared: Shared) -> None:
         store, other = shared.store, shared.beside()

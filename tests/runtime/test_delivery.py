@@ -5,6 +5,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 import msgspec
+import pytest
 
 from heliograph.adapters.memory.shared import SharedMemoryStore
 from heliograph.adapters.memory.stream import MemoryBroker, MemoryStream
@@ -105,14 +106,14 @@ async def test_a_partition_that_a_dead_member_claimed_last_is_taken_back() -> No
     await one.stop(1)
 
 
-async def test_the_end_of_its_loop_is_told() -> None:
+async def test_the_end_of_its_loop_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     store = SharedMemoryStore()
     one, told = worker(store, new(store), "one"), list[asyncio.Task[None]]()
 
     async def broken(_partitions: Any) -> Any:
         raise RuntimeError("a bug")
 
-    one.assigned = broken  # type: ignore[method-assign]
+    monkeypatch.setattr(one, "assigned", broken)
     await one.start(told.append)
     await until(lambda: bool(told))
     assert str(told[0].exception()) == "a bug" and "a bug" in one.why

@@ -16,7 +16,8 @@ from heliograph.runtime.far_chunk import FarChunk
 from heliograph.runtime.far_desk import FarDesk
 from heliograph.runtime.meter import Meter
 from heliograph.runtime.processor import ALONE, Processor
-from heliograph.runtime.work import Call, ChangeWords
+from heliograph.runtime.publishing import canonical, prepare
+from heliograph.runtime.work import Call, ChangeWords, SwitchPlan
 from tests.runtime.harness import T0, shop
 
 ROW = MessageRow(
@@ -139,4 +140,17 @@ async def test_work_under_a_claim_that_is_gone_is_dropped_and_the_rest_is_done()
     store, processor = new()
     store.trouble = [refuse(Fenced("somebody else's"))]
     assert await done(processor, Rename()) == "!"
+    await processor.stop()
+
+
+async def test_a_plan_that_another_process_published_first_is_not_written_over() -> None:
+    store, processor = new()
+    mine, theirs = ({**shop(), "project": {"name": name}} for name in ("mine", "theirs"))
+    ready = prepare(mine, processor.desk.plan, set(), 0, JsonSchema, lambda _: None)
+    row = PlanRow(2, canonical({**processor.desk.plan.document, **theirs}), T0)
+    store.trouble = [lambda there, _: SharedMemoryStore.commit(there, Commit(plan=row))]
+    with pytest.raises(Busy, match="published meanwhile"):
+        await done(processor, SwitchPlan(ready.published, ready.document, lambda _: {}))
+    assert store.plan() == row
+    assert processor.desk.plan.document["project"] == {"name": "theirs"}
     await processor.stop()

@@ -428,8 +428,8 @@ class SharedStore(Store, Protocol):
     :class:`StoreAway` when it does not answer in time.
 
     A commit is one transaction.  Rows of different people never wait for each other; where two processes write the same
-    row without :attr:`Commit.bases`, the later stays (``meta``, ``broadcasts``, ``plan``): let one lead, or be the only
-    one who writes it."""
+    row without :attr:`Commit.bases`, the later stays (``meta``, ``broadcasts``): let one lead, or be the only one who
+    writes it.  A version of the plan is published once: another document under it is :class:`StoreStale`."""
 
     def has_event(self, key: str, event_id: str) -> bool:
         """Whether an event of this id was applied for this key, or for one that was merged into it (as

@@ -258,7 +258,7 @@ class Applying:
 
     def stopped(self, row: MessageRow) -> Stop | None:
         """The decision at the commit point, on the ledger as it is now; None is go."""
-        broadcast = self.desk.broadcast(broadcast_of(row.journey)) if broadcast_of(row.journey) else None
+        broadcast = self.desk.plain_broadcast(broadcast_of(row.journey)) if broadcast_of(row.journey) else None
         if broadcast is not None and broadcast.status == "cancelled" and row.status in CANCELLABLE:
             return Stop("cancelled", broadcast.reason or counting.CANCELLED)
         words = self.desk.words(row.address).values() if row.address else ()

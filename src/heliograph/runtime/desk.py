@@ -94,9 +94,14 @@ class Desk:
 
     def _reload_plan(self) -> None:
         row = self.store.plan()
-        if row is not None and not (self.planned and self.plan.version == row.version):
+        if row is not None and not (self.planned and self.is_in_force(row.version, row.document)):
             plan = decide.compile_plan(msgspec.json.decode(row.document), row.version)
             self.use(Published(plan, self.compile_schema))
+
+    def is_in_force(self, version: int, document: bytes) -> bool:
+        """Also of one version there may have been two, of which one was refused."""
+        plan = self.plan
+        return plan.version == version and msgspec.json.encode(plan.document, order="deterministic") == document
 
     def use(self, published: Published) -> None:
         """This plan is in force from the next record on."""
@@ -166,7 +171,11 @@ class Desk:
     # -- broadcasts --
 
     def broadcast(self, broadcast_id: str) -> BroadcastRow | None:
-        """The row as it is now.  Not to be changed in place."""
+        """The row as it is now, with all its counts.  Not to be changed in place."""
+        return self.plain_broadcast(broadcast_id)
+
+    def plain_broadcast(self, broadcast_id: str) -> BroadcastRow | None:
+        """The same for who does not look at counts, which may have to be summed."""
         row = self._broadcasts.get(broadcast_id)
         if row is None and (row := self.store.broadcast(broadcast_id)) is not None:
             self._broadcasts.keep(broadcast_id, row)

@@ -197,13 +197,13 @@ class FarDesk(Desk):
 
     def broadcast(self, broadcast_id: str) -> BroadcastRow | None:
         """With what all workers have counted."""
-        row = super().broadcast(broadcast_id)
+        row = self.plain_broadcast(broadcast_id)
         return None if row is None else summed(row, self.store, self.partitions)
 
     def counting(self, broadcast_id: str) -> BroadcastRow | None:
         """The row itself, for whoever leads the broadcasts."""
         row = self._broadcasts.open.get(broadcast_id)
-        if row is None and (known := Desk.broadcast(self, broadcast_id)) is not None:
+        if row is None and (known := self.plain_broadcast(broadcast_id)) is not None:
             row = copied(known)
             self._broadcasts.write(broadcast_id, row)
         return row

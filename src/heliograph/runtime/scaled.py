@@ -25,6 +25,7 @@ from heliograph.events.event import Event
 from heliograph.events.ids import make_id
 from heliograph.ports import (
     Appender,
+    BroadcastRow,
     Busy,
     Entered,
     MessageRow,
@@ -48,6 +49,7 @@ from heliograph.runtime.dispatcher import Dispatcher
 from heliograph.runtime.engine import EmbeddedEngine
 from heliograph.runtime.entering import STATUSES
 from heliograph.runtime.far_chunk import FarChunk
+from heliograph.runtime.far_counts import summed
 from heliograph.runtime.far_desk import FarDesk
 from heliograph.runtime.leases import leading
 from heliograph.runtime.owned import owned
@@ -302,10 +304,27 @@ class ScaledEngine(EmbeddedEngine):
         return None
 
     async def publish(self, document: dict[str, Any], *, dry_run: bool = False) -> PublishReport:
-        if not dry_run and not await self._leads_publishing():
+        await (self._newest_plan() if dry_run else self._alone())
+        return await super().publish(document, dry_run=dry_run)
+
+    async def create_broadcast(self, document: dict[str, Any], *, draft: bool = False) -> BroadcastRow:
+        await self._alone()
+        return await super().create_broadcast(document, draft=draft)
+
+    async def move_broadcast(self, broadcast_id: str, verb: str, reason: str = "") -> BroadcastRow:
+        await self._alone()
+        return await super().move_broadcast(broadcast_id, verb, reason)
+
+    def broadcast(self, broadcast_id: str) -> BroadcastRow | None:
+        """With what all workers have counted."""
+        row = super().broadcast(broadcast_id)
+        return None if row is None else summed(row, self.store, self._partitions)
+
+    async def _alone(self) -> None:
+        """No other process puts a plan into force now, and what we know is the newest.  :class:`Busy` otherwise."""
+        if not await self._leads_publishing():
             raise Busy("another process is publishing", 5)
         await self._newest_plan()
-        return await super().publish(document, dry_run=dry_run)
 
     async def announce(self) -> None:
         """Tell the log the plan in force once more."""

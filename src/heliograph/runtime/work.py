@@ -244,12 +244,18 @@ class SwitchPlan(Call[None]):
 
     def decide(self, chunk: Chunk) -> None:
         self.result = None
+        if chunk.far and self._overtaken(chunk.desk):
+            raise Busy("another process has published meanwhile", 1)
         at = chunk.now()
         chunk.commit.plan = row = PlanRow(self._published.plan.version, self._document, at)
         if chunk.far:
             chunk.commit.relay.append(relayed_plan(row))
         chunk.commit.meta.update(self._meta(at))
         chunk.desk.use(self._published)
+
+    def _overtaken(self, desk: Desk) -> bool:
+        version = self._published.plan.version
+        return desk.planned and desk.plan.version >= version and not desk.is_in_force(version, self._document)
 
 
 class Swept(msgspec.Struct, frozen=True):

@@ -87,6 +87,9 @@ class SharedMemoryStore(MemoryStore):
             row = self.message(id)
             if (-1 if row is None else row.rev) != base:
                 raise StoreStale(f"message {id} was changed by somebody else")
+        there = None if commit.plan is None else self.plan(commit.plan.version)
+        if there is not None and commit.plan is not None and there.document != commit.plan.document:
+            raise StoreStale(f"plan {there.version} was published by somebody else")
         for address, rows in commit.guards.items():
             if {row.topic: row for row in self.ledger(address)} != rows:
                 raise StoreStale(f"the words of {address} were changed by somebody else")

@@ -22,11 +22,13 @@ Rows: TypeAlias = Iterable[tuple[Any, ...]]
 
 
 class Part(NamedTuple):
-    """``sql``: a common table expression, or several; the first is called ``write_NAME``."""
+    """``sql``: a common table expression, or several; the first is called ``write_NAME``.  ``whole``: it returns each
+    row that it wrote, and when it did not write all of them somebody else was first."""
 
     name: str
     sql: str
     rows: Callable[[Commit], Rows]
+    whole: bool = False
 
 
 def person(key: str) -> tuple[int, bytes]:
@@ -208,7 +210,7 @@ PARTS: Final = (
         "ON CONFLICT DO NOTHING",
         _merges,
     ),
-    Part("new_messages", _UPSERT_MESSAGES + "NOTHING RETURNING 1", _new_messages),
+    Part("new_messages", _UPSERT_MESSAGES + "NOTHING RETURNING 1", _new_messages, whole=True),
     Part(
         "messages",
         _UPSERT_MESSAGES + "UPDATE SET status = excluded.status, rev = excluded.rev, row = excluded.row",
@@ -270,9 +272,10 @@ PARTS: Final = (
         "plans",
         "INSERT INTO plans (workspace, version, published_at, document) "
         "SELECT 0, * FROM unnest({0}::bigint[], {1}::bigint[], {2}::bytea[]) WHERE true{held} "
-        "ON CONFLICT (workspace, version) DO UPDATE SET published_at = excluded.published_at, "
-        "document = excluded.document",
+        "ON CONFLICT (workspace, version) DO UPDATE SET published_at = excluded.published_at "
+        "WHERE plans.document = excluded.document RETURNING 1",
         _plan,
+        whole=True,
     ),
     Part(
         "meta",

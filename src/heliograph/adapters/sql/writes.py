@@ -6,7 +6,7 @@ paused, or dead)::
     WITH held AS MATERIALIZED (SELECT held(...)), -- only where there is something to check; raises, or is true
          <the parts that have something to write>,
          process AS (<this process has committed so much>)
-    SELECT <refuse when a new message was there after all>
+    SELECT <refuse when a new message, or another plan of this version, was there after all>
 
 The parts stand in :mod:`.parts`; what ``held`` checks, and in which order, in the migration that made it.  Its queries
 see what others committed while it waited for their locks; the writes behind it do so, too (``ON CONFLICT``).
@@ -45,14 +45,14 @@ def _statement(parts: tuple[tuple[int, int], ...], held: bool, synced: bool) -> 
         expressions.append(_HELD.format(*(f"${first + n}" for n in range(_HELD_VALUES))))
         first += _HELD_VALUES
     wait = " AND (SELECT held FROM held)" if held else ""
-    last = "1"
+    short = []
     for which, width in parts:
         part, values = PARTS[which], [f"${first + n}" for n in range(width)]
         expressions.append(f"write_{part.name} AS ({part.sql.format(*values, held=wait, process='$1::bigint')})")
-        if part.name == "new_messages":
-            there = f"(SELECT count(*) FROM write_new_messages) < cardinality({values[0]}::bytea[])"
-            last = f"CASE WHEN {there} THEN refuse() END"
+        if part.whole:
+            short.append(f"(SELECT count(*) FROM write_{part.name}) < cardinality({values[0]})")
         first += width
+    last = f"CASE WHEN {' OR '.join(short)} THEN refuse() END" if short else "1"
     asked = "(SELECT held FROM held), " if held else ""  # else a commit that only checks would not even do that
     lazy = "" if synced else ", set_config('synchronous_commit', 'off', true)"
     return f"WITH {', '.join([*expressions, _PROCESS])} SELECT {asked}{last}{lazy}"
