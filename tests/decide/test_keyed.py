@@ -229,6 +229,25 @@ def test_facts_are_lines_with_an_id_of_their_own() -> None:
     assert all(set(line) == {"id", "at", "kind", "profile_id", "data"} for line in lines)
 
 
+def test_outcomes_say_what_became_of_each_message(home: World) -> None:
+    blobs: dict[str, bytes] = {}
+    lines, wanted = [], []
+    for data, effects in zip(home.log, home.effects, strict=True):
+        key = decode_record(data).key
+        held = keyed.load(key, blobs.get(key))
+        lines += map(msgspec.json.decode, keyed.take(held, data, home.plans).outcomes)
+        blobs[key] = keyed.dump(held)
+        facts = [effect for effect in effects if isinstance(effect, Fact) and effect.data.get("message_id")]
+        wanted += [
+            (fact.data["message_id"], fact.data.get("kind", "skipped"), fact.at)
+            for fact in facts
+            if fact.kind in ("message_outcome", "message_skipped")
+        ]
+    assert [(line["message_id"], line["kind"], line["at"]) for line in lines] == wanted != []
+    fields = {"id", "at", "kind", "profile_id", "message_id", "journey", "run_id", "step_id", "template", "reason"}
+    assert all(fields <= line.keys() and isinstance(line["machine"], bool) for line in lines)
+
+
 def test_what_waits_for_a_plan_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(keyed, "MAX_WAITING", 3)
     runtime = Runtime(lambda _: None)

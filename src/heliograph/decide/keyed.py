@@ -24,7 +24,7 @@ from typing import Final
 import msgspec
 
 from heliograph.decide.decided import Decided, encode_decided, next_number
-from heliograph.decide.effects import Effect, Fact, Hop
+from heliograph.decide.effects import Fact, Hop
 from heliograph.decide.plan import Plan
 from heliograph.decide.state import State, StateTooNew, deadline, decode_state, encode_state, is_blank, new_state
 from heliograph.decide.step import step
@@ -67,11 +67,12 @@ class Held(msgspec.Struct):
 
 class Said(msgspec.Struct):
     """What to append, in this order.  ``hops``: topic key and bytes of each record for ``records``; ``decided``: bytes
-    for ``effects``, one for each record that was decided; ``facts``: a JSON object each."""
+    for ``effects``, one for each record that was decided; ``facts`` and ``outcomes``: a JSON object each."""
 
     hops: list[tuple[bytes, bytes]]
     decided: list[bytes]
     facts: list[bytes]
+    outcomes: list[bytes]
 
 
 class _Shell(msgspec.Struct, array_like=True, gc=False):
@@ -114,7 +115,7 @@ def take(held: Held, data: bytes | None, plans: Plans) -> Said:
     """Decide the record ``data`` behind whatever waits; None: only what waits.  Changes ``held``.
 
     Raises :class:`PlanMissing`, and :class:`~heliograph.events.record.RecordError` for what is no record."""
-    said = Said([], [], [])
+    said = Said([], [], [], [])
     if data is not None:
         held.waiting.append(data)
     while held.waiting:
@@ -154,24 +155,28 @@ def _decide(held: Held, record: Record, data: bytes, plan: Plan, said: Said) -> 
     said.hops.extend(_posted(effect.record) for effect in effects if type(effect) is Hop)
     decided = Decided(record, told, held.blob or None, deadline(held.state), held.number)  # type: ignore[arg-type]
     said.decided.append(encode_decided(decided, data))
-    said.facts.extend(_facts(record, told))
+    for number, fact in enumerate(told):
+        if type(fact) is Fact:
+            _tell(said, record, number, fact)
 
 
 def _posted(record: Record) -> tuple[bytes, bytes]:
     return partition_key(bucket(record.key)), encode_record(record)
 
 
-def _facts(record: Record, told: list[Effect]) -> list[bytes]:
-    """One JSON object a fact, for other systems: docs/reference/facts-topic.md."""
-    person = ""
-    lines = []
-    for number, fact in enumerate(told):
-        if type(fact) is Fact:
-            person = person or profile_id(record.key)
-            name = make_id("fact", record.key, record.id, number)
-            line = {"id": name, "at": fact.at, "kind": fact.kind, "profile_id": person, "data": fact.data}
-            lines.append(_json(line))
-    return lines
+def _tell(said: Said, record: Record, number: int, fact: Fact) -> None:
+    """For other systems: docs/reference/facts-topic.md, topics.md."""
+    name, person = make_id("fact", record.key, record.id, number), profile_id(record.key)
+    line = {"id": name, "at": fact.at, "kind": fact.kind, "profile_id": person, "data": fact.data}
+    said.facts.append(_json(line))
+    if (kind := _OUTCOMES.get(fact.kind)) is not None and "message_id" in fact.data:
+        outcome = {"id": name, "at": fact.at, "kind": kind, "profile_id": person}
+        said.outcomes.append(_json({**outcome, **_NO_OUTCOME, **fact.data}))
+
+
+_OUTCOMES: Final = {"message_outcome": "", "message_skipped": "skipped"}
+"""Facts that say what became of a message; what that is when the fact does not name it."""
+_NO_OUTCOME: Final = {"journey": "", "run_id": "", "step_id": "", "template": "", "reason": "", "machine": False}
 
 
 # -- repeats --

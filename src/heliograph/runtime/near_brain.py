@@ -16,7 +16,7 @@ from heliograph.events.ids import bucket
 from heliograph.events.partitions import partition_key
 from heliograph.events.record import Record, decode_record, encode_record
 from heliograph.ports import Entry, PlanRow, Stream
-from heliograph.ports.stream import EFFECTS, FACTS, RECORDS, Post
+from heliograph.ports.stream import EFFECTS, FACTS, OUTCOMES, RECORDS, Post
 
 PORTION = 500
 
@@ -75,6 +75,7 @@ class NearBrain:
             *(Post(RECORDS, *hop) for hop in said.hops),
             *(Post(EFFECTS, topic_key, decided, entry.partition) for decided in said.decided),
             *(Post(FACTS, topic_key, fact) for fact in said.facts),
+            *(Post(OUTCOMES, topic_key, outcome) for outcome in said.outcomes),
         ]
 
     # -- time --

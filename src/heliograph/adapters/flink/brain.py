@@ -23,7 +23,7 @@ from heliograph.events.ids import bucket
 from heliograph.events.partitions import partition_key
 from heliograph.events.record import record_head
 
-RECORDS, EFFECTS, FACTS, PLAN = "records", "effects", "facts", "plan"
+RECORDS, EFFECTS, FACTS, OUTCOMES, PLAN = "records", "effects", "facts", "outcomes", "plan"
 
 PLANS: Final = MapStateDescriptor("plans", Types.INT(), Types.PICKLED_BYTE_ARRAY())
 """Version -> canonical JSON of the plan; :data:`INDEX` -> msgpack of the versions, ascending.  (In thread mode PyFlink
@@ -102,12 +102,13 @@ def _instead_of(version: int, documents: Any) -> int | None:
 
 
 class Brain(KeyedBroadcastProcessFunction):  # type: ignore[misc]
-    """``prefix``: of the topics; ``facts``: whether to write that topic, too."""
+    """``prefix``: of the topics; ``facts``: whether to write what is for other systems, too."""
 
     def __init__(self, prefix: str, facts: bool) -> None:
         self._code = CODE
         self._records, self._effects = f"{prefix}.{RECORDS}", f"{prefix}.{EFFECTS}"
-        self._facts = f"{prefix}.{FACTS}" if facts else ""
+        self._facts, self._outcomes = f"{prefix}.{FACTS}", f"{prefix}.{OUTCOMES}"
+        self._tells = facts
 
     def open(self, runtime_context: Any) -> None:
         if self._code != CODE:
@@ -189,5 +190,9 @@ class Brain(KeyedBroadcastProcessFunction):  # type: ignore[misc]
         place = partition_key(bucket(key))
         for decided in said.decided:
             yield Row(self._effects, place, decided)
-        if said.facts and self._facts:
+        if not self._tells:
+            return
+        if said.facts:
             yield Row(self._facts, place, b"\n".join(said.facts))
+        for outcome in said.outcomes:
+            yield Row(self._outcomes, place, outcome)

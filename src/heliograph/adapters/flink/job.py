@@ -1,4 +1,4 @@
-"""The job: ``records`` and ``plan`` in, the brain, ``records``, ``effects`` and ``facts`` out.
+"""The job: ``records`` and ``plan`` in, the brain, ``records``, ``effects``, ``facts`` and ``outcomes`` out.
 
 Run it through ``heliograph flink submit``.  Operators have fixed ids, so a savepoint of one version fits the next.
 Outputs are at least once: whatever is said twice has the same id, and who reads it knows (decision 0055).
@@ -70,7 +70,9 @@ def _options() -> argparse.ArgumentParser:
     parser.add_argument("--parallelism", type=int, default=1)
     parser.add_argument("--checkpoint", type=int, default=10_000, help="ms between two")
     parser.add_argument("--mode", choices=("thread", "process"), default="thread")
-    parser.add_argument("--no-facts", dest="facts", action="store_false", help="do not write the topic facts")
+    parser.add_argument(
+        "--no-facts", dest="facts", action="store_false", help="do not write the topics facts and outcomes"
+    )
     parser.add_argument("--restarts", choices=("exponential-delay", "none"), default="exponential-delay")
     return parser
 
