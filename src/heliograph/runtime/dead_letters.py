@@ -45,10 +45,19 @@ class Keep(Call[None]):
     def decide(self, chunk: Chunk) -> None:
         self.result = None
         for entry in self._entries:
-            letter = _decode(entry.value)
-            if chunk.desk.store.dead_letter(letter.id) is None:
+            letter = _letter(entry)
+            if letter is not None and chunk.desk.store.dead_letter(letter.id) is None:
                 chunk.dead_letter(letter)
             chunk.commit.meta[f"{META}{entry.partition}"] = (entry.offset + 1).to_bytes(8, "big")
+
+
+def _letter(entry: Entry) -> DeadLetter | None:
+    """None for what is no letter: it stays in the topic, and the others behind it are kept."""
+    try:
+        return _decode(entry.value)
+    except msgspec.MsgspecError as error:
+        log.error("no dead letter", partition=entry.partition, offset=entry.offset, error=str(error))
+        return None
 
 
 class DeadLetters:

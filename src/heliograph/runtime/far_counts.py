@@ -1,6 +1,7 @@
 """Counts of journeys and broadcasts where many workers count: each partition has its own, written by whoever has the
 partition, in the commits that change them; the whole is their sum."""
 
+from collections.abc import Collection
 from typing import Any, Final
 
 import msgspec
@@ -29,8 +30,10 @@ class FarTally(Tally):
         self._touched: set[int] = set()
         self.partition = 0
 
-    def forget(self) -> None:
-        self._parts = {name: part for name, part in self._parts.items() if name in self._touched}
+    def forget(self, kept: Collection[int]) -> None:
+        """Others may have counted anywhere but in the partitions ``kept``, which were ours all the time: what is
+        counted there may be on its way to the disk."""
+        self._parts = {name: part for name, part in self._parts.items() if name in self._touched or name in kept}
 
     def note(self, kind: str, data: dict[str, Any]) -> None:
         part = self._parts.get(self.partition)

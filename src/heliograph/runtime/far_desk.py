@@ -6,7 +6,7 @@ decided again.  Words are read anew for every chunk, rows of messages are kept, 
 that has a person's partition writes them.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from typing import Any, Literal
 
 from heliograph import decide
@@ -73,11 +73,11 @@ class FarDesk(Desk):
         for shared in (self._words, self._holders, self._requests, self._broadcasts):
             shared.forget()
 
-    def forget(self) -> None:
-        """Others may have written anything that is on disk."""
+    def forget(self, taken: Collection[int] = ()) -> None:
+        """Others may have written anything that is on disk; partitions ``taken`` are ours only from now on."""
         for recent in self._recents:
             recent.forget()
-        self.tally.forget()
+        self.tally.forget(set(self.leases.epochs) - set(taken) if self.leases is not None else ())
 
     def reload(self) -> None:
         last_at = getattr(self, "last_at", 0)
@@ -110,7 +110,7 @@ class FarDesk(Desk):
 
     def take(self, claims: Sequence[Claim]) -> None:
         """These partitions are ours from now on."""
-        self.forget()
+        self.forget([claim.partition for claim in claims])
         for claim in claims:
             self.catching_up.forget(claim.partition)
         self.applied.update((claim.partition, claim.offset) for claim in claims)

@@ -13,7 +13,7 @@ beside the one that collects.
 
 import asyncio
 import contextlib
-from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -30,7 +30,6 @@ from heliograph.ports import (
     Entered,
     MessageRow,
     PlanRefused,
-    PlanRow,
     ProfileCache,
     PublishReport,
     RateShare,
@@ -39,6 +38,7 @@ from heliograph.ports import (
     StoreAway,
     Stream,
     Trouble,
+    steady_ms,
 )
 from heliograph.ports.cache import Cached
 from heliograph.runtime.chunk import Chunk
@@ -55,15 +55,16 @@ from heliograph.runtime.leases import leading
 from heliograph.runtime.owned import owned
 from heliograph.runtime.past import survivor
 from heliograph.runtime.places import reach
-from heliograph.runtime.plan_watch import relayed_plan
+from heliograph.runtime.plans_elsewhere import Announce, SeePlan
 from heliograph.runtime.processor import Processor
 from heliograph.runtime.relay import Relay
 from heliograph.runtime.retention import keep_expiring
 from heliograph.runtime.sharing import Sharing
-from heliograph.runtime.work import Call
 
 PUBLISH_MS: Final = 30_000
 """One process publishes at a time; compiling the largest project takes some seconds."""
+PATIENCE_MS: Final = 10_000
+"""And others wait for it as long as a caller may."""
 DECIDED_S: Final = 5.0
 """An entry by API is answered with its decision when that comes within this."""
 LOOK_S: Final = 0.02
@@ -71,35 +72,6 @@ PROBE_S: Final = 2.0
 """How often the store is asked whether it is there."""
 
 log = structlog.get_logger("heliograph.engine")
-
-
-class SeePlan(Call[None]):
-    """Another process has published: this plan or a later one is in the store."""
-
-    internal = True
-
-    def __init__(self, version: int) -> None:
-        super().__init__()
-        self._version = version
-
-    def decide(self, chunk: Chunk) -> None:
-        self.result = None
-        assert isinstance(chunk.desk, FarDesk)
-        chunk.desk.catch_up(self._version)
-
-
-class Announce(Call[None]):
-    """Tell the log the plan in force, which it should know."""
-
-    internal = True
-
-    def __init__(self, row: PlanRow) -> None:
-        super().__init__()
-        self._row = row
-
-    def decide(self, chunk: Chunk) -> None:
-        self.result = None
-        chunk.commit.relay.append(relayed_plan(self._row))
 
 
 class CachedDelivery(Delivery):
@@ -149,6 +121,7 @@ class ScaledEngine(EmbeddedEngine):
         self._relay = Relay(store, self._appender, self.meter, owner=owner)
         self._delivery = self._new_delivery() if delivers else None
         self._store_away = ""
+        self._publishing = asyncio.Lock()
 
     def _new_desk(self, store: Store, compile_schema: CompileSchema) -> FarDesk:
         return FarDesk(store, compile_schema, partitions=self._partitions)  # type: ignore[arg-type]  # is a shared one
@@ -304,27 +277,42 @@ class ScaledEngine(EmbeddedEngine):
         return None
 
     async def publish(self, document: dict[str, Any], *, dry_run: bool = False) -> PublishReport:
-        await (self._newest_plan() if dry_run else self._alone())
-        return await super().publish(document, dry_run=dry_run)
+        if dry_run:
+            await self._newest_plan()
+            return await super().publish(document, dry_run=True)
+        async with self._alone():
+            return await super().publish(document)
 
     async def create_broadcast(self, document: dict[str, Any], *, draft: bool = False) -> BroadcastRow:
-        await self._alone()
-        return await super().create_broadcast(document, draft=draft)
+        async with self._alone():
+            return await super().create_broadcast(document, draft=draft)
 
     async def move_broadcast(self, broadcast_id: str, verb: str, reason: str = "") -> BroadcastRow:
-        await self._alone()
-        return await super().move_broadcast(broadcast_id, verb, reason)
+        """A pause waits for nobody: it changes no plan."""
+        async with self._alone() if verb in ("start", "cancel") else contextlib.nullcontext():
+            return await super().move_broadcast(broadcast_id, verb, reason)
 
     def broadcast(self, broadcast_id: str) -> BroadcastRow | None:
         """With what all workers have counted."""
         row = super().broadcast(broadcast_id)
         return None if row is None else summed(row, self.store, self._partitions)
 
-    async def _alone(self) -> None:
-        """No other process puts a plan into force now, and what we know is the newest.  :class:`Busy` otherwise."""
-        if not await self._leads_publishing():
-            raise Busy("another process is publishing", 5)
-        await self._newest_plan()
+    @contextlib.asynccontextmanager
+    async def _alone(self) -> AsyncIterator[None]:
+        """No other process puts a plan into force meanwhile, and what we know is the newest.  :class:`Busy` when
+        another one does and goes on doing so."""
+        async with self._publishing:
+            until = steady_ms() + PATIENCE_MS
+            while not await self._leads_publishing():
+                if steady_ms() > until:
+                    raise Busy("another process is publishing", 5)
+                await asyncio.sleep(0.1)
+            try:
+                await self._newest_plan()
+                yield
+            finally:
+                with contextlib.suppress(StoreAway):
+                    await asyncio.to_thread(self.store.lead, self.owner, "publishing", 0)
 
     async def announce(self) -> None:
         """Tell the log the plan in force once more."""
