@@ -248,6 +248,44 @@ def test_outcomes_say_what_became_of_each_message(home: World) -> None:
     assert all(fields <= line.keys() and isinstance(line["machine"], bool) for line in lines)
 
 
+def test_a_record_that_cannot_be_decided_stops_nobody(home: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    log = home.log[:300]
+    spoilt = {decode_record(data).id for data in log[100:110]}
+    others = {decode_record(data).key for data in log} - {decode_record(data).key for data in log[100:110]}
+    real = decide.step
+
+    def step(state: decide.State, record: Record, plan: decide.Plan) -> Any:
+        found = real(state, record, plan)  # consumes the state
+        if record.id in spoilt:
+            raise KeyError("a bug")
+        return found
+
+    monkeypatch.setattr(keyed, "step", step)
+    runtime = Runtime(home.plans)
+    before: dict[str, Any] = {}
+    for data in log:
+        record, told = decode_record(data), len(runtime.said)
+        runtime.take(data)
+        if record.id in spoilt and len(runtime.said) > told:
+            (one,) = runtime.said[told:]
+            assert [effect.kind for effect in one.effects if isinstance(effect, Fact)] == ["undecidable"]
+            last = before.get(record.key)
+            assert one.deadline == (None if last is None else last.deadline)
+        before |= {one.record.key: one for one in runtime.said[told:]}
+    assert {key: told for key, told in by_key(runtime.said).items() if key in others} == {
+        key: told for key, told in by_key(whole(home, log).said).items() if key in others
+    }
+
+
+def whole(home: World, log: Sequence[bytes]) -> Runtime:
+    runtime = Runtime(home.plans)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(keyed, "step", decide.step)
+        for data in log:
+            runtime.take(data)
+    return runtime
+
+
 def test_what_waits_for_a_plan_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(keyed, "MAX_WAITING", 3)
     runtime = Runtime(lambda _: None)

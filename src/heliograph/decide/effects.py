@@ -141,6 +141,7 @@ FACTS = {
     "has a place), held_by (message ids)",
     "message_outcome": "message_id, kind, reason, journey, run_id, step_id, template",
     "merged": "source key, moved (whether history came along)",
+    "undecidable": "record, body, error: deciding it raised, a bug; nothing else happened",
     "adopted": "already, when somebody was here before and nothing was taken; moved in from another deployment",
     "forgotten": "idle_since; an anonymous key that nobody was heard from for P30D",
     "cut": "a bound was reached: what, limit; or (what: fold) a sweep brought what is no state of its condition",

@@ -10,6 +10,8 @@ Around :func:`~heliograph.decide.step.step` stands a shell, in the same versione
   over: a wake-up to which nothing is due changes nothing, and one that is swallowed would leave a timer unfired.
 - *Plans.*  A record is decided under the plan that it names, or the newer one that its person has met: never under
   whatever plan happens to have arrived.  Until that plan is there, the record and those behind it wait in the blob.
+- *Bugs.*  A record that ``step`` raises on changes nothing and is said to be ``undecidable``: one person's record must
+  not stop everybody's.
 - *Numbers.*  Each decision of a key has the key's own number (:func:`~heliograph.decide.decided.next_number`): who
   hears one twice passes it over.
 
@@ -24,7 +26,7 @@ from typing import Final
 import msgspec
 
 from heliograph.decide.decided import Decided, encode_decided, next_number
-from heliograph.decide.effects import Fact, Hop
+from heliograph.decide.effects import Effect, Fact, Hop
 from heliograph.decide.plan import Plan
 from heliograph.decide.state import State, StateTooNew, deadline, decode_state, encode_state, is_blank, new_state
 from heliograph.decide.step import step
@@ -105,7 +107,7 @@ def load(key: str, blob: bytes | None) -> Held:
 
 def dump(held: Held) -> bytes | None:
     """The key's blob; None when nothing of it need be kept."""
-    if not held.blob and not held.waiting and not held.heard:
+    if not held.blob and not held.waiting and not held.heard and not held.number:
         return None
     shell = _Shell(held.blob, held.number, held.heard, held.heard_before, held.waiting, held.alarm)
     return _PREFIX + _ENCODER.encode(shell)
@@ -147,7 +149,7 @@ def wake(held: Held, version: int) -> tuple[bytes, bytes]:
 
 
 def _decide(held: Held, record: Record, data: bytes, plan: Plan, said: Said) -> None:
-    state, effects = step(held.state, record, plan)
+    state, effects = _stepped(held, record, plan)
     held.number = state.number = next_number(held.number, record.received_at)
     held.blob = b"" if is_blank(state) else encode_state(state)
     held.state = state if held.blob else new_state(record.key)
@@ -158,6 +160,19 @@ def _decide(held: Held, record: Record, data: bytes, plan: Plan, said: Said) -> 
     for number, fact in enumerate(told):
         if type(fact) is Fact:
             _tell(said, record, number, fact)
+
+
+def _stepped(held: Held, record: Record, plan: Plan) -> tuple[State, list[Effect]]:
+    """``step``; where it raises (a bug), nothing changes but a fact that says so: everybody else's records stand in
+    the same log, and would wait for ever."""
+    try:
+        return step(held.state, record, plan)
+    except StateTooNew:
+        raise
+    except Exception as error:
+        state = decode_state(held.blob) if held.blob else new_state(record.key)
+        data = {"record": record.id, "body": type(record.body).__name__, "error": type(error).__name__}
+        return state, [Fact("undecidable", record.received_at, data)]
 
 
 def _posted(record: Record) -> tuple[bytes, bytes]:
