@@ -70,6 +70,7 @@ def where(report: Report, count: int) -> None:
 
 def mailed(report: Report, world: World, folder: Path, quick: bool) -> None:
     """From an event at the collector, by Kafka, Flink, Kafka, PostgreSQL and a mailer, to the receiver's 250."""
+    migrating.upgrade(str(world.cluster.addresses["postgres"]["url"]))
     for sends, others in SENDS:
         one, more = asyncio.run(trial(world, folder, sends, others, QUICK_SECONDS if quick else SECONDS))
         for share, target in ((0.5, ""), (0.99, SOON)):
@@ -106,7 +107,6 @@ def _tried(world: World, server: Server, sends: float, others: float, seconds: f
 def deployed(world: World) -> Iterator[None]:
     """What a server of several machines is told, in the environment."""
     url = str(world.cluster.addresses["postgres"]["url"])
-    migrating.upgrade(url)
     told = {
         "HELIOGRAPH_KAFKA_BROKERS": str(world.cluster.addresses["kafka"]["brokers"]),
         "HELIOGRAPH_KAFKA_PARTITIONS": str(PARTITIONS), "HELIOGRAPH_KAFKA_REPLICATION": "1",

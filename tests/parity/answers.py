@@ -1,11 +1,10 @@
 """What a runtime says about each record of a log, and how two runtimes are held against each other: one by one.
 
-Compared are bytes, so equal means equal in every field.  Three things are not compared, because runtimes are meant to
+Compared are bytes, so equal means equal in every field.  Two things are not compared, because runtimes are meant to
 differ in them:
 
 - ``State.number`` and ``Decided.number``: who may decide a record twice (Flink) numbers what it says; the embedded
   engine, which decides and writes in one commit, has no use for it and leaves 0.  Two that number are compared in it.
-- The state inside a ``MergeInto`` carries that number along; it is taken as 0 there, too.
 - The shell around a state (:mod:`heliograph.decide.keyed`): ids of derived records, alarms.  Flink alone has it.
 """
 
@@ -16,12 +15,12 @@ from types import TracebackType
 from typing import Self
 
 import msgspec
-from msgspec.structs import replace
 
 from heliograph import decide
 from heliograph.decide.decided import Decided, Told
 from heliograph.decide.effects import Effect, Hop
-from heliograph.events.record import MergeInto, Record, decode_record, encode_record
+from heliograph.decide.state import encode_unnumbered
+from heliograph.events.record import Record, decode_record
 
 _LENGTH = struct.Struct(">I")
 _pack = msgspec.msgpack.Encoder().encode
@@ -58,18 +57,7 @@ def from_afar(one: Decided) -> Answer:
 
 
 def unnumbered(blob: bytes) -> bytes:
-    state = decide.decode_state(blob)
-    state.number = 0
-    return decide.encode_state(state)
-
-
-def unnumbered_hop(data: bytes) -> bytes:
-    """A record that holds a state, without the state's number; any other as it is."""
-    record = decode_record(data)
-    body = record.body
-    if not isinstance(body, MergeInto) or not body.state:
-        return data
-    return encode_record(record, replace(body, state=unnumbered(body.state)))
+    return encode_unnumbered(decide.decode_state(blob))
 
 
 class Book:

@@ -8,10 +8,13 @@ from pathlib import Path
 
 import pytest
 
-from heliograph.events.record import decode_record
-from tests.parity.answers import Book, unnumbered_hop
+from heliograph import decide, project
+from heliograph.decide.bounds import MAX_BLOB
+from heliograph.events.event import Event
+from heliograph.events.record import EventBody, Record, decode_record
+from tests.parity.answers import Book
 from tests.parity.runtimes import InRocksDB, in_memory, logged_hops
-from tests.recorded import record
+from tests.recorded import BEGIN, SHOP, record
 
 EVENTS = 1_500
 
@@ -30,7 +33,7 @@ def test_memory_and_rocksdb_decide_alike(seed: int, tmp_path: Path, pytestconfig
     with Book(tmp_path / "memory") as memory:
         in_memory(recording, memory)
         assert memory.answers == recording.records
-        assert {name: unnumbered_hop(data) for name, data in memory.hops.items()} == logged
+        assert memory.hops == logged
         rocksdb, reading = InRocksDB(tmp_path / "rocksdb"), memory.reader()
         for answer in rocksdb.answers(recording):
             reading.compare(answer)
@@ -43,3 +46,17 @@ def test_memory_and_rocksdb_decide_alike(seed: int, tmp_path: Path, pytestconfig
         due = {key: at for at, key in rocksdb.store.due(10**15, 10**9)}
         assert due == {key: one.deadline for key, one in memory.last.items() if one.deadline is not None}
         rocksdb.store.close()
+
+
+def test_the_number_of_a_decision_weighs_nothing() -> None:
+    """Embedded states have none; a person at the bound is decided alike all the same."""
+    plan = decide.compile_plan(project.plan_document(SHOP)[0], 1)
+    event = Event("e", "track", "Product Viewed", BEGIN, user_id="p")
+    ends = []
+    for number in (0, BEGIN * 1000):
+        state = decide.new_state("u:p")
+        state.size, state.number = MAX_BLOB + 1, number
+        state, effects = decide.step(state, Record("u:p", "e", BEGIN, 1, EventBody(event)), plan)
+        ends.append((state.size, effects))
+    assert ends[0] == ends[1]
+    assert ends[0][0] < MAX_BLOB

@@ -15,7 +15,7 @@ bytes a membership).  So a plan with many conditions about very busy people take
 from collections.abc import Callable, Iterator
 from typing import Final
 
-from heliograph.decide.state import State, encode_state, size_of
+from heliograph.decide.state import State, encode_unnumbered, size_of
 from heliograph.decide.turn import Turn
 
 MAX_BLOB: Final = 256 * 1024
@@ -39,7 +39,7 @@ def room(turn: Turn, size: int) -> bool:
 def weigh(turn: Turn, wanted: int = 0) -> None:
     """Find out what the state weighs, and throw out finished things when with ``wanted`` more it is too much."""
     state = turn.state
-    state.size = len(encode_state(state))
+    state.size = len(encode_unnumbered(state))
     over = state.size + wanted - MAX_BLOB
     if over <= 0:
         return
@@ -54,7 +54,7 @@ def weigh(turn: Turn, wanted: int = 0) -> None:
             break
     if gone:
         turn.fact("cut", what="state", limit=MAX_BLOB)
-        state.size = len(encode_state(state))
+        state.size = len(encode_unnumbered(state))
 
 
 # -- what may go: each yields the bytes that it has just freed --

@@ -27,7 +27,7 @@ from heliograph.decide.state import (
     State,
     StateTooNew,
     decode_state,
-    encode_state,
+    encode_unnumbered,
     new_state,
     size_of,
 )
@@ -165,7 +165,7 @@ def _become_stub(turn: Turn, to: str) -> State:
     state = turn.state
     parked = take_parked(state)
     state.pending = []
-    turn.hop(to, MergeInto(state.key, encode_state(state) if state.plan_version else b""))
+    turn.hop(to, MergeInto(state.key, encode_unnumbered(state) if state.plan_version else b""))
     for record in parked:
         if not forward(turn, record, to):
             turn.fact("cut", what="hops", limit=MAX_HOPS, record=record.id)

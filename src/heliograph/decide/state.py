@@ -230,6 +230,15 @@ def encode_state(state: State) -> bytes:
     return _PREFIX + _ENCODER.encode(state)
 
 
+def encode_unnumbered(state: State) -> bytes:
+    """The blob as every runtime would have it: without the number, which some give and others do not.  What is decided
+    may depend on these bytes, and on their length."""
+    number, state.number = state.number, 0
+    blob = encode_state(state)
+    state.number = number
+    return blob
+
+
 def decode_state(blob: bytes) -> State:
     """The inverse of :func:`encode_state`; :class:`StateTooNew` for a version that this code does not know, and
     ``msgspec.DecodeError`` for damaged bytes."""
