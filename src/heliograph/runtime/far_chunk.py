@@ -54,6 +54,8 @@ class FarChunk(Chunk):
         commit = self.commit
         commit.relay, commit.offsets, commit.bases, commit.guards = [], {}, {}, {}
         self.fenced: dict[int, int] = {}
+        self.numbers: dict[str, int] = {}
+        """Key -> the number of its last decision in here."""
         self._left: set[str] = set()
 
     # -- records: they leave --
@@ -100,6 +102,7 @@ class FarChunk(Chunk):
         desk.catching_up.carried(partition, record.received_at, self.now())
         self.commit.log.append((desk.position, record))
         self.commit.states[record.key] = decided.state
+        self.numbers[record.key] = decided.number
         desk.write_state(record.key, decided.state, decided.number)
         if isinstance(record.body, Answer):
             self._end_request(record.body.request_id)

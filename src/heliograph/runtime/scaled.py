@@ -20,7 +20,7 @@ from typing import Any, Final
 import structlog
 
 from heliograph import decide
-from heliograph.decide.state import Ended, Run
+from heliograph.decide.state import Ended, Run, State
 from heliograph.events.event import Event
 from heliograph.events.ids import make_id
 from heliograph.ports import (
@@ -201,7 +201,7 @@ class ScaledEngine(EmbeddedEngine):
 
     def _settled(self, chunk: Chunk) -> None:
         if self._cache is not None and chunk.commit.states:
-            self._put(self._cache, chunk)
+            keep_profiles(self._cache, chunk)
         super()._settled(chunk)
         if chunk.commit.relay:
             self._relay.stir()
@@ -210,10 +210,6 @@ class ScaledEngine(EmbeddedEngine):
         with contextlib.suppress(StoreAway):
             self._known_counts = super()._counts()
         return self._known_counts
-
-    def _put(self, cache: ProfileCache, chunk: Chunk) -> None:
-        numbers, states = self._desk.number, chunk.commit.states
-        cache.put({key: Cached(numbers(key), blob) for key, blob in states.items()})
 
     # -- what is away --
 
@@ -339,12 +335,14 @@ class ScaledEngine(EmbeddedEngine):
     # -- reads --
 
     def render_context(self, message: MessageRow) -> dict[str, Any] | None:
-        state = survivor(message.key, self._for_rendering)
-        if state is None:
-            return None
-        return decide.render_context(state, self.plan, message.run_id, self.clock.now())
+        """That there is nothing to say ends a message for good, so then the store has the last word."""
+        return self._context(message, self._for_rendering) or self._context(message, self._desk.state)
 
-    def _for_rendering(self, key: str) -> decide.State | None:
+    def _context(self, message: MessageRow, read: Callable[[str], State | None]) -> dict[str, Any] | None:
+        state = survivor(message.key, read)
+        return None if state is None else decide.render_context(state, self.plan, message.run_id, self.clock.now())
+
+    def _for_rendering(self, key: str) -> State | None:
         """From what this process carried out last; else from the cache, if that is as new; else from the store."""
         if (blob := self._desk.at_hand(key)) is not None:
             self.meter.count("render_reads_total", "here")
@@ -357,6 +355,14 @@ class ScaledEngine(EmbeddedEngine):
 
 
 NO_STORE: Final = "events are taken and decided; mail, unsubscribes, the API and changes by hand wait for it"
+
+
+def keep_profiles(cache: ProfileCache, chunk: Chunk) -> None:
+    """What this chunk carried out, under its own numbers: the desk may know later ones already, of the chunk that is
+    decided while this one is written."""
+    assert isinstance(chunk, FarChunk)
+    numbers, states = chunk.numbers, chunk.commit.states
+    cache.put({key: Cached(numbers[key], blob) for key, blob in (states or {}).items()})
 
 
 async def patiently(run: Callable[[], Awaitable[None]]) -> None:
