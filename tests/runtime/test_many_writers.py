@@ -14,6 +14,8 @@ from heliograph.runtime.chunk import Chunk
 from heliograph.runtime.clock import ManualClock
 from heliograph.runtime.far_chunk import FarChunk
 from heliograph.runtime.far_desk import FarDesk
+from heliograph.runtime.holding import HoldMail, LiftMail
+from heliograph.runtime.holds import Holds
 from heliograph.runtime.meter import Meter
 from heliograph.runtime.processor import ALONE, Processor
 from heliograph.runtime.publishing import canonical, prepare
@@ -153,4 +155,31 @@ async def test_a_plan_that_another_process_published_first_is_not_written_over()
         await done(processor, SwitchPlan(ready.published, ready.document, lambda _: {}))
     assert store.plan() == row
     assert processor.desk.plan.document["project"] == {"name": "theirs"}
+    await processor.stop()
+
+
+async def test_holds_that_two_processes_put_at_once_all_stand() -> None:
+    store, processor = new()
+    other = Processor(
+        store.beside(), FarDesk(store.beside(), JsonSchema, partitions=4), ManualClock(T0), Meter(), chunk=FarChunk,
+        settled=lambda _: None, fatal=lambda _: None,
+    )  # fmt: skip
+    other.start()
+    await done(processor, HoldMail("welcome", "one", "api"))
+    await done(other, HoldMail("cart", "two", "api"))  # it has not looked since
+    assert set(Holds.load(store).all()) == {"welcome", "cart"}
+    await done(other, LiftMail("welcome", lambda _: None))
+    await done(processor, HoldMail("welcome-back", "three", "api"))
+    assert set(Holds.load(store).all()) == {"cart", "welcome-back"}
+    await processor.stop()
+    await other.stop()
+
+
+async def test_a_look_at_what_others_hold_does_not_forget_what_is_being_written() -> None:
+    store, processor = new()
+    desk = processor.desk
+    assert isinstance(desk, FarDesk)
+    store.trouble = [lambda *_: desk.look()]  # in the middle of the commit
+    await done(processor, HoldMail("welcome", "one", "api"))
+    assert desk.holds.held("welcome")
     await processor.stop()

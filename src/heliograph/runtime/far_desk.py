@@ -17,7 +17,7 @@ from heliograph.ports import BroadcastRow, Claim, MessageRow, SharedStore
 from heliograph.runtime.catching_up import CatchingUp
 from heliograph.runtime.desk import CompileSchema, Desk
 from heliograph.runtime.far_counts import FarTally, copied, encode_part, part_name, read_part, summed
-from heliograph.runtime.holds import Holds
+from heliograph.runtime.holds import FarHolds
 from heliograph.runtime.leases import Leases
 from heliograph.runtime.recent import Recent
 
@@ -33,6 +33,7 @@ class FarDesk(Desk):
 
     store: SharedStore
     tally: FarTally
+    holds: FarHolds
 
     def __init__(self, store: SharedStore, compile_schema: CompileSchema, *, partitions: int = 0) -> None:
         self.partitions = partitions
@@ -61,11 +62,13 @@ class FarDesk(Desk):
 
     def seal(self) -> None:
         super().seal()
+        self.holds.seal()
         self._anew()
         self.bases, self.guards = {}, {}
 
     def settle(self) -> None:
         super().settle()
+        self.holds.settle()
         self._anew()
         self.careful = False
 
@@ -83,7 +86,7 @@ class FarDesk(Desk):
         last_at = getattr(self, "last_at", 0)
         super().reload()
         self.last_at = max(last_at, self.last_at)
-        self.tally = FarTally(self.store, self.partitions)
+        self.tally, self.holds = FarTally(self.store, self.partitions), FarHolds(self.store)
         self.bases, self.guards = {}, {}
         self.careful = True
         self._review()
@@ -103,7 +106,8 @@ class FarDesk(Desk):
 
     def look(self) -> bool:
         """Read what others may have put: a plan, holds; whether mail may go now that did not.  From any thread."""
-        before, self.holds = set(self.holds.all()), Holds.load(self.store)
+        before = set(self.holds.all())
+        self.holds.look()
         return not before <= set(self.holds.all())
 
     # -- whose a person is --

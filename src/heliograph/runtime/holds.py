@@ -49,6 +49,7 @@ class Holds:
     def put(self, chunk: "Chunk", journey: str, reason: str, by: str) -> Hold:
         """Hold it from here on, in this chunk's commit.  Once held it stays held since then: a second reason takes the
         place of the first, except that nothing takes the place of what a person said but another person."""
+        self._read_again()
         old = self._holds.get(journey)
         if old is not None and by == BREAKER:
             return old
@@ -59,13 +60,54 @@ class Holds:
 
     def lift(self, chunk: "Chunk", journey: str) -> Hold | None:
         """Let its mail go from here on; the hold that was, None when there was none."""
+        self._read_again()
         hold = self._holds.pop(journey, None)
         if hold is not None:
             self._write(chunk)
         return hold
 
+    def _read_again(self) -> None:
+        """Where others hold and lift, too."""
+
     def _write(self, chunk: "Chunk") -> None:
         chunk.commit.meta[META] = msgspec.msgpack.encode(list(self._holds.values()))
+
+
+class FarHolds(Holds):
+    """Those of many processes: read again before they are changed, so that nobody writes over what another one said,
+    unless a change of ours is not on disk yet.  ``changes``: how many there were here."""
+
+    def __init__(self, store: Store) -> None:
+        super().__init__()
+        self.changes = 0
+        self._store = store
+        self._open = self._sealed = False
+        """A change stands in the chunk that is being decided, being written."""
+        self._read_again()
+
+    @property
+    def settled(self) -> bool:
+        return not self._open and not self._sealed
+
+    def _read_again(self) -> None:
+        if self.settled:
+            self._holds = Holds.load(self._store).all()
+
+    def look(self) -> None:
+        """As others left them.  From any thread."""
+        changes, found = self.changes, Holds.load(self._store).all()
+        if self.settled and self.changes == changes:
+            self._holds = found
+
+    def _write(self, chunk: "Chunk") -> None:
+        self._open, self.changes = True, self.changes + 1
+        super()._write(chunk)
+
+    def seal(self) -> None:
+        self._open, self._sealed = False, self._open
+
+    def settle(self) -> None:
+        self._sealed = False
 
 
 BREAKER: Final = "breaker"
