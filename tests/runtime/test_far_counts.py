@@ -2,7 +2,7 @@
 
 from heliograph.adapters.memory.shared import SharedMemoryStore
 from heliograph.adapters.schema import JsonSchema
-from heliograph.ports import Commit
+from heliograph.ports import BroadcastRow, Commit
 from heliograph.runtime.far_desk import FarDesk
 from heliograph.runtime.leases import Leases
 
@@ -36,3 +36,27 @@ async def test_what_another_worker_counted_is_read_again() -> None:
         desk.tally.note("run_started", STARTED)
         store.commit(Commit(meta=desk.tally.changes()))
     assert one.tally.counts()["welcome"]["started"] == 3
+
+
+def broadcast(status: str) -> BroadcastRow:
+    return BroadcastRow(
+        broadcast_id="b", name="b", document={}, status=status, created_at=1, started_at=1, after="u:0", offered=3
+    )
+
+
+async def test_a_pause_is_not_written_over_by_who_walks_the_audience() -> None:
+    store = SharedMemoryStore()
+    store.commit(Commit(broadcasts={"b": broadcast("running")}))
+    leader, other = (FarDesk(store, JsonSchema, partitions=2) for _ in range(2))
+    walk = leader.walking("b")
+    assert walk is not None
+    walk.after, walk.offered, walk.refused = "u:1", 5, {"undecidable": 1}
+    row = other.counting("b")  # read before the walk's commit, and written behind it
+    assert row is not None
+    row.status = "paused"
+    for _ in range(2):  # whoever is first
+        store.commit(Commit(broadcasts=leader.changed_broadcasts, meta=leader.changed_walks()))
+        store.commit(Commit(broadcasts=other.changed_broadcasts, meta=other.changed_walks()))
+    found = FarDesk(store, JsonSchema, partitions=2).broadcast("b")
+    assert found is not None
+    assert (found.status, found.after, found.offered, found.refused) == ("paused", "u:1", 5, {"undecidable": 1})

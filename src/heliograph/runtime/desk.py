@@ -196,6 +196,10 @@ class Desk:
             self._broadcasts.write(broadcast_id, row)
         return row
 
+    def walking(self, broadcast_id: str) -> BroadcastRow | None:
+        """The same, for who walks its audience."""
+        return self.counting(broadcast_id)
+
     def write_broadcast(self, row: BroadcastRow) -> None:
         """A new one."""
         self._broadcasts.write(row.broadcast_id, row)

@@ -151,6 +151,7 @@ class FarChunk(Chunk):
             commit.fence = Fence(desk.leases.owner, self.fenced)
         commit.meta.update(desk.tally.changes())
         commit.meta.update(desk.changed_parts())
+        commit.meta.update(desk.changed_walks())
         commit.broadcasts.update(desk.changed_broadcasts)
         if not any(getattr(commit, name) for name in _WRITTEN):
             commit.bases, commit.guards, commit.fence = {}, {}, None  # what is not written need not be checked

@@ -14,6 +14,9 @@ META: Final = "tally@"
 
 PART: Final = "broadcast@"
 """Meta value for each broadcast and partition: its four dicts of counts (:class:`~heliograph.ports.BroadcastRow`)."""
+WALK: Final = "walk@"
+"""Meta value for each broadcast: how far its walk is, written by who leads broadcasts and nobody else; so a pause that
+another process writes into the row is not written over."""
 COUNTS: Final = ("people", "refused", "messages", "skipped")
 
 _encode = msgspec.msgpack.Encoder().encode
@@ -74,6 +77,8 @@ class FarTally(Tally):
 
 # -- broadcasts --
 
+_decode_walk = msgspec.msgpack.Decoder(tuple[str | None, int, bool, list[str], dict[str, int]]).decode
+
 
 def part_name(broadcast_id: str, partition: int) -> str:
     return f"{PART}{partition}:{broadcast_id}"
@@ -91,16 +96,35 @@ def read_part(store: SharedStore, name: str) -> BroadcastRow:
     return msgspec.structs.replace(row, **dict(zip(COUNTS, counts, strict=True)))
 
 
+def read_walk(store: SharedStore, row: BroadcastRow) -> BroadcastRow:
+    """How far this broadcast is; whom its walk itself refused."""
+    data = store.meta(WALK + row.broadcast_id)
+    if data is None:
+        return msgspec.structs.replace(row, people={}, refused={}, messages={}, skipped={})
+    after, offered, through, again, refused = _decode_walk(data)
+    return msgspec.structs.replace(
+        row, after=after, offered=offered, through=through, again=again, people={}, refused=refused, messages={},
+        skipped={},
+    )  # fmt: skip
+
+
+def encode_walk(row: BroadcastRow) -> bytes:
+    return _encode([row.after, row.offered, row.through, row.again, row.refused])
+
+
 def copied(row: BroadcastRow) -> BroadcastRow:
     """One that may be changed in place."""
     counts = {name: dict(getattr(row, name)) for name in COUNTS}
     return msgspec.structs.replace(row, again=list(row.again), **counts)
 
 
-def summed(row: BroadcastRow, store: SharedStore, partitions: int) -> BroadcastRow:
-    """The row of a broadcast with what was counted in every partition."""
+def summed(row: BroadcastRow, store: SharedStore, partitions: int, walk: BroadcastRow | None = None) -> BroadcastRow:
+    """The row of a broadcast with how far its walk is and what was counted in every partition."""
     whole = copied(row)
     if row.started_at:
+        walk = walk or read_walk(store, row)
+        whole.after, whole.offered, whole.through, whole.again = walk.after, walk.offered, walk.through, walk.again
+        _add(whole, walk)
         for partition in range(partitions):
             _add(whole, read_part(store, part_name(row.broadcast_id, partition)))
     return whole

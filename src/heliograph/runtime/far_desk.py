@@ -16,7 +16,17 @@ from heliograph.events.record import LedgerRow
 from heliograph.ports import BroadcastRow, Claim, MessageRow, SharedStore
 from heliograph.runtime.catching_up import CatchingUp
 from heliograph.runtime.desk import CompileSchema, Desk
-from heliograph.runtime.far_counts import FarTally, copied, encode_part, part_name, read_part, summed
+from heliograph.runtime.far_counts import (
+    WALK,
+    FarTally,
+    copied,
+    encode_part,
+    encode_walk,
+    part_name,
+    read_part,
+    read_walk,
+    summed,
+)
 from heliograph.runtime.holds import FarHolds
 from heliograph.runtime.leases import Leases
 from heliograph.runtime.recent import Recent
@@ -47,6 +57,7 @@ class FarDesk(Desk):
         self._blobs: Recent[str, bytes | Literal[False]] = Recent(BLOBS)
         self._numbers: Recent[str, int] = Recent(BLOBS)
         self._parts: Recent[str, BroadcastRow] = Recent(PARTS)
+        self._walks: Recent[str, BroadcastRow] = Recent(PARTS)
         super().__init__(store, compile_schema)
 
     def join(self, partitions: int) -> None:
@@ -58,7 +69,7 @@ class FarDesk(Desk):
 
     @property
     def _recents(self) -> tuple[Recent[Any, Any], ...]:
-        return (*super()._recents, self._blobs, self._numbers, self._parts)
+        return (*super()._recents, self._blobs, self._numbers, self._parts, self._walks)
 
     def seal(self) -> None:
         super().seal()
@@ -73,7 +84,7 @@ class FarDesk(Desk):
         self.careful = False
 
     def _anew(self) -> None:
-        for shared in (self._words, self._holders, self._requests, self._broadcasts):
+        for shared in (self._words, self._holders, self._requests, self._broadcasts, self._walks):
             shared.forget()
 
     def forget(self, taken: Collection[int] = ()) -> None:
@@ -202,7 +213,18 @@ class FarDesk(Desk):
     def broadcast(self, broadcast_id: str) -> BroadcastRow | None:
         """With what all workers have counted."""
         row = self.plain_broadcast(broadcast_id)
-        return None if row is None else summed(row, self.store, self.partitions)
+        return None if row is None else summed(row, self.store, self.partitions, self._walks.get(broadcast_id))
+
+    def walking(self, broadcast_id: str) -> BroadcastRow | None:
+        """How far it is, for who leads the broadcasts to change in place."""
+        row = self._walks.open.get(broadcast_id)
+        if row is None and (known := self.plain_broadcast(broadcast_id)) is not None:
+            row = copied(self._walks.get(broadcast_id) or read_walk(self.store, known))
+            self._walks.write(broadcast_id, row)
+        return row
+
+    def changed_walks(self) -> dict[str, bytes]:
+        return {WALK + name: encode_walk(row) for name, row in self._walks.open.items()}
 
     def counting(self, broadcast_id: str) -> BroadcastRow | None:
         """The row itself, for whoever leads the broadcasts."""

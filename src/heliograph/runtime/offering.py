@@ -66,7 +66,7 @@ class Offers(Call[bool]):
             return
         if desk.plan.version != self._under or desk.holds.held(journey_of(self._id)):
             return
-        row = desk.counting(self._id)
+        row = desk.walking(self._id)
         assert row is not None
         offered, entered = row.offered, row.people.get("entered", 0)
         row.again = [key for key in row.again if key not in self._again]
