@@ -60,7 +60,11 @@ def next_number(last: int, received_at: int) -> int:
 
 
 class DecidedError(ValueError):
-    """These bytes are none of ours, or of a newer version: stop, never guess."""
+    """These bytes are none of ours."""
+
+
+class DecidedTooNew(DecidedError):
+    """A newer brain said this: stop, never guess; a newer program carries it out."""
 
 
 class _Wire(msgspec.Struct, array_like=True, gc=False):
@@ -84,6 +88,10 @@ def encode_decided(decided: Decided, record: bytes = b"") -> bytes:
 
 def decode_decided(data: bytes) -> Decided:
     """The inverse; :class:`DecidedError` or :class:`~heliograph.events.record.RecordError` on anything else."""
+    if data and data[0] > VERSION:
+        raise DecidedTooNew(
+            f"said by a brain of version {data[0]}; this program knows {VERSION}: update workers before the brain"
+        )
     if not data or data[0] != VERSION:
         raise DecidedError(f"not what a brain of version {VERSION} or older says (version {data[:1].hex() or 'none'})")
     try:

@@ -14,7 +14,7 @@ from msgspec.structs import replace
 
 from heliograph.decide import effects as fx
 from heliograph.decide.broadcasts import broadcast_of
-from heliograph.decide.decided import Decided, decode_decided
+from heliograph.decide.decided import Decided, DecidedTooNew, decode_decided
 from heliograph.events.event import Event
 from heliograph.events.identity import email_of
 from heliograph.events.ids import bucket, make_id
@@ -175,6 +175,7 @@ class Carry(Work):
         self._entries, self._ended = entries, ended
         self._decided: dict[int, Decided] = {}
         self._broken: dict[int, str] = {}
+        self._too_new: DecidedTooNew | None = None
         self._at = 0
 
     def prepare(self, desk: Desk) -> None:
@@ -184,7 +185,11 @@ class Carry(Work):
         for entry in self._entries:
             self._at = entry.offset
             if entry.offset not in self._broken:
-                self._decided[entry.offset] = decode_decided(entry.value)
+                try:
+                    self._decided[entry.offset] = decode_decided(entry.value)
+                except DecidedTooNew as error:
+                    self._too_new = error
+                    raise
         desk.catch_up(max((one.record.plan_version for one in self._decided.values()), default=0))
         desk.fetch_numbers([one.record.key for one in self._decided.values() if one.number])
 
@@ -213,6 +218,8 @@ class Carry(Work):
         chunk.dead_letter(DeadLetter(id=name, at=chunk.now(), reason=why, event_name="", payload=b"{}"))
 
     def isolate(self) -> bool:
+        if self._too_new is not None:
+            raise self._too_new  # nothing is lost by it: a newer process goes on here
         log.error("a decision cannot be carried out", partition=self.partition, offset=self._at)
         self._broken[self._at] = (
             f"internal: what was decided cannot be carried out (effects {self.partition}/{self._at})"
