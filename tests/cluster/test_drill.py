@@ -1,4 +1,9 @@
-"""The drill: a deployment under load, and everything that may happen to it, one thing after the other."""
+"""The drill: a deployment under load, and everything that may happen to it, one thing after the other.
+
+.venv/bin/pytest tests/cluster/test_drill.py -s              # figures and seed
+make test-cluster ARGS="-k the_drill --soak -s"              # an hour of it, in any order
+HELIOGRAPH_TEST_RATE=8 ...                                   # customers a second, for a machine that is busy
+"""
 
 import os
 import random

@@ -31,7 +31,7 @@ FILES = {
     "journeys/timer.yaml": f"entry: {{event: Timer Set, key: properties.order_id}}\nsteps:\n  - wait: PT{WAIT_S}S\n"
     "  - send: note\n",
     "journeys/basket.yaml": """
-entry: {event: Product Added}
+entry: {event: Product Added, key: properties.order_id}
 steps:
   - send: offer
   - wait_until:
@@ -173,13 +173,15 @@ def go_on(there: Deployment, street: Street, began: dict[str, Any]) -> None:
     assert fetch("POST", unsubscribe_link(street, "quiet@x.test"), there.url)[0] == 200
     for name in ("gone", "quiet"):
         ended = order(name, "Product Added")
-        ended["batch"][0]["messageId"] = f"again-{name}"
+        ended["batch"][0]["messageId"] = ended["batch"][0]["properties"]["order_id"] = f"again-{name}"
         assert call(there.url + "/v1/batch", ended)[0] == 200
     stopped = order("stopped", "Order Completed")
     position = call(there.url + "/v1/batch", stopped)[2]["position"]
     assert call(f"{there.url}/api/profiles/stopped?after={position}")[0] == 200
-    eventually(lambda: messages(there.url, "stopped")[0]["status"] == "skipped")
-    eventually(lambda: all(one["status"] in ("sent", "skipped") for one in messages(there.url, "bob")))
+    eventually(lambda: [one["status"] for one in messages(there.url, "stopped")] == ["skipped"], PATIENCE_S)
+    eventually(lambda: {one["status"] for one in messages(there.url, "bob")} == {"sent"}, PATIENCE_S)
+    for name in ("gone", "quiet"):
+        eventually(lambda name=name: [one["status"] for one in messages(there.url, name)] == ["skipped", "sent"])
     (run,) = call(f"{there.url}/api/profiles/tim")[2]["runs"]
     assert (run["run_id"], run["status"]) == (began["run_id"], "finished")
 
