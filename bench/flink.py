@@ -172,6 +172,20 @@ async def _watch(world: World, stream: KafkaStream, flink: Flink, records: int) 
     await reader.close()
 
 
+async def at_rest(kafka: KafkaSetting, still_s: float = 4.0) -> None:
+    """Until no record and no decision has come for so long: outcomes of mails are records, so mail is at rest, too."""
+    stream = KafkaStream(kafka)
+    reader = stream.reader([EFFECTS, RECORDS], Alone(), group=None)
+    begun = changed = time.monotonic()
+    last: list[int] = []
+    while time.monotonic() - changed < still_s and changed - begun < PATIENCE_S:
+        now = [sum(end for _, end in (await reader.ends(topic)).values()) for topic in (RECORDS, EFFECTS)]
+        if now != last:
+            last, changed = now, time.monotonic()
+        await asyncio.sleep(LOOK_S)
+    await stream.close()
+
+
 def _speed(samples: list[Sample], events: int) -> Speed:
     total = samples[-1][1]
     first = next(one for one in samples if one[1] >= total * BEGUN)

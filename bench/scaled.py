@@ -11,11 +11,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from bench.figures import Report, amount
-from bench.flink import PARTITIONS, World, latencies, portions, shop_records, throughput
+from bench.flink import PARTITIONS, World, at_rest, latencies, portions, shop_records, throughput
 from bench.latency import Trial, percentile
 from bench.load import Plan, known
 from bench.processes import cpu_s
-from bench.server import Server, serving
+from bench.server import serving
 from bench.sink import receiver
 from heliograph.adapters.sql import migrating
 
@@ -84,23 +84,21 @@ def mailed(report: Report, world: World, folder: Path, quick: bool) -> None:
 
 async def trial(world: World, folder: Path, sends: float, others: float, seconds: float) -> tuple[Trial, float]:
     """The trial, and CPU us of the TaskManagers for each of its events."""
-    kafka = world.kafka("heliograph")
+    kafka, buyers = world.kafka("heliograph"), int(sends * 10)
     with receiver(folder) as sink:
         async with world.job(kafka, 1):
             with deployed(world), serving(folder, sink.url) as server:
-                one, more = await asyncio.to_thread(_tried, world, server, sends, others, seconds)
+                warm = Plan(server.url, min(sends, 50), min(others, 500), min(seconds, 5), seed=99, buyers=buyers)
+                await asyncio.to_thread(known, server.url, buyers)
+                await asyncio.to_thread(Trial, server, warm)
+                await at_rest(kafka)
+                before = cpu_s(world.managers)
+                one = await asyncio.to_thread(Trial, server, Plan(server.url, sends, others, seconds, 1, buyers))
+                more = (cpu_s(world.managers) - before) / (seconds * (sends + others)) * 1e6
+                await at_rest(kafka)
         sink.stop()
         one.match(sink.mails)
     return one, more
-
-
-def _tried(world: World, server: Server, sends: float, others: float, seconds: float) -> tuple[Trial, float]:
-    buyers = int(sends * 10)
-    known(server.url, buyers)
-    Trial(server, Plan(server.url, min(sends, 50), min(others, 500), min(seconds, 5), seed=99, buyers=buyers))
-    before = cpu_s(world.managers)
-    one = Trial(server, Plan(server.url, sends, others, seconds, seed=1, buyers=buyers))
-    return one, (cpu_s(world.managers) - before) / (seconds * (sends + others)) * 1e6
 
 
 @contextlib.contextmanager
