@@ -7,6 +7,7 @@ JobManager, load and measurements share two cores with what is measured.
 import asyncio
 import contextlib
 import os
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -15,7 +16,7 @@ from bench.flink import PARTITIONS, World, at_rest, latencies, portions, shop_re
 from bench.latency import Trial, percentile
 from bench.load import Plan, known
 from bench.processes import cpu_s
-from bench.server import serving
+from bench.server import Server, serving
 from bench.sink import receiver
 from heliograph.adapters.sql import migrating
 
@@ -89,6 +90,7 @@ async def trial(world: World, folder: Path, sends: float, others: float, seconds
         async with world.job(kafka, 1):
             with deployed(world), serving(folder, sink.url) as server:
                 warm = Plan(server.url, min(sends, 50), min(others, 500), min(seconds, 5), seed=99, buyers=buyers)
+                await asyncio.to_thread(ready, server)
                 await asyncio.to_thread(known, server.url, buyers)
                 await asyncio.to_thread(Trial, server, warm)
                 await at_rest(kafka)
@@ -99,6 +101,20 @@ async def trial(world: World, folder: Path, sends: float, others: float, seconds
         sink.stop()
         one.match(sink.mails)
     return one, more
+
+
+def ready(server: Server, patience_s: float = 120.0) -> None:
+    """Until it takes events: it has a plan, and its brokers answer."""
+    until = time.monotonic() + patience_s
+    while True:
+        try:
+            server.get("/readyz")
+        except OSError:
+            if time.monotonic() > until:
+                raise
+            time.sleep(0.1)
+        else:
+            return
 
 
 @contextlib.contextmanager
