@@ -151,7 +151,9 @@ class Load:
         await self._order(name)
 
     async def _unsubscribe(self, address: str) -> None:
-        while address not in self._post.first:  # noqa: ASYNC110
+        while address not in self._post.first:
+            if not self.running:
+                return  # it is unknown what became of it
             await asyncio.sleep(0.1)
         link = next(mail.unsubscribe for mail in self._post.mails if mail.address == address)
         await self._until_200(urlsplit(link).path, "application/x-www-form-urlencoded", b"List-Unsubscribe=One-Click")
