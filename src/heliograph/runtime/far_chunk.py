@@ -98,8 +98,7 @@ class FarChunk(Chunk):
         if decided.number and decided.number <= desk.number(record.key):
             return
         desk.position += 1
-        desk.tally.partition = partition = desk.partition_of(record.key)
-        desk.catching_up.carried(partition, record.received_at, self.now())
+        desk.tally.partition = desk.partition_of(record.key)
         self.commit.log.append((desk.position, record))
         self.commit.states[record.key] = decided.state
         self.numbers[record.key] = decided.number
@@ -108,6 +107,8 @@ class FarChunk(Chunk):
             self._end_request(record.body.request_id)
         elif isinstance(record.body, Outcome) and not record.body.hops:
             note_feedback(self, record.body)
+        elif isinstance(record.body, EventBody) and not record.body.hops:
+            desk.catching_up.carried(desk.tally.partition, record.received_at, self.now())
         for effect in decided.effects:
             _APPLY[type(effect)](self, record, effect)
 
