@@ -12,12 +12,12 @@ from heliograph.events.event import Event
 from heliograph.events.record import EventBody, Record
 from heliograph.ports import MessageRow
 from heliograph.runtime import near_brain
-from heliograph.runtime.near_brain import NearBrain, as_post
+from heliograph.runtime.near_brain import as_post
 from tests.integration.test_kill9 import Receiver
 from tests.integration.test_scaled import Machines
 from tests.runtime.harness import until
 
-PEOPLE = 40
+PEOPLE = 60
 AGO_MS = 2 * 3_600_000
 FILES = {
     "journeys/cart.yaml": "entry: {event: Product Added, key: properties.cart_id}\nexit: [{event: Order Completed}]\n"
@@ -30,20 +30,27 @@ FILES = {
 }
 
 
-def happened(number: int, name: str, at: int) -> Record:
-    traits = {"email": f"p{number}@x.test"}
+def known(number: int, at: int) -> Record:
     event = Event(
-        event_id=f"{name}-{number}", type="track", name=name, user_id=f"p{number}", occurred_at=at,
-        properties={"cart_id": f"c{number}"}, context={"traits": traits},
+        event_id=f"known-{number}", type="identify", name="Identified", user_id=f"p{number}", occurred_at=at,
+        traits={"email": f"p{number}@x.test"},
     )  # fmt: skip
     return Record(f"u:p{number}", event.event_id, at, 1, EventBody(event, []))
 
 
-async def slowly(brain: NearBrain) -> None:
+def happened(number: int, name: str, at: int) -> Record:
+    event = Event(
+        event_id=f"{name}-{number}", type="track", name=name, user_id=f"p{number}", occurred_at=at,
+        properties={"cart_id": f"c{number}"},
+    )  # fmt: skip
+    return Record(f"u:p{number}", event.event_id, at, 1, EventBody(event, []))
+
+
+async def slowly(brain: near_brain.NearBrain) -> None:
     """As one that has two hours before it."""
     while True:
-        await brain.portion()
-        await asyncio.sleep(0.3)
+        found = await brain.portion()
+        await asyncio.sleep(0.8 if found == 10 else 0.02)
 
 
 async def test_first_everything_that_happened_is_learnt_then_mail_goes(
@@ -58,11 +65,16 @@ async def test_first_everything_that_happened_is_learnt_then_mail_goes(
             (world.project / name).write_text(text)
         async with world.process(scaled.DELIVER) as worker:
             await until(lambda: worker.backs.engine is not None and worker.engine.ready, 60)
+            await until(lambda: bool(worker.engine.dispatcher.mailers), 60)
             then, appender = time.time_ns() // 1_000_000 - AGO_MS, MemoryStream(world.broker).appender()
+            brain = near_brain.NearBrain(MemoryStream(world.broker), near_brain.plans_of(world.store.plan))
+            await appender.append([as_post(known(one, then - AGO_MS)) for one in range(PEOPLE)])
+            effects = world.broker.topics["effects"]
+            while sum(map(len, effects)) < 3 * PEOPLE:  # each is told to the key of the address, and that one answers
+                await brain.portion(0.01)
             carts = [happened(one, "Product Added", then) for one in range(PEOPLE)]
             orders = [happened(one, "Order Completed", then + 60_000) for one in range(0, PEOPLE, 2)]
             await appender.append([as_post(record) for record in [*carts, *orders]])
-            brain = near_brain.NearBrain(MemoryStream(world.broker), near_brain.plans_of(world.store.plan))
             deciding = asyncio.create_task(slowly(brain))
             await until(lambda: "catching up" in [one.what for one in worker.troubles()], 60)
             await until(lambda: len(receiver.got) == PEOPLE // 2, 60)
