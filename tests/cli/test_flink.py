@@ -1,6 +1,11 @@
 """`heliograph flink` without a cluster: each sentence says what to do.  With one: tests/cluster/test_flink.py."""
 
+import json
 import socket
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
 import pytest
@@ -86,3 +91,47 @@ def test_java_clients_are_told_how_to_get_in(tmp_path: Path) -> None:
 def test_a_certificate_that_is_not_there_is_named(tmp_path: Path) -> None:
     with pytest.raises(FlinkError, match=r"nowhere\.pem"):
         client_properties(KafkaSetting(protocol="ssl", ca_file=str(tmp_path / "nowhere.pem")))
+
+
+@contextmanager
+def jobmanager(stops: list[str]) -> Iterator[str]:
+    """The REST interface of a job that runs, and says these classes of failures ("" for none) to one stop each."""
+
+    class Rest(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            tasks = {"running": 3, "total": 3}
+            job = {"jid": "j1", "name": "heliograph heliograph", "state": "RUNNING", "tasks": tasks}
+            if "savepoints" not in self.path:
+                return self.say({"jobs": [job], "exceptionHistory": {"entries": []}})
+            why = stops.pop(0)
+            done = {"failure-cause": {"stack-trace": f"{why}: it failed\n"}} if why else {"location": "file:/s/1"}
+            return self.say({"status": {"id": "COMPLETED"}, "operation": done})
+
+        def do_POST(self) -> None:
+            self.rfile.read(int(self.headers["content-length"]))
+            self.say({"request-id": "r1"})
+
+        def say(self, body: object) -> None:
+            self.send_response(200)
+            self.end_headers()
+            self.wfile.write(json.dumps(body).encode())
+
+        def log_message(self, *_: object) -> None:
+            """Nothing."""
+
+    with HTTPServer(("127.0.0.1", 0), Rest) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_port}"
+        server.shutdown()
+
+
+BADLY = "org.apache.flink.runtime.scheduler.stopwithsavepoint.StopWithSavepointStoppingException"
+
+
+def test_a_job_that_fails_while_it_stops_is_stopped_again() -> None:
+    with jobmanager([BADLY, ""]) as url:
+        assert Flink(FlinkSetting(url=url), KafkaSetting(brokers="x:1")).stop("j1") == "file:/s/1"
+    with jobmanager([BADLY, BADLY, BADLY]) as url, pytest.raises(FlinkError, match=r"goes on.*try again"):
+        Flink(FlinkSetting(url=url), KafkaSetting(brokers="x:1")).stop("j1")
+    with jobmanager(["NoRoom"]) as url, pytest.raises(FlinkError, match="no savepoint was made"):
+        Flink(FlinkSetting(url=url), KafkaSetting(brokers="x:1")).stop("j1")

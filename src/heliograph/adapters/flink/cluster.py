@@ -21,7 +21,10 @@ ALIVE: Final = frozenset({"CREATED", "RUNNING", "RESTARTING", "FAILING", "INITIA
 TIMEOUT_S: Final = 20
 PATIENCE_S: Final = 600
 """For a savepoint, and for slots to come back."""
+STOPS: Final = 3
+"""How often a job is told to stop, when it fails while it does."""
 SUBMIT_S: Final = 300
+_BADLY: Final = "StopWithSavepointStoppingException"
 _SHADED: Final = "org.apache.flink.kafka.shaded.org.apache.kafka.common.security"
 _LOGIN: Final = {
     "PLAIN": f"{_SHADED}.plain.PlainLoginModule",
@@ -32,6 +35,10 @@ _LOGIN: Final = {
 
 class FlinkError(Exception):
     """It did not work; the text says what to do."""
+
+
+class StillRuns(FlinkError):
+    """It was to stop, failed while it did, and begins anew from its last checkpoint."""
 
 
 class Flink:
@@ -78,7 +85,15 @@ class Flink:
         return self._saved(job, self._call("POST", f"/jobs/{job}/savepoints", {"cancel-job": False, **self._target()}))
 
     def stop(self, job: str) -> str:
-        """Take a savepoint, and stop with it."""
+        """Take a savepoint, and stop with it; a job that fails while it ends is stopped again when it is back."""
+        for _ in range(STOPS - 1):
+            try:
+                return self._stop(job)
+            except StillRuns:
+                self._await_running(job)
+        return self._stop(job)
+
+    def _stop(self, job: str) -> str:
         target = {"targetDirectory": one} if (one := self._setting.savepoints) else {}
         return self._saved(job, self._call("POST", f"/jobs/{job}/stop", {"drain": False, **target}))
 
@@ -127,6 +142,13 @@ class Flink:
 
     # -- how --
 
+    def _await_running(self, job: str) -> None:
+        until = time.monotonic() + PATIENCE_S
+        while not ((seen := self.job()) and seen["jid"] == job and seen["tasks"]["running"] == seen["tasks"]["total"]):
+            if time.monotonic() > until:
+                raise FlinkError(f"the job failed while it stopped, and is not back: {self.failure(job)}")
+            time.sleep(0.3)
+
     def _target(self) -> dict[str, str]:
         return {"target-directory": self._setting.savepoints} if self._setting.savepoints else {}
 
@@ -139,6 +161,8 @@ class Flink:
                 if "location" in done:
                     return str(done["location"])
                 why = str(done["failure-cause"]["stack-trace"]).splitlines()[0]
+                if _BADLY in why:
+                    raise StillRuns(f"the job failed while it stopped, and goes on: {self.failure(job)}; try again")
                 raise FlinkError(f"no savepoint was made: {why}. Is flink.savepoints a folder that all can write?")
             time.sleep(0.3)
         raise FlinkError(f"no savepoint within {PATIENCE_S} s; the job runs on")
