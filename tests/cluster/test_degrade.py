@@ -35,6 +35,13 @@ def machines(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Iter
     made.close()
 
 
+@pytest.fixture(autouse=True)
+def told(machines: Machines) -> Iterator[None]:
+    """What the machines say last is shown beside a row that fails."""
+    yield
+    print(machines.said())  # noqa: T201
+
+
 @pytest.mark.parametrize("row", ROWS, ids=lambda row: row.name)
 def test_while_a_part_is_away(row: Row, machines: Machines) -> None:
     machines.ready(row.spool_mb)

@@ -1,7 +1,7 @@
 """One deployment for all rows: collector, worker, brain, loader of facts, and the servers; each can be taken away.
 
 The brain is a process of our own around :class:`~heliograph.runtime.near_brain.NearBrain`, which a crash makes read the
-log anew, as Flink does from its last checkpoint; with HELIOGRAPH_DEGRADE_FLINK=1 it is the job on the local cluster.
+log anew, as Flink does from its last checkpoint.
 """
 
 import contextlib
@@ -20,10 +20,9 @@ from typing import Final
 from deploy.local.cluster import Cluster
 
 from heliograph.adapters.clickhouse import ClickhouseSink, place_of
-from heliograph.adapters.flink.cluster import Flink
 from heliograph.adapters.kafka import ensure_topics
 from heliograph.adapters.sql import PostgresStore, migrating
-from heliograph.config.settings import FlinkSetting, KafkaSetting
+from heliograph.config.settings import KafkaSetting
 from heliograph.ports import StoreAway
 from tests.clickhouse_servers import ChdbServer
 from tests.cluster.test_scaled_end_to_end import BRAIN, Machine, call, eventually
@@ -50,7 +49,6 @@ FILES: Final = {
     "templates/note/body.html": "<p>Order {{ event.properties.order_id }} of {{ profile.email }}</p>\n",
 }
 STOPPED_S, RUNNING_S = 1.2, 0.4
-USE_FLINK: Final = os.environ.get("HELIOGRAPH_DEGRADE_FLINK") == "1"
 
 
 class Part:
@@ -86,7 +84,7 @@ class Slowly:
 class Machines:
     def __init__(self, cluster: Cluster, folder: Path) -> None:
         self.cluster, self.folder = cluster, folder
-        cluster.start("kafka", "postgres", "redis", "sink", *(["flink"] if USE_FLINK else []))
+        cluster.start("kafka", "postgres", "redis", "sink")
         at = cluster.addresses
         name = f"degrade{os.getpid()}"
         self.kafka = KafkaSetting(brokers=str(at["kafka"]["brokers"]), prefix=name, partitions=4, replication=1)
@@ -115,7 +113,7 @@ class Machines:
         self.chdb.__enter__()
         self.collector, self.worker = self._serve("collect"), self._serve("deliver")
         self.loader = self._command("facts", "facts", "load", HELIOGRAPH_CLICKHOUSE_URL=f"{self.chdb.url}/facts")
-        self.brain = None if USE_FLINK else self._brain()
+        self.brain = self._brain()
         self.parts = self._parts()
 
     def _command(self, name: str, *words: str, **more: str) -> Machine:
@@ -134,15 +132,6 @@ class Machines:
         words = ["sh", "-c", script, once, self.kafka.brokers, self.kafka.prefix, self.postgres]
         return Machine(words, {}, self.folder / "brain.log")
 
-    def submit(self) -> None:
-        """The job, on Flink."""
-        at = {name: str(value) for name, value in self.cluster.addresses["flink"].items()}
-        self._environment |= {f"HELIOGRAPH_FLINK_{name.upper()}": value for name, value in at.items()}
-        self._environment["HELIOGRAPH_FLINK_PARALLELISM"] = "2"
-        self.flink = Flink(FlinkSetting(**at), self.kafka)
-        self.flink.await_slots(2)
-        assert self._command("submit", "flink", "submit").process.wait(240) == 0
-
     # -- parts --
 
     def _parts(self) -> dict[str, Part]:
@@ -154,7 +143,7 @@ class Machines:
 
         return {
             "kafka": server("kafka"), "postgres": server("postgres"), "redis": server("redis"),
-            "relay": server("sink"), "brain": server("flink") if self.brain is None else _process(self.brain),
+            "relay": server("sink"), "brain": _process(self.brain),
             "worker": _process(self.worker), "facts": _chdb(self.chdb),
         }  # fmt: skip
 
@@ -228,10 +217,15 @@ class Machines:
             return int(rows), int(different)
         return -1, -1
 
+    def said(self) -> str:
+        """The end of each log, and what both processes answer now."""
+        ready = {machine.url: self.troubles(machine) for machine in (self.collector, self.worker)}
+        ends = [f"{file.name}:\n{file.read_text()[-2000:]}" for file in sorted(self.folder.glob("*.log"))]
+        return "\n".join([str(ready), *ends])
+
     def close(self) -> None:
         for machine in (self.collector, self.worker, self.loader, self.brain):
-            if machine is not None:
-                machine.kill()
+            machine.kill()
         with contextlib.suppress(Exception):
             self.chdb.__exit__(None, None, None)
 
