@@ -74,7 +74,7 @@ async def test_an_empty_database_is_mended_and_its_clock_is_heard(tmp_path: Path
 
 
 async def test_a_pool_that_does_not_fit_fails(tmp_path: Path, postgres: PostgresSetting) -> None:
-    one = patient(tmp_path, more=f'[postgres]\nurl = "{postgres.url}"\npool = 1000\n')
+    one = patient(tmp_path, more=f'[postgres]\nurl = "{postgres.url}"\npool = 200\n')
     assert (await said(one, look_at_postgres))["postgres.connections"].status == "fail"
 
 
