@@ -11,7 +11,7 @@ from msgspec.structs import replace
 from heliograph.decide import people, pressure
 from heliograph.decide.journeys import runs, sending
 from heliograph.events.ids import make_id
-from heliograph.runtime import chunk, claims, counting, offering
+from heliograph.runtime import applying, chunk, claims, counting, offering
 from tests.simulation import ends, plans
 from tests.simulation.watch import Broken
 from tests.simulation.world import World
@@ -62,7 +62,7 @@ def skips_some(patch: pytest.MonkeyPatch) -> None:
 BREAKS: dict[str, tuple[str, Patch]] = {
     "no decision at the commit point": (
         "nothing is sent|quiet hours",
-        lambda patch: patch.setattr(chunk, "commit_point", nothing),
+        lambda patch: patch.setattr(applying, "commit_point", nothing),
     ),
     "exits are not looked at": ("after an exit", lambda patch: patch.setattr(runs, "leave", nothing)),
     "caps are always free": ("caps are kept", lambda patch: patch.setattr(pressure, "_free_from", lambda *a: a[2])),
