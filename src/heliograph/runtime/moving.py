@@ -96,8 +96,8 @@ def _keys(store: Store) -> Iterator[str]:
 
 def move_in(store: SharedStore, file: Path, now: int, told: Callable[[int], None] = lambda _: None) -> bool:
     """Put everything of a file that was verified into the store; False when it is there already.  Called again after
-    an interruption it goes on where it was.  ``told``: about how many rows so far.  What leaves for the log waits in the
-    store's outbox then.  Raises :class:`Occupied`."""
+    an interruption it goes on where it was.  ``told``: about how many rows so far.  What leaves for the log waits in
+    the store's outbox then.  Raises :class:`Occupied`."""
     digest = archive.digest(file)
     done = _progress(store, digest)
     if done < 0:
