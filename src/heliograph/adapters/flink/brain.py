@@ -5,7 +5,8 @@ sink may let a timer of another key in.  The blob is a pickled byte array (an em
 read).  ``on_timer`` has no side outputs, so there is one stream of (topic, key, value) for all topics.
 """
 
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from hashlib import blake2b
 from pathlib import Path
 from typing import Any, Final
@@ -44,6 +45,11 @@ FORGET_MS: Final = 86_400_000
 """A key of which nothing is left remembers for so long what it has heard."""
 
 
+def _now() -> int:
+    """Flink's own processing time (ms), without the way into Java."""
+    return time.time_ns() // 1_000_000
+
+
 def key_of(value: Any) -> str:
     """The person of an encoded record."""
     return record_head(bytes(value)).key
@@ -67,13 +73,14 @@ class Plans:
     def __init__(self) -> None:
         self._compiled: dict[int, Plan] = {}
 
-    def find(self, version: int, documents: Any) -> Plan | None:
-        """``documents``: the broadcast state.  Version 0: the newest.  One that is no longer kept: the next newer."""
-        plan = self._compiled.get(version)
-        if plan is None:
-            found = version if version and documents.contains(version) else _instead_of(version, documents)
-            plan = None if found is None else self._compiled.get(found) or self._compile(found, documents.get(found))
-        return plan
+    def find(self, version: int, documents: Callable[[], Any]) -> Plan | None:
+        """``documents``: asks for the broadcast state, which is dear.  Version 0: the newest.  One that is no longer
+        kept: the next newer."""
+        return self._compiled.get(version) or self._look_for(version, documents())
+
+    def _look_for(self, version: int, documents: Any) -> Plan | None:
+        found = version if version and documents.contains(version) else _instead_of(version, documents)
+        return None if found is None else self._compiled.get(found) or self._compile(found, documents.get(found))
 
     def _compile(self, version: int, document: bytes) -> Plan:
         if len(self._compiled) >= MAX_COMPILED:
@@ -138,7 +145,7 @@ class Brain(KeyedBroadcastProcessFunction):  # type: ignore[misc]
 
     def on_timer(self, timestamp: int, ctx: Any) -> Iterator[Row]:
         """Time decides nothing: what is due is told to the log."""
-        key, now = ctx.get_current_key(), ctx.timer_service().current_processing_time()
+        key, now = ctx.get_current_key(), _now()
         held = keyed.load(key, self._person.value())
         if timestamp != held.alarm:
             return
@@ -153,8 +160,7 @@ class Brain(KeyedBroadcastProcessFunction):  # type: ignore[misc]
             yield Row(self._records, *keyed.wake(held, max(version, held.state.plan_version)))
 
     def _take(self, held: keyed.Held, data: bytes | None, ctx: Any, at: int) -> Iterator[Row]:
-        documents = ctx.get_broadcast_state(PLANS)
-        said = keyed.take(held, data, lambda version: self._plans.find(version, documents))
+        said = keyed.take(held, data, lambda version: self._plans.find(version, lambda: ctx.get_broadcast_state(PLANS)))
         self._look_ahead(held, ctx, at)
         if data is None and not held.waiting and not held.blob:
             self._person.clear()
@@ -164,7 +170,7 @@ class Brain(KeyedBroadcastProcessFunction):  # type: ignore[misc]
 
     def _look_ahead(self, held: keyed.Held, ctx: Any, at: int) -> None:
         """Set the timer, if there is none that fires early enough.  ``at``: of the record."""
-        now = ctx.timer_service().current_processing_time()
+        now = _now()
         due = keyed.due(held)
         if held.waiting:
             alarm = now + LOOK_AGAIN_MS
