@@ -81,9 +81,9 @@ class World:
         return Flink(FlinkSetting(**known), kafka)
 
     @asynccontextmanager
-    async def job(self, kafka: KafkaSetting, slots: int) -> AsyncIterator[Flink]:
+    async def job(self, kafka: KafkaSetting, slots: int, *options: str) -> AsyncIterator[Flink]:
         flink = self.flink(kafka)
-        await asyncio.to_thread(flink.submit, slots, "", ["--no-facts"])
+        await asyncio.to_thread(flink.submit, slots, "", ["--no-facts", *options])
         try:
             yield flink
         finally:
@@ -232,8 +232,9 @@ class Ear:
                     self.found.append((now - at) * 1000)
 
 
-async def latencies(world: World, rate: float, seconds: float) -> list[float]:
-    """From when a record was due to when its effects were read, ms, sorted; a Poisson process, open loop."""
+async def latencies(world: World, rate: float, seconds: float, *options: str) -> list[float]:
+    """From when a record was due to when its effects were read, ms, sorted; a Poisson process, open loop.  ``options``:
+    of the job."""
     kafka = world.kafka()
     stream = KafkaStream(kafka)
     records = shop_records(traffic.BATCH * int(rate * seconds * 1.5 / traffic.BATCH + 3), seed=7)
@@ -241,7 +242,7 @@ async def latencies(world: World, rate: float, seconds: float) -> list[float]:
     appender, reader = stream.appender(), stream.reader([EFFECTS], Alone(), group=None)
     await appender.append([published(), *map(post, warm)])
     ear = Ear()
-    async with world.job(kafka, 1):
+    async with world.job(kafka, 1, *options):
         ear.due, ear.over = dict.fromkeys(map(name_of, warm), 0.0), True
         await asyncio.wait_for(ear.listen(reader), PATIENCE_S)
         ear.found, ear.over = [], False

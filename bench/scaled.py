@@ -25,6 +25,8 @@ ONE_SLOT, TWO_SLOTS, SOON = "40k/s", "1.8 x", "500 ms (p99)"
 RECORDS, QUICK_RECORDS = 200_000, 10_000
 SECONDS, QUICK_SECONDS = 20.0, 3.0
 RATES = (100, 1_000)
+CHECKPOINTS_MS = (100, 250, 500)
+"""Between two, where what is said is to be read once only."""
 SENDS = ((100.0, 1_000.0),)
 """Sends and other events a second."""
 
@@ -61,6 +63,12 @@ async def decided(report: Report, world: World, quick: bool) -> None:
         for share in (0.5, 0.99):
             report.add("scaled", f"record to its effects, {rate}/s, p{share * 100:g}", percentile(found, share), "ms",
                        note=f"{len(found)} records; {load()}")  # fmt: skip
+    for interval in CHECKPOINTS_MS:
+        once = "--exactly-once", "--checkpoint", str(interval)
+        found = await latencies(world, RATES[0], seconds, *once)
+        for share in (0.5, 0.99):
+            name = f"the same exactly once, checkpoints of {interval} ms, {RATES[0]}/s, p{share * 100:g}"
+            report.add("scaled", name, percentile(found, share), "ms", note=f"{len(found)} records; {load()}")
 
 
 def where(report: Report, count: int) -> None:

@@ -40,6 +40,9 @@ SETTINGS: Final = {
 }
 PRODUCER: Final = {"linger.ms": "2", "batch.size": "262144", "compression.type": "lz4", "max.request.size": "8388608"}
 
+TRANSACTIONS: Final = {"transaction.timeout.ms": "600000"}
+"""Shorter than the broker's bound (15 min), longer than a restart."""
+
 
 def main(arguments: Sequence[str] | None = None) -> None:
     options = _options().parse_args(arguments)
@@ -73,6 +76,8 @@ def _options() -> argparse.ArgumentParser:
     parser.add_argument(
         "--no-facts", dest="facts", action="store_false", help="do not write the topics facts and outcomes"
     )
+    parser.add_argument("--exactly-once", action="store_true", help="readers of read_committed get what is said at the "
+                        "end of its checkpoint, and once: what that costs is in decision 0049")  # fmt: skip
     parser.add_argument("--restarts", choices=("exponential-delay", "none"), default="exponential-delay")
     return parser
 
@@ -110,13 +115,15 @@ def _sink(options: argparse.Namespace, kafka: Mapping[str, str]) -> KafkaSink:
     """One sink for all topics: the first field of a row names the topic, the others are key and value.  Kafka's own
     partitioner places them by the key.  (``KafkaSinkBuilder.set_record_serializer`` would put a Python function in
     front that makes such rows; ours come as rows.)"""
+    once = options.exactly_once
     builder = (
         KafkaSink.builder()
         .set_bootstrap_servers(options.brokers)
-        .set_delivery_guarantee(DeliveryGuarantee.AT_LEAST_ONCE)
+        .set_delivery_guarantee(DeliveryGuarantee.EXACTLY_ONCE if once else DeliveryGuarantee.AT_LEAST_ONCE)
+        .set_transactional_id_prefix(f"{options.into or options.prefix}.brain")
     )
     builder._j_builder.setRecordSerializer(_serializer())
-    for name, value in {**PRODUCER, **kafka}.items():
+    for name, value in {**PRODUCER, **(TRANSACTIONS if once else {}), **kafka}.items():
         builder = builder.set_property(name, value)
     return builder.build()
 
