@@ -97,7 +97,7 @@ class Book:
         self._file.close()
 
     def reader(self) -> "Reading":
-        self._file.flush()
+        """Of what was written until the book was closed."""
         return Reading(Path(self._file.name), self._places)
 
 

@@ -1,6 +1,7 @@
 """The runtimes that a recorded log is fed to.  Each says what it decides, record by record; hops that stand in the log
 are fed, those that are emitted are only compared."""
 
+import functools
 from collections.abc import Iterable, Iterator
 from itertools import groupby
 from pathlib import Path
@@ -29,11 +30,23 @@ from heliograph.ports import Commit, PlanRow, Store
 from heliograph.runtime.chunk import Chunk
 from heliograph.runtime.clock import ManualClock
 from heliograph.runtime.desk import Desk
+from tests import recorded
 from tests.parity.answers import Answer, Book, answered, from_afar
 from tests.recorded import Recording
 
 PORTION = 500
 """Records of one commit."""
+
+
+@functools.cache
+def remembered(folder: Path, events: int, seed: int) -> tuple[Recording, Book]:
+    """A log, and what memory says to it: once for all who are held against it."""
+    home = folder / f"recorded-{events}-{seed}"
+    home.mkdir()
+    recording = recorded.record(home, events, seed)
+    with Book(home / "memory") as memory:
+        in_memory(recording, memory)
+    return recording, memory
 
 
 def in_memory(recording: Recording, book: Book) -> None:

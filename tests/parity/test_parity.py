@@ -12,40 +12,43 @@ from heliograph import decide, project
 from heliograph.decide.bounds import MAX_BLOB
 from heliograph.events.event import Event
 from heliograph.events.record import EventBody, Record, decode_record
-from tests.parity.answers import Book
-from tests.parity.runtimes import InRocksDB, in_memory, logged_hops
-from tests.recorded import BEGIN, SHOP, record
+from tests.parity.runtimes import InRocksDB, logged_hops, remembered
+from tests.recorded import BEGIN, SHOP
 
 EVENTS = 1_500
+
+
+CHANCE = random.randrange(10**6)
 
 
 @pytest.fixture
 def seed(pytestconfig: pytest.Config) -> int:
     given = pytestconfig.getoption("--seed")
-    seed = random.randrange(10**6) if given is None else int(given)
+    seed = CHANCE if given is None else int(given)
     print(f"seed {seed}")  # noqa: T201
     return seed
 
 
-def test_memory_and_rocksdb_decide_alike(seed: int, tmp_path: Path, pytestconfig: pytest.Config) -> None:
-    recording = record(tmp_path, pytestconfig.getoption("--records") or EVENTS, seed)
+def test_memory_and_rocksdb_decide_alike(
+    seed: int, tmp_path: Path, tmp_path_factory: pytest.TempPathFactory, pytestconfig: pytest.Config
+) -> None:
+    events = pytestconfig.getoption("--records") or EVENTS
+    recording, memory = remembered(tmp_path_factory.getbasetemp(), events, seed)
     logged = logged_hops(recording)
-    with Book(tmp_path / "memory") as memory:
-        in_memory(recording, memory)
-        assert memory.answers == recording.records
-        assert memory.hops == logged
-        rocksdb, reading = InRocksDB(tmp_path / "rocksdb"), memory.reader()
-        for answer in rocksdb.answers(recording):
-            reading.compare(answer)
-        reading.end()
-        assert {decode_record(data).id: data for data in rocksdb.hops} == logged
-        keys = sorted(memory.states)
-        assert sorted(rocksdb.store.keys(limit=10**9)) == keys
-        for key, blob in zip(keys, rocksdb.store.states(keys), strict=True):
-            assert blob == memory.states[key], f"the state of {key} at the end"
-        due = {key: at for at, key in rocksdb.store.due(10**15, 10**9)}
-        assert due == {key: one.deadline for key, one in memory.last.items() if one.deadline is not None}
-        rocksdb.store.close()
+    assert memory.answers == recording.records
+    assert memory.hops == logged
+    rocksdb, reading = InRocksDB(tmp_path / "rocksdb"), memory.reader()
+    for answer in rocksdb.answers(recording):
+        reading.compare(answer)
+    reading.end()
+    assert {decode_record(data).id: data for data in rocksdb.hops} == logged
+    keys = sorted(memory.states)
+    assert sorted(rocksdb.store.keys(limit=10**9)) == keys
+    for key, blob in zip(keys, rocksdb.store.states(keys), strict=True):
+        assert blob == memory.states[key], f"the state of {key} at the end"
+    due = {key: at for at, key in rocksdb.store.due(10**15, 10**9)}
+    assert due == {key: one.deadline for key, one in memory.last.items() if one.deadline is not None}
+    rocksdb.store.close()
 
 
 def test_the_number_of_a_decision_weighs_nothing() -> None:
