@@ -8,10 +8,11 @@ from collections import deque
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from heliograph.adapters.spool import FileSpool, SpoolLocked
+from heliograph.adapters.spool.segment import frames
 from heliograph.ports import Post, SpoolFull
 
 MB = 1 << 20
@@ -178,6 +179,7 @@ def test_a_disk_that_refuses_is_said_and_leaves_the_spool_whole(tmp_path: Path) 
     assert done.stdout.strip().endswith("fine"), done.stderr
 
 
+@settings(deadline=None)
 @given(st.lists(st.one_of(st.tuples(st.just("in"), st.integers(1, 4)), st.tuples(st.just("out"), st.integers(1, 9)),
                           st.tuples(st.just("restart"), st.just(0))), max_size=30))  # fmt: skip
 def test_it_is_a_queue(tmp_path_factory: pytest.TempPathFactory, steps: list[tuple[str, int]]) -> None:
@@ -206,4 +208,32 @@ async def _queue(folder: Path, steps: list[tuple[str, int]]) -> None:
             model = deque(found)
         assert [int(one) for one in values(spool)] == list(model)
         assert spool.waiting == len(model)
+    spool.close()
+
+
+async def test_what_the_disk_has_lost_since_is_told_kept_aside_and_holds_up_nothing(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    spool = FileSpool(tmp_path, MB, segment_bytes=300)
+    for number in range(40):
+        await spool.append([post(number)])
+    first, second = (tmp_path / f"{number:012d}.spool" for number in (1, 2))
+    whole = spool.peek(1_000)
+    held = [sum(1 for _ in frames(file, 0, 10_000)) for file in (first, second)]
+    data = bytearray(second.read_bytes())
+    data[len(data) // 2] ^= 0xFF
+    second.write_bytes(data)
+    found = []
+    while posts := spool.peek(7):
+        found += posts
+        spool.drop(len(posts))
+    lost = [one for one in whole if one not in found]
+    assert lost and found == [one for one in whole if one not in lost], "in order, and only what was damaged is missing"
+    assert lost == whole[held[0] + held[1] - len(lost) : held[0] + held[1]]
+    assert not spool.waiting
+    assert second.with_suffix(".damaged").read_bytes() == data
+    said = capsys.readouterr()
+    assert f"entries={len(lost)}" in said.out + said.err or f'"entries": {len(lost)}' in said.out + said.err
+    await spool.append([post(99)])
+    assert spool.peek(1) == [post(99)]
     spool.close()

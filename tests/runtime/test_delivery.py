@@ -50,7 +50,7 @@ def worker(store: SharedMemoryStore, broker: MemoryBroker, name: str) -> Deliver
     dispatcher = Dispatcher(
         store, clock, meter, put=processor.put, current=desk.present, render_context=lambda _: None,
         templates=lambda: nobody, settings=MailerSettings(routes=Routes(), senders={}, base_url="", link_keys={}),
-        mine=desk.is_mine,
+        mine=desk.offers,
     )  # fmt: skip
     processor.start()
     parts: Any = {"owner": name, "lease_ms": LEASE_MS, "meter": meter, "clock": clock}

@@ -186,3 +186,39 @@ async def test_more_than_may_be_under_way_is_turned_away_at_once() -> None:
     log.slow = False
     await asyncio.gather(*waits)
     await funnel.close(1)
+
+
+class BadDisk(FileSpool):
+    """``broken``: it cannot be read for a while; ``hidden``: what is in it does not show."""
+
+    broken = hidden = False
+    looks = 0
+
+    def peek(self, limit: int) -> list[Post]:
+        self.looks += 1
+        if self.broken:
+            raise OSError(5, "Input/output error")
+        return [] if self.hidden else super().peek(limit)
+
+
+@pytest.mark.parametrize("trouble", ["broken", "hidden"])
+async def test_a_disk_that_cannot_be_read_for_a_while_ends_nothing_and_stops_nobody(
+    tmp_path: Path, trouble: str
+) -> None:
+    log = MoodyLog(random.Random(1))
+    log.away = True
+    spool = BadDisk(tmp_path, MB)
+    funnel = Funnel(log, spool, Meter(), pause_s=0.02)
+    setattr(spool, trouble, True)
+    assert await funnel.put([post("a", 1)]) == SPOOL
+    log.away = False
+    await asyncio.sleep(0.2)
+    assert spool.looks < 50, "it does not spin"
+    assert await funnel.put([post("a", 2)]) == SPOOL, "nothing overtakes what cannot be read"
+    assert trouble == "hidden" or "Input/output error" in funnel.away
+    setattr(spool, trouble, False)
+    await until(lambda: not spool.waiting and not funnel.spooling)
+    assert first_times(log, "a") == [1, 2] and not funnel.away
+    assert await funnel.put([post("a", 3)]) == LOG
+    await funnel.close(1)
+    spool.close()

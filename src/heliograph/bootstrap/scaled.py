@@ -30,7 +30,7 @@ from heliograph.bootstrap.backstage import Stage
 from heliograph.bootstrap.mail import routes
 from heliograph.bootstrap.world import World, require_topics, world_of
 from heliograph.config import Settings
-from heliograph.ports import Arrival, Busy, Clock, Gate, Result, StoreAway, Stream, StreamAway, Trouble
+from heliograph.ports import Arrival, Busy, Clock, Gate, Result, StoreAway, StoreTooNew, Stream, StreamAway, Trouble
 from heliograph.runtime.clock import SystemClock
 from heliograph.runtime.desk import Published
 from heliograph.runtime.edge import Edge, Words
@@ -93,6 +93,7 @@ class ScaledServer:
         self._tasks: list[asyncio.Task[None]] = []
         self._lag: Lag | None = None
         self.meter.watch("decided_lag_seconds", lambda: 0.0 if self._lag is None else self._lag.seconds)
+        self.meter.watch("plan_refused", lambda: self.watch.refused)
 
     @property
     def _spools(self) -> bool:
@@ -133,7 +134,7 @@ class ScaledServer:
     def troubles(self) -> list[Trouble]:
         """What is away, for ``/readyz``."""
         behind = [] if self._lag is None else self._lag.troubles()
-        return [*self._of_the_log(), *self.backs.troubles(), *behind]
+        return [*self._of_the_log(), *self.watch.troubles(), *self.backs.troubles(), *behind]
 
     def _of_the_log(self) -> list[Trouble]:
         why = self.funnel.away or self.watch.away
@@ -164,18 +165,21 @@ class ScaledServer:
     async def _open(self) -> bool:
         try:
             await self._stage.run(self.backs.open())
-        except (StoreAway, StreamAway) as error:
+        except (StoreAway, StreamAway, StoreTooNew) as error:
+            if isinstance(error, StoreTooNew) and self._role != COLLECT:
+                raise
             if self.backs.why != str(error):
                 log.warning("not yet", reason=str(error))
             self.backs.why = str(error) or "no answer"
             return False
         assert self.backs.store is not None
         self.edge.words = Words(self.backs.store, self.meter)
-        self._lag = Lag(self.backs.store, lambda: self.edge.latest)
+        self._lag = Lag(self.backs.store, lambda: self.edge.latest, self._settings.kafka.partitions)
         self._tasks.append(asyncio.create_task(self._lag.run(), name="lag"))
         if self._role != COLLECT:
             self._supervisor.start()
         self._tasks.append(asyncio.create_task(self._announce(), name="announce"))
+        self._tasks[-1].add_done_callback(self._ended)
         return True
 
     async def _open_later(self) -> None:
@@ -187,9 +191,14 @@ class ScaledServer:
     async def _announce(self) -> None:
         """The log may be new, or have lost what it knew: then it is told the plan in force once more."""
         await asyncio.sleep(ANNOUNCED_S)
-        if self.watch.version < self.engine.plan.version:
+        while max(self.watch.version, self.watch.refused) < self.engine.plan.version:
             log.warning("the log does not know the plan in force: it is told again", version=self.engine.plan.version)
-            await self._stage.run(self.engine.announce())
+            try:
+                await self._stage.run(self.engine.announce())
+                return
+            except (StoreAway, Busy) as error:
+                log.warning("the plan cannot be told yet", reason=str(error))
+            await asyncio.sleep(RETRY_S)
 
     async def stop(self) -> None:
         """Events hear 503, what was taken is brought to an end, then mail, then the pages."""

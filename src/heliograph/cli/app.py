@@ -15,6 +15,7 @@ from heliograph.cli import (
     facts,
     feedback,
     flink,
+    gap,
     holding,
     later,
     local,
@@ -38,7 +39,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
     help="Real-time, event-triggered, personalised email campaigns, self-hosted.",
 )
-for group in (local, publish, trials, people, mail, broadcast, holding, delivery, feedback, moving, doctor, later):
+for group in (local, publish, trials, people, mail, broadcast, holding, delivery, feedback, moving, doctor, gap, later):
     for command in group.COMMANDS:
         name = command.__name__.removesuffix("_").replace("_", "-")
         settings = later.SETTINGS if group is later else None

@@ -51,6 +51,11 @@ METRICS: dict[str, Metric] = {
         COUNTER, "Commits decided again because another process was first, by error.", ("error",)
     ),
     "heliograph_relayed_total": Metric(COUNTER, "Entries published to the shared log behind their commit."),
+    "heliograph_relay_refused_total": Metric(COUNTER, "Entries that the shared log refused, kept as dead letters."),
+    "heliograph_effects_lost": Metric(
+        GAUGE, "Decisions given up with `heliograph gap --skip`: gone before they were carried out, at most so many."
+    ),
+    "heliograph_plan_refused": Metric(GAUGE, "The newest plan, where this process cannot read it; 0: it can."),
     "heliograph_render_reads_total": Metric(
         COUNTER, "Profiles read for rendering, by where they were: here, cache or store.", ("where",)
     ),

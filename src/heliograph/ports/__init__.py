@@ -71,10 +71,12 @@ from heliograph.ports.stream import (
     Appender,
     Assignment,
     Entry,
+    EntryRefused,
     Post,
     Reader,
     Stream,
     StreamAway,
+    StreamGap,
     StreamRefused,
 )
 from heliograph.ports.web import (
@@ -102,6 +104,7 @@ __all__ = [
     "Engine",
     "Entered",
     "Entry",
+    "EntryRefused",
     "Fence",
     "Fenced",
     "Gate",
@@ -150,6 +153,7 @@ __all__ = [
     "StoreTooNew",
     "Stream",
     "StreamAway",
+    "StreamGap",
     "StreamRefused",
     "Taken",
     "Transport",

@@ -34,6 +34,15 @@ class StreamRefused(Exception):
     """It will not be taken however often it is tried: too large, no such topic, not allowed.  ``str`` says the mend."""
 
 
+class EntryRefused(StreamRefused):
+    """It is this very entry (too large, say); others are taken.  Set it aside, and go on."""
+
+
+class StreamGap(StreamRefused):
+    """The entries that were to be read next are gone: kept for less long than nobody read them, or the topic was made
+    anew.  Stop: what they said is lost, and somebody has to say so before anybody reads on."""
+
+
 class Entry(msgspec.Struct, frozen=True, gc=False):
     """One entry of a topic."""
 
@@ -84,8 +93,8 @@ class Reader(Protocol):
     async def read(self, limit: int, wait_s: float) -> list[Entry]:
         """Up to ``limit`` entries, in order per partition; an empty list after ``wait_s`` without any.  Raises
         :class:`StreamAway` when the brokers have been away for longer than the adapter's patience (read on: it may
-        pass), :class:`StreamRefused` for what will not pass, a gap that retention made among it.  What
-        :class:`Assignment` raised ends the reader and is raised here."""
+        pass), :class:`StreamRefused` for what will not pass, :class:`StreamGap` among it.  What :class:`Assignment`
+        raised ends the reader and is raised here."""
         ...
 
     async def commit(self, offsets: dict[tuple[str, int], int]) -> None:

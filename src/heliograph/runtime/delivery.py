@@ -28,6 +28,8 @@ from heliograph.ports import (
     StoreAway,
     Stream,
     StreamAway,
+    StreamGap,
+    StreamRefused,
     steady_ms,
 )
 from heliograph.ports.stream import EFFECTS
@@ -36,6 +38,7 @@ from heliograph.runtime.claims import Bury
 from heliograph.runtime.dispatcher import Dispatcher
 from heliograph.runtime.far_chunk import Carry
 from heliograph.runtime.far_desk import FarDesk
+from heliograph.runtime.gaps import GAP_MEND
 from heliograph.runtime.leases import Leases
 from heliograph.runtime.meter import Meter
 from heliograph.runtime.processor import Processor
@@ -172,6 +175,8 @@ class Delivery:
                 self._trouble = f"the log does not answer: {error}"
                 await asyncio.sleep(AWAY_S)
                 continue
+            except StreamGap as error:
+                raise StreamRefused(f"{error}; {GAP_MEND}") from error
             self._trouble = ""
             self._carry(entries)
             if self._astray():
@@ -226,7 +231,7 @@ class Delivery:
         self._burials.add(burial)
         burial.add_done_callback(self._burials.discard)
         log.info("partitions taken over", partitions=names, wait_ms=wait_ms)
-        return {(EFFECTS, claim.partition): claim.offset for claim in claims}
+        return {(EFFECTS, claim.partition): max(claim.offset, 0) for claim in claims}  # a gap at the front is one, too
 
     async def _claim(self, partitions: Sequence[int]) -> tuple[list[Claim], int]:
         while True:

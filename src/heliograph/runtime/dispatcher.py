@@ -90,7 +90,7 @@ class Dispatcher:
     ``current``: a message's row as it is now; ``held``: whether the mail of this journey is held; ``rank``: whom a
     message overtakes; ``shaping``: limits of receivers, senders and relays; ``mx``: who looks up where domains have
     their mail, if they are to be told apart by that.  Where people are ours for a time only: ``mine``: whether this
-    person (key) is, ``until``: until when (:func:`heliograph.ports.steady_ms`).
+    message is, ``until``: until when (:func:`heliograph.ports.steady_ms`).
     ``sharing``: what other machines send counts, too."""
 
     def __init__(
@@ -108,7 +108,7 @@ class Dispatcher:
         rank: Callable[[MessageRow], int] = rank_of,
         shaping: Shaping | None = None,
         mx: MxLookup | None = None,
-        mine: Callable[[str], bool] = lambda _key: True,
+        mine: Callable[[MessageRow], bool] = lambda _row: True,
         until: Callable[[], int] | None = None,
         sharing: Sharing | None = None,
     ) -> None:
@@ -156,7 +156,7 @@ class Dispatcher:
         comes back with that mailer's report."""
         add, claims = self.outbox.add, self.outbox.claims
         for row in rows:
-            if row.message_id not in claims and self._mine(row.key):
+            if row.message_id not in claims and self._mine(row):
                 add(row)
         if self._opened.is_set() and not self._draining:
             self.offer_slice()  # at once: our task may have to wait for its turn
@@ -274,7 +274,7 @@ class Dispatcher:
         present = self._current(row.message_id)
         if present is None or present.status != "queued" or row.message_id in self._ending:
             return False
-        return self._mine(row.key)
+        return self._mine(row)
 
     def _doom(self, fates: list[Fate], row: MessageRow, status: str, reason: str) -> None:
         fates.append((row.message_id, status, reason))

@@ -29,7 +29,7 @@ from heliograph.events.record import (
     Record,
     encode_record,
 )
-from heliograph.ports import BroadcastRow, Clock, Commit, DeadLetter, Entry, Fence, MessageRow, Relayed
+from heliograph.ports import BroadcastRow, Clock, Commit, DeadLetter, Entry, Fence, MessageRow, Relayed, StoreTooNew
 from heliograph.ports.stream import EFFECTS, RECORDS
 from heliograph.runtime.applying import APPLY
 from heliograph.runtime.chunk import Chunk, UndecidedError
@@ -176,7 +176,7 @@ class Carry(Work):
         self._entries, self._ended = entries, ended
         self._decided: dict[int, Decided] = {}
         self._broken: dict[int, str] = {}
-        self._too_new: DecidedTooNew | None = None
+        self._too_new: DecidedTooNew | StoreTooNew | None = None
         self._at = 0
 
     def prepare(self, desk: Desk) -> None:
@@ -191,7 +191,11 @@ class Carry(Work):
                 except DecidedTooNew as error:
                     self._too_new = error
                     raise
-        desk.catch_up(max((one.record.plan_version for one in self._decided.values()), default=0))
+        try:
+            desk.catch_up(max((one.record.plan_version for one in self._decided.values()), default=0))
+        except StoreTooNew as error:
+            self._too_new = error
+            raise
         desk.fetch_numbers([one.record.key for one in self._decided.values() if one.number])
 
     def decide(self, chunk: Chunk) -> None:

@@ -13,7 +13,7 @@ from heliograph import decide
 from heliograph.events.ids import bucket
 from heliograph.events.partitions import partition_of
 from heliograph.events.record import LedgerRow
-from heliograph.ports import BroadcastRow, Claim, MessageRow, SharedStore
+from heliograph.ports import BroadcastRow, Claim, MessageRow, SharedStore, StoreAway, StoreTooNew
 from heliograph.runtime.catching_up import CatchingUp
 from heliograph.runtime.desk import CompileSchema, Desk
 from heliograph.runtime.far_counts import (
@@ -136,9 +136,10 @@ class FarDesk(Desk):
     def is_mine(self, key: str) -> bool:
         return self.leases is not None and self.partition_of(key) in self.leases.epochs
 
-    def offers(self, key: str) -> bool:
-        """Whether their mail may be handed out now."""
-        return self.is_mine(key) and not self.catching_up.waits(self.partition_of(key))
+    def offers(self, row: MessageRow) -> bool:
+        """Whether this message may be handed out now."""
+        waits = not row.transactional and self.catching_up.waits(self.partition_of(row.key))
+        return self.is_mine(row.key) and not waits
 
     def may_mail(self, key: str) -> bool:
         return self.is_mine(key) and self.leases is not None and self.leases.left_ms() > 0
@@ -249,6 +250,18 @@ class FarDesk(Desk):
         return words
 
     # -- plans --
+
+    def _reload_plan(self) -> None:
+        """:class:`StoreTooNew` for a plan that only a newer program can read."""
+        try:
+            super()._reload_plan()
+        except StoreAway:
+            raise
+        except Exception as error:
+            raise StoreTooNew(
+                "the plan in force cannot be read by this program: update it, or publish a plan that it can read "
+                f"({type(error).__name__}: {error})"
+            ) from error
 
     def catch_up(self, version: int) -> None:
         """Records name this plan: whoever stamped them read it from the store's."""

@@ -226,18 +226,28 @@ class Funnel:
         assert spool is not None
         proven = False
         while self._spooling or spool.waiting:
-            if posts := spool.peek(DRAIN):
-                if proven := await self._taken(self._appender.append(posts)):
-                    spool.drop(len(posts))
-            elif proven or not spool.waiting:
-                proven = await self._rejoin(spool)
-            else:
-                await spool.settled()
-                continue
+            try:
+                if posts := spool.peek(DRAIN):
+                    if proven := await self._taken(self._appender.append(posts)):
+                        spool.drop(len(posts))
+                elif proven or not spool.waiting:
+                    proven = await self._rejoin(spool)
+                else:
+                    await spool.settled()
+                    if spool.peek(1):
+                        continue
+            except Exception as error:  # the disk, or a bug: what is in the spool stays there, and is tried again
+                proven = False
+                self._stuck(f"the spool cannot be emptied: {error or type(error).__name__}")
             if not proven:
                 await asyncio.sleep(self._pause_s)
         self.away = ""
         log.info("the log is back: the spool is empty")
+
+    def _stuck(self, why: str) -> None:
+        if self.away != why:
+            log.exception(why)
+        self.away, self._spooling = why, True
 
     async def _rejoin(self, spool: Spool) -> bool:
         """Only what is being synced is left: that goes to the log beside it, and what comes from now on direct."""
@@ -247,13 +257,15 @@ class Funnel:
         self._spooling = False
         taken = not last or await self._taken(self._in_time([post for call in last for post in call.posts]))
         await spool.settled()
-        if taken:
-            spool.drop(sum(len(call.posts) for call in last if call.refused is None))
-        for call in last:
+        try:
             if taken:
-                call.end(LOG)
-            else:
-                self._answer(call)
+                spool.drop(sum(len(call.posts) for call in last if call.refused is None))
+        finally:  # whatever the disk says: they wait
+            for call in last:
+                if taken:
+                    call.end(LOG)
+                else:
+                    self._answer(call)
         return taken
 
     async def _in_time(self, posts: Sequence[Post]) -> None:

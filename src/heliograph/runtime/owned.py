@@ -1,13 +1,13 @@
-"""A store as one worker among many sees what is to be done: only that of its own people."""
+"""A store as one worker among many sees what is to be mailed: only that of its own people."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any, cast
 
-from heliograph.ports import MessageRow, RequestRow, Store
+from heliograph.ports import MessageRow, Store
 
 
 class _Owned:
-    def __init__(self, store: Store, mine: Callable[[str], bool]) -> None:
+    def __init__(self, store: Store, mine: Callable[[MessageRow], bool]) -> None:
         self._store, self._mine = store, mine
 
     def __getattr__(self, name: str) -> Any:
@@ -18,15 +18,12 @@ class _Owned:
         found: list[MessageRow] = []
         while True:
             rows = self._store.queued_messages(after, limit)
-            found += [row for row in rows if self._mine(row.key)]
+            found += [row for row in rows if self._mine(row)]
             if len(rows) < limit or len(found) >= limit:
                 return found[:limit]
             after = (rows[-1].created_at, rows[-1].message_id)
 
-    def requests(self, after: str = "") -> Iterator[RequestRow]:
-        return (row for row in self._store.requests(after) if self._mine(row.key))
 
-
-def owned(store: Store, mine: Callable[[str], bool]) -> Store:
-    """``mine``: whether this person (key) is ours now (:meth:`heliograph.runtime.far_desk.FarDesk.is_mine`)."""
+def owned(store: Store, mine: Callable[[MessageRow], bool]) -> Store:
+    """``mine``: whether this message is ours now (:meth:`heliograph.runtime.far_desk.FarDesk.offers`)."""
     return cast(Store, _Owned(store, mine))

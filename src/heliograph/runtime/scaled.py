@@ -33,6 +33,7 @@ from heliograph.ports import (
     ProfileCache,
     PublishReport,
     RateShare,
+    Result,
     SharedStore,
     Store,
     StoreAway,
@@ -51,13 +52,14 @@ from heliograph.runtime.entering import STATUSES
 from heliograph.runtime.far_chunk import FarChunk
 from heliograph.runtime.far_counts import summed
 from heliograph.runtime.far_desk import FarDesk
+from heliograph.runtime.gaps import dealt_with
 from heliograph.runtime.leases import leading
 from heliograph.runtime.owned import owned
 from heliograph.runtime.past import survivor
 from heliograph.runtime.places import reach
 from heliograph.runtime.plans_elsewhere import Announce, SeePlan
 from heliograph.runtime.processor import Processor
-from heliograph.runtime.relay import Relay
+from heliograph.runtime.relay import PublishAgain, Relay, row_in
 from heliograph.runtime.retention import keep_expiring
 from heliograph.runtime.sharing import Sharing
 
@@ -118,7 +120,9 @@ class ScaledEngine(EmbeddedEngine):
         self.owner, self._lease_ms = owner, lease_ms
         self._stream, self._cache = stream, cache
         self._appender: Appender = stream.appender()
-        self._relay = Relay(store, self._appender, self.meter, owner=owner)
+        self._relay = Relay(store, self._appender, self.meter, self._processor.put, owner=owner)
+        self._effects_lost = 0
+        self.meter.watch("effects_lost", lambda: self._effects_lost)
         self._delivery = self._new_delivery() if delivers else None
         self._store_away = ""
         self._publishing = asyncio.Lock()
@@ -218,6 +222,7 @@ class ScaledEngine(EmbeddedEngine):
         while True:
             try:
                 claims = await asyncio.to_thread(self.store.claims)
+                self._effects_lost = sum(gap.lost for gap in await asyncio.to_thread(dealt_with, self.store))
                 self._workers = tuple(sorted({claim.owner for claim in claims if claim.owner} | {self.owner}))
                 self._store_away = ""
             except StoreAway as error:
@@ -309,6 +314,15 @@ class ScaledEngine(EmbeddedEngine):
             finally:
                 with contextlib.suppress(StoreAway):
                     await asyncio.to_thread(self.store.lead, self.owner, "publishing", 0)
+
+    async def replay_dead_letters(self, ids: Sequence[str], repaired: dict[str, bytes]) -> list[Result]:
+        """Entries that the log refused are published as they are."""
+        letters = [letter for name in ids if (letter := self.store.dead_letter(name)) is not None]
+        entries = {letter.id: (letter, row) for letter in letters if (row := row_in(letter)) is not None}
+        others = [letter.id for letter in letters if letter.id not in entries]
+        results = iter(await super().replay_dead_letters(others, repaired) if others else [])
+        done = {name: await self._do(PublishAgain(*entry)) for name, entry in entries.items()}
+        return [done[letter.id] if letter.id in done else next(results) for letter in letters]
 
     async def announce(self) -> None:
         """Tell the log the plan in force once more."""

@@ -12,7 +12,7 @@ from confluent_kafka.admin import AdminClient, OffsetSpec  # type: ignore[attr-d
 from heliograph import __version__
 from heliograph.config import KafkaSetting
 from heliograph.decide.times import ms
-from heliograph.ports.stream import StreamAway, StreamRefused
+from heliograph.ports.stream import EntryRefused, StreamAway, StreamGap, StreamRefused
 
 T = TypeVar("T")
 Config: TypeAlias = dict[str, Any]
@@ -37,11 +37,17 @@ MENDS: Final = {
     KafkaError.CLUSTER_AUTHORIZATION_FAILED: "{user} may not write idempotently: kafka-acls --add --allow-principal "
     "{user} --operation IdempotentWrite --cluster",
     KafkaError._AUTO_OFFSET_RESET: "{topic}: the entries to be read next are gone, kept for less long than nobody read "
-    "them; what they said is lost: begin at the oldest there is, and lengthen retention.ms",
+    "them (retention.ms), or the topic was made anew; what they said is lost (docs/how-to/effects-were-lost.md)",
     KafkaError.POLICY_VIOLATION: "{topic}: a policy of the broker refuses it",
     KafkaError.INVALID_RECORD: "{topic} does not take such entries: a compacted topic needs a key",
 }  # fmt: skip
 """Errors that stay however often one tries, and what to do about each.  All others pass."""
+OF_THE_ENTRY: Final = (KafkaError.MSG_SIZE_TOO_LARGE, KafkaError.RECORD_LIST_TOO_LARGE, KafkaError.INVALID_RECORD)
+KINDS: Final[dict[int, type[StreamRefused]]] = {
+    **dict.fromkeys(OF_THE_ENTRY, EntryRefused),
+    KafkaError._AUTO_OFFSET_RESET: StreamGap,
+}
+"""Those that ask for more than to be mended."""
 SAME: Final = {
     KafkaError._UNKNOWN_TOPIC: KafkaError.UNKNOWN_TOPIC_OR_PART,
     KafkaError._UNKNOWN_PARTITION: KafkaError.UNKNOWN_TOPIC_OR_PART,
@@ -157,8 +163,9 @@ class Way:
             return StreamAway(f"{self.name(topic)}: {error}")
         if error.code() == KafkaError._MSG_TIMED_OUT:
             return self.silence(topic, last)
-        mend = MENDS.get(SAME.get(error.code(), error.code()))
+        code = SAME.get(error.code(), error.code())
+        mend = MENDS.get(code)
         if mend is None:
             return StreamAway(f"{self.name(topic)}: {error.str()}" + (f" ({last})" if last else ""))
         said = mend.format(topic=self.name(topic), user=self._user, prefix=self.setting.prefix)
-        return StreamRefused(f"{said} (Kafka: {error.str()})")
+        return KINDS.get(code, StreamRefused)(f"{said} (Kafka: {error.str()})")

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Sequence
+from weakref import WeakSet
 
 from heliograph.adapters.kafka.appender import KafkaAppender
 from heliograph.adapters.kafka.client import Way
@@ -16,15 +17,17 @@ class KafkaStream:
     def __init__(self, setting: KafkaSetting) -> None:
         self._way = Way(setting)
         self._appenders: list[KafkaAppender] = []
-        self._readers: list[KafkaReader] = []
+        self._readers: WeakSet[KafkaReader] = WeakSet()
+        """Those that run: each is held by its thread until it is closed."""
 
     def appender(self) -> KafkaAppender:
         self._appenders.append(KafkaAppender(self._way))
         return self._appenders[-1]
 
     def reader(self, topics: Sequence[str], assignment: Assignment, *, group: str | None) -> KafkaReader:
-        self._readers.append(KafkaReader(self._way, topics, assignment, group))
-        return self._readers[-1]
+        reader = KafkaReader(self._way, topics, assignment, group)
+        self._readers.add(reader)
+        return reader
 
     async def close(self) -> None:
         await asyncio.gather(*(reader.close() for reader in self._readers))

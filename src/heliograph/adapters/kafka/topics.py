@@ -28,7 +28,7 @@ class Shape(msgspec.Struct, frozen=True):
 
 SHAPES: Final = {
     RECORDS: Shape(keep=7 * DAY, largest=2 * MB),  # a merge carries the whole state of a person (256 KB) and more
-    EFFECTS: Shape(keep=DAY, largest=4 * MB),  # the record, its effects and the state
+    EFFECTS: Shape(keep=7 * DAY, largest=4 * MB),  # the record, its effects and the state; as long as records
     OUTCOMES: Shape(keep=7 * DAY),
     FACTS: Shape(keep=7 * DAY),
     PLAN: Shape(keep=FOREVER, largest=MAX_ENTRY, cleanup="compact", spread=False),

@@ -10,7 +10,17 @@ from collections.abc import Sequence
 from typing import Final
 
 from heliograph.events.partitions import murmur2
-from heliograph.ports.stream import PLAN, TOPICS, Assignment, Entry, Post, StreamAway, StreamRefused
+from heliograph.ports.stream import (
+    PLAN,
+    TOPICS,
+    Assignment,
+    Entry,
+    EntryRefused,
+    Post,
+    StreamAway,
+    StreamGap,
+    StreamRefused,
+)
 
 MAX_ENTRY: Final = 16 * 1024 * 1024
 LOOK_S: Final = 0.01
@@ -20,7 +30,8 @@ Place = tuple[str, int]
 
 class MemoryBroker:
     """What several streams share.  ``topics``: name -> its partitions, each a list of entries.  ``away``: while set,
-    nobody answers."""
+    nobody answers.  ``largest``: topic -> bytes of an entry at most.  ``oldest``: the first offset that retention has
+    left (what stands before it in the list is gone)."""
 
     def __init__(self, partitions: int = 4) -> None:
         self.topics: dict[str, list[list[Entry]]] = {
@@ -29,6 +40,8 @@ class MemoryBroker:
         self.groups: dict[str, list[MemoryReader]] = {}
         self.owners: dict[tuple[str, Place], MemoryReader] = {}
         self.committed: dict[tuple[str, Place], int] = {}
+        self.largest: dict[str, int] = {}
+        self.oldest: dict[Place, int] = {}
         self.away = False
         self.now = 0
         self.grown = asyncio.Event()
@@ -36,8 +49,8 @@ class MemoryBroker:
     def add(self, post: Post) -> tuple[int, int]:
         """(partition, offset) of the new entry."""
         parts = self.topic(post.topic)
-        if len(post.value) > MAX_ENTRY:
-            raise StreamRefused(f"{post.topic}: {len(post.value)} bytes are more than {MAX_ENTRY}")
+        if len(post.value) > (largest := self.largest.get(post.topic, MAX_ENTRY)):
+            raise EntryRefused(f"{post.topic}: {len(post.value)} bytes are more than {largest}")
         number = (murmur2(post.key) & 0x7FFFFFFF) % len(parts) if post.partition is None else post.partition
         if not 0 <= number < len(parts):
             raise StreamRefused(f"{post.topic} has no partition {number}")
@@ -108,7 +121,10 @@ class MemoryReader:
     def _take(self, limit: int) -> list[Entry]:
         taken: list[Entry] = []
         for (topic, number), offset in self._next.items():
-            new = self._broker.topics[topic][number][offset : offset + limit - len(taken)]
+            entries = self._broker.topics[topic][number]
+            if not self._broker.oldest.get((topic, number), 0) <= offset <= len(entries):
+                raise StreamGap(f"{topic}/{number}: what follows {offset} is gone")
+            new = entries[offset : offset + limit - len(taken)]
             self._next[topic, number] = offset + len(new)
             taken += new
         return taken
@@ -120,7 +136,8 @@ class MemoryReader:
             await self._let_go(gone)
         if new := [place for place in mine if place not in self._next and self._free(place)]:
             begins = await self._assignment.assigned(new)
-            self._next |= {place: max(begins.get(place, -1), 0) for place in new}
+            oldest = self._broker.oldest
+            self._next |= {p: at if (at := begins.get(p, -1)) >= 0 else oldest.get(p, 0) for p in new}
 
     def _due(self) -> list[Place]:
         places = self._broker.places(self._topics)
@@ -145,7 +162,8 @@ class MemoryReader:
 
     async def ends(self, topic: str) -> dict[int, tuple[int, int]]:
         self._broker.here()
-        return {number: (0, len(entries)) for number, entries in enumerate(self._broker.topic(topic))}
+        oldest, parts = self._broker.oldest, self._broker.topic(topic)
+        return {number: (oldest.get((topic, number), 0), len(entries)) for number, entries in enumerate(parts)}
 
     async def close(self) -> None:
         if self._closed:

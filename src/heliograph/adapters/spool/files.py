@@ -26,7 +26,7 @@ from heliograph.ports.stream import Post
 
 SEGMENT_BYTES = 8 * 1024 * 1024
 """Then the next file begins: at most so much is read twice after a crash, some 15,000 events."""
-SUFFIX = ".spool"
+SUFFIX, DAMAGED = ".spool", ".damaged"
 
 log = structlog.get_logger("heliograph.spool")
 
@@ -142,13 +142,31 @@ class FileSpool:
 
     def peek(self, limit: int) -> list[Post]:
         found: list[Post] = []
-        start = self._read
-        for segment in self._segments:
-            if segment.entries and len(found) < limit:
-                payloads = islice(frames(segment.path, start, segment.size), limit - len(found))
-                found += [post_of(payload) for _, payload in payloads]
-            start = 0
+        start, dropped = self._read, self._dropped
+        for segment in list(self._segments):
+            wanted = min(limit - len(found), segment.entries - dropped)
+            payloads = list(islice(frames(segment.path, start, segment.size), wanted)) if wanted else []
+            if not payloads and wanted and not found:
+                self._leave_out(segment, segment.entries - dropped)
+            found += [post_of(payload) for _, payload in payloads]
+            if found and len(payloads) < wanted:
+                break  # nobody may count what is behind as what is not there
+            start = dropped = 0
         return found
+
+    def _leave_out(self, segment: Segment, lost: int) -> None:
+        """It was whole when it was synced, and is not now: the disk lost what was acknowledged.  The file is kept."""
+        if segment is self._open and self._writing:
+            return  # what is under way belongs to it; the next look
+        aside = segment.path.with_suffix(DAMAGED)
+        log.error("acknowledged entries cannot be read any more: left out", entries=lost, file=str(aside))
+        segment.close()
+        segment.path.rename(aside)
+        if segment is self._segments[0]:
+            self._read = self._dropped = 0
+        self._segments.remove(segment)
+        if segment is self._open:
+            self._open = None
 
     async def settled(self) -> None:
         if pending := [one.done for one in self._pending()]:

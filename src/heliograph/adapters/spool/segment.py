@@ -30,7 +30,9 @@ def frames(path: Path, start: int, end: int) -> Iterator[tuple[int, bytes]]:
     with path.open("rb", buffering=_READ) as file:
         at = file.seek(start)
         while at + _HEAD.size <= end:
-            size, crc = _HEAD.unpack(file.read(_HEAD.size))
+            if len(head := file.read(_HEAD.size)) < _HEAD.size:
+                return
+            size, crc = _HEAD.unpack(head)
             payload = file.read(size) if at + _HEAD.size + size <= end else b""
             if len(payload) != size or crc32(payload) != crc:
                 return
