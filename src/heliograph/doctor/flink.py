@@ -72,19 +72,29 @@ async def _look(rest: Rest, patient: Patient) -> list[Finding]:
 async def _checkpoints(rest: Rest, patient: Patient, number: str) -> Finding:
     assert patient.settings is not None
     said = await rest.get(f"/jobs/{number}/checkpoints")
-    last = (said.get("latest") or {}).get("completed")
-    name, every = "flink.checkpoints", ms(patient.settings.flink.checkpoint) / 1000
+    return judged(said, ms(patient.settings.flink.checkpoint) / 1000, patient.now())
+
+
+def judged(said: Any, every_s: float, now: float) -> Finding:
+    """``said``: what /jobs/ID/checkpoints answers; ``now``: Unix seconds.  One that failed is a warning until the next
+    is complete: the first often falls into the start of the job."""
+    latest = said.get("latest") or {}
+    last, failure = latest.get("completed"), latest.get("failed")
+    name = "flink.checkpoints"
     mend = "look at the job's checkpoints in Flink's page: is flink.checkpoints a place that every TaskManager reaches?"
     if not last:
         return fail(name, "none was completed yet: a crash begins at the last savepoint, or at the beginning", mend)
-    age = patient.now() - last["latest_ack_timestamp"] / 1000
+    age = now - last["latest_ack_timestamp"] / 1000
     seen = (
         f"the last one is {age:,.0f} s old, {last['state_size'] / 1e6:,.1f} MB, took {last['end_to_end_duration']:,} ms"
     )
-    failed = said["counts"]["failed"]
-    if age > LATE * every:
-        return fail(name, f"{seen}; {failed} failed", mend)
-    return ok(name, seen) if not failed else warn(name, f"{seen}; {failed} failed", mend)
+    if failed := said["counts"]["failed"]:
+        seen = f"{seen}; {failed} failed since the job began"
+    if age > LATE * every_s:
+        return fail(name, seen, mend)
+    if failure and failure["trigger_timestamp"] > last["trigger_timestamp"]:
+        return warn(name, seen, mend)
+    return ok(name, seen)
 
 
 async def _job(rest: Rest, patient: Patient, number: str) -> list[Finding]:
