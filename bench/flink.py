@@ -11,6 +11,7 @@ from collections import defaultdict
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
+from typing import Any
 from unittest import mock
 
 import msgspec
@@ -52,13 +53,16 @@ THREADS = {
 
 
 class Speed(msgspec.Struct, frozen=True):
-    """``records``: decided a second; ``events``: of them from outside.  CPU us are for each record."""
+    """``records``: decided a second; ``events``: of them from outside.  CPU us are for each record.  ``state_mb``,
+    ``checkpoint_ms``: size of all state at the last checkpoint, and how long that took; 0 without one."""
 
     events: float
     records: float
     managers_us: float
     kafka_us: float
     threads_us: dict[str, float]
+    state_mb: float = 0.0
+    checkpoint_ms: float = 0.0
 
 
 class World:
@@ -146,8 +150,17 @@ async def throughput(world: World, slots: int, count: int) -> Speed:
         await appender.append([post(one) for one in records[at : at + AHEAD]])
     async with world.job(kafka, slots) as flink:
         samples = [one async for one in _watch(world, stream, flink, len(records))]
+        last = _last_checkpoint(flink)
     await stream.close()
-    return _speed(samples, len(records))
+    return msgspec.structs.replace(
+        _speed(samples, len(records)), state_mb=last.get("full_size", last.get("state_size", 0)) / 1e6,
+        checkpoint_ms=last.get("end_to_end_duration", 0),
+    )  # fmt: skip
+
+
+def _last_checkpoint(flink: Flink) -> dict[str, Any]:
+    job = flink.job()
+    return {} if job is None else (flink.checkpoints(job["jid"]).get("latest") or {}).get("completed") or {}
 
 
 Sample = tuple[float, int, float, float, dict[str, float]]
