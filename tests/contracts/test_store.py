@@ -446,6 +446,13 @@ class TestPlans:
         assert [again.meta(name) for name in ("format", "", "ü\x00", "other")] == [b"mine", b"", b"x", None]
         assert again.metas() == ["", "format", "ü\x00"]
 
+    def test_named_values_are_found_by_their_beginning_and_forgotten(self, opened: Opened) -> None:
+        opened.store.commit(Commit(meta={"a": b"0", "a:1": b"1", "a:2": b"2", "a:ü": b"3", "b": b"4"}))
+        assert opened.store.metas("a:") == ["a:1", "a:2", "a:ü"]
+        opened.store.commit(Commit(meta={"a:1": None, "a:3": None, "a:2": b"new"}))
+        again = opened.again()
+        assert (again.metas("a:"), again.meta("a:1"), again.meta("a:2")) == (["a:2", "a:ü"], None, b"new")
+
 
 class TestExpiry:
     def test_the_log_goes_from_the_front_and_keeps_its_last_row(self, kept: Opened) -> None:

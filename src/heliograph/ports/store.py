@@ -207,7 +207,7 @@ class Commit(msgspec.Struct):
     ``members``: (name, key) -> since, or None for leaving.  ``messages``: the row as it is now; ``created_at`` and
     ``key`` of a message never change.  ``requests``: the row, or None when it is over.  ``journal``: (key, row),
     appended.  ``emails``: (address, key) -> held or not.  ``broadcasts``: the row as it is now, or None to forget it;
-    ``created_at`` never changes.
+    ``created_at`` never changes.  ``meta``: the value, or None to forget it.
 
     Only for a :class:`SharedStore`; a store of one process ignores them.  ``relay``: leaves for the shared log behind
     this commit.  ``offsets``: (topic, partition) -> the next offset to apply.  ``bases``: message id -> ``rev`` of its
@@ -225,7 +225,7 @@ class Commit(msgspec.Struct):
     emails: dict[tuple[str, str], bool] = {}
     dead_letters: dict[str, DeadLetter] = {}
     plan: PlanRow | None = None
-    meta: dict[str, bytes] = {}
+    meta: dict[str, bytes | None] = {}
     requests: dict[str, RequestRow | None] = {}
     broadcasts: dict[str, BroadcastRow | None] = {}
     relay: list[Relayed] = []
@@ -400,8 +400,8 @@ class Store(Protocol):
         """Small named values: signing keys, sweep progress."""
         ...
 
-    def metas(self) -> list[str]:
-        """The names of all of them, sorted."""
+    def metas(self, prefix: str = "") -> list[str]:
+        """The names of those that begin so, sorted."""
         ...
 
     def expire(self, *, log_before: int, history_before: int, dead_letters_before: int) -> int:

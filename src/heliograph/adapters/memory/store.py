@@ -121,7 +121,8 @@ class MemoryStore:
         self._messages.update(messages)
         self._ledger.update(commit.ledger)
         self._dead_letters.update(dead_letters)
-        self._meta.update(commit.meta)
+        for name, value in commit.meta.items():
+            self._set_meta(name, value)
         for id, row in commit.requests.items():
             self._set_request(id, row)
         for id, written in broadcasts.items():
@@ -170,6 +171,12 @@ class MemoryStore:
             self._broadcasts.pop(id, None)
         else:
             self._broadcasts[id] = written
+
+    def _set_meta(self, name: str, value: bytes | None) -> None:
+        if value is None:
+            self._meta.pop(name, None)
+        else:
+            self._meta[name] = value
 
     def _set_request(self, id: str, row: RequestRow | None) -> None:
         if row is None:
@@ -313,8 +320,8 @@ class MemoryStore:
         return [self._ledger[place] for place in places[start : start + limit]]
 
     @_atomic
-    def metas(self) -> list[str]:
-        return sorted(self._meta)
+    def metas(self, prefix: str = "") -> list[str]:
+        return sorted(name for name in self._meta if name.startswith(prefix))
 
     @_atomic
     def keys_of_email(self, address: str) -> list[str]:

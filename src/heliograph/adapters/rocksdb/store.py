@@ -331,8 +331,9 @@ class RocksStore:
     def meta(self, name: str) -> bytes | None:
         return self._db.family("meta").get(Tag.NAMED + name.encode())
 
-    def metas(self) -> list[str]:
-        stored = self._db.family("meta").scan(Tag.NAMED, spell.after(Tag.NAMED))
+    def metas(self, prefix: str = "") -> list[str]:
+        start = Tag.NAMED + prefix.encode()
+        stored = self._db.family("meta").scan(start, spell.after(start))
         return [key[len(Tag.NAMED) :].decode() for key, _ in stored]
 
     def counts(self) -> dict[str, int]:

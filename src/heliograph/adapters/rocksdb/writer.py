@@ -59,7 +59,8 @@ class Writer:
             self._dead_letter(letter)
         meta = self._db.family("meta")
         for name, value in commit.meta.items():
-            self.batch.put(meta, Tag.NAMED + name.encode(), value)
+            place = Tag.NAMED + name.encode()
+            self.batch.delete(meta, place) if value is None else self.batch.put(meta, place, value)
         if commit.plan is not None:
             self._plan(meta, commit.plan)
         self._requests(commit.requests)

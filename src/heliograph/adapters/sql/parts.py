@@ -129,7 +129,7 @@ def _plan(commit: Commit) -> Rows:
 
 
 def _meta(commit: Commit) -> Rows:
-    return sorted((place(name), value) for name, value in commit.meta.items())
+    return sorted((place(name), value) for name, value in commit.meta.items() if value is not None)
 
 
 def _requests(commit: Commit) -> Rows:
@@ -282,6 +282,11 @@ PARTS: Final = (
         "INSERT INTO meta (workspace, name, value) SELECT 0, * FROM unnest({0}::bytea[], {1}::bytea[]) "
         "WHERE true{held} ON CONFLICT (workspace, name) DO UPDATE SET value = excluded.value",
         _meta,
+    ),
+    Part(
+        "gone_meta",
+        "DELETE FROM meta WHERE workspace = 0 AND name = ANY ({0}::bytea[]){held}",
+        lambda commit: _gone(commit.meta),
     ),
     Part(
         "requests",

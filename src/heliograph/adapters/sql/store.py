@@ -350,8 +350,12 @@ class PostgresRows:
         row = self._db.row(f"SELECT value FROM meta {_IN} AND name = $1", place(name))
         return None if row is None else bytes(row[0])
 
-    def metas(self) -> list[str]:
-        return self._texts(list(_first(self._db.rows(f"SELECT name FROM meta {_IN} ORDER BY name"))))
+    def metas(self, prefix: str = "") -> list[str]:
+        start = prefix.encode()
+        rows = self._db.rows(
+            f"SELECT name FROM meta {_IN} AND name >= $1 AND name < $2 ORDER BY name", start, behind(start)
+        )
+        return self._texts(list(_first(rows)))
 
     def counts(self) -> dict[str, int]:
         """People are counted where they are few, else told from how full the first buckets are; messages and wake-ups
