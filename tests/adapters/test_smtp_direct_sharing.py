@@ -88,6 +88,44 @@ async def test_limits_hold_over_all_sites_of_a_receiver(net: World) -> None:
     await mail.close(1)
 
 
+async def test_other_machines_come_and_go_and_connections_follow(net: World) -> None:
+    """Told less, it closes what is idle now and what is busy behind its message; told more, it opens more."""
+    receiver = await net.server("mx.example", Receiver(dot_s=0.005))
+    net.mx("shop.example", "10 mx.example.")
+    most, told = dict[int, int](), 4
+
+    class Watching(Ledger):
+        def ask(self, message_ids: object) -> None:
+            most[told] = max(most.get(told, 0), mail.connections)
+            super().ask(message_ids)  # type: ignore[arg-type]
+
+    ledger = Watching()
+    mail = ledger.transport = net.direct(ledger, {"shop.example": Reach(connection_limit=4)})
+
+    async def busy(limit: int, first: int) -> None:
+        nonlocal told
+        mail.reach({"shop.example": Reach(connection_limit=limit)})
+        await receiver.until(lambda: mail.connections <= max(limit, 0))
+        told = limit
+        for number in range(first, first + 40):
+            mail.post(parcel(number, "shop.example"))
+
+    for number in range(40):
+        mail.post(parcel(number, "shop.example"))
+    await ledger.settled(20)
+    await busy(2, 40)
+    await ledger.settled(80, timeout_s=20)
+    await busy(1, 80)
+    await ledger.settled(120, timeout_s=20)
+    mail.reach({"shop.example": Reach(connection_limit=-1)})
+    await receiver.until(lambda: not mail.connections)
+    assert mail.room(DIRECT, "shop.example") == 0
+    await busy(3, 120)
+    await ledger.settled(160, timeout_s=20)
+    assert most == {4: 4, 2: 2, 1: 1, 3: 3}
+    await mail.close(1)
+
+
 async def test_an_idle_connection_is_closed_for_one_that_is_needed(net: World) -> None:
     first, second = await net.server("mx1.example", Receiver()), await net.server("mx2.example", Receiver())
     net.mx("one.example", "10 mx1.example.")

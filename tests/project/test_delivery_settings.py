@@ -52,7 +52,7 @@ def test_straight_to_the_receivers(tmp_path: Path) -> None:
 
 def test_a_mailer_gets_its_share_of_a_receiver_and_at_least_one_connection(tmp_path: Path) -> None:
     text = '[receiver.gmail]\nconnection_limit = 5\nmax_connection_rate = "60/m"\nmax_deliveries_per_connection = 20\n'
-    assert routes(read(tmp_path, text)).receivers == {"gmail": Reach(3, 0.5, 20)}
+    assert routes(read(tmp_path, text)).receivers == {"gmail": Reach(2, 0.5, 20)}
     assert routes(read(tmp_path, "[receiver.a]\nconnection_limit = 1\n")).receivers == {"a": Reach(1, 0.0, 0)}
 
 

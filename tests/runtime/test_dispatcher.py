@@ -2,6 +2,7 @@
 
 import tempfile
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -9,11 +10,14 @@ import pytest
 from heliograph import decide
 from heliograph.adapters.memory import MemoryStore
 from heliograph.adapters.schema import JsonSchema
+from heliograph.deliver.routes import Routes
 from heliograph.events.record import Outcome, Record
-from heliograph.ports import Store
+from heliograph.ports import Store, steady_ms
 from heliograph.runtime import mailwire
 from heliograph.runtime.clock import ManualClock
 from heliograph.runtime.crank import Crank, HandMailer
+from heliograph.runtime.dispatcher import Dispatcher
+from heliograph.runtime.meter import Meter
 from heliograph.runtime.publishing import prepare
 from heliograph.runtime.sweeper import switch_plan
 from heliograph.runtime.work import Work
@@ -182,3 +186,22 @@ async def test_a_breaker_that_opens_at_the_end_of_a_broadcast_leaves_no_hold_beh
         engine._trip("welcome", "too many bounces", lambda _journey: None)
         await until(engine.holds)
         assert engine.holds().keys() == {"welcome"}
+
+
+def test_leave_to_send_is_good_as_long_as_the_lease_under_which_it_was_asked_for() -> None:
+    """A lease that is renewed between ask and answer may be without the partition of these very people."""
+    lease, asked = SimpleNamespace(until=0), list[Any]()
+    nobody: Any = None
+    dispatcher = Dispatcher(
+        MemoryStore(), ManualClock(T0), Meter(), put=asked.append, current=nobody, render_context=nobody,
+        templates=dict, settings=mailwire.MailerSettings(routes=Routes(), senders={}, base_url="", link_keys={}),
+        until=lambda: lease.until,
+    )  # fmt: skip
+    mailer = HandMailer(1, 10)
+    lease.until = steady_ms() + 5_000
+    dispatcher.hear(mailer, mailwire.AskCommit(1, ["m"]))
+    lease.until += 60_000
+    (work,) = asked
+    work._answer(["m"], [])
+    (verdicts,) = [said for said in mailer.heard if isinstance(said, mailwire.Verdicts)]
+    assert 0 < verdicts.valid_ms <= 5_000

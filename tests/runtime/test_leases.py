@@ -1,8 +1,10 @@
 """Leases: what is handed out ends before the store would give a partition to somebody else."""
 
+import asyncio
+
 from heliograph.adapters.memory.shared import SharedMemoryStore
 from heliograph.ports import Claim
-from heliograph.runtime.leases import MARGIN, Leases
+from heliograph.runtime.leases import MARGIN, Leases, leading
 
 
 class Time:
@@ -65,3 +67,24 @@ async def test_a_claim_does_not_lengthen_what_was_not_renewed() -> None:
     time.pass_(5_000)
     await ours.claim([2])
     assert ours.until == end
+
+
+async def test_a_job_that_swallows_a_cancellation_ends_all_the_same() -> None:
+    swallowed = 0
+
+    async def job() -> None:
+        nonlocal swallowed
+        while True:
+            try:
+                await asyncio.sleep(60)
+            except asyncio.CancelledError:
+                swallowed += 1
+                if swallowed > 1:
+                    raise
+
+    leader = asyncio.create_task(leading(SharedMemoryStore(), "one", "job", 60_000, job))
+    await asyncio.sleep(0.05)
+    leader.cancel()
+    async with asyncio.timeout(10):
+        await asyncio.gather(leader, return_exceptions=True)
+    assert swallowed == 2

@@ -2,12 +2,12 @@
 
 import asyncio
 from collections import Counter, defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import msgspec
 import pytest
 
-from heliograph.deliver.routes import DIRECT, DirectRoute, RelayRoute, Routes, single
+from heliograph.deliver.routes import DIRECT, DirectRoute, Reach, RelayRoute, Routes, single
 from heliograph.ports import Courier, Parcel, Transport, Verdict
 from heliograph.render import compile_template
 from heliograph.runtime import mailer as module
@@ -36,6 +36,8 @@ class Ways:
         self.left[parcel.route, parcel.receiver] -= 1
 
     def decided(self, go: Sequence[str], stop: Sequence[str]) -> None: ...
+
+    def reach(self, receivers: Mapping[str, Reach]) -> None: ...
 
     async def close(self, grace_s: float) -> None: ...
 

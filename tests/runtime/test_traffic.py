@@ -7,17 +7,18 @@ from typing import Any
 import pytest
 from msgspec.structs import replace
 
-from heliograph.adapters.memory import MemoryStore
+from heliograph.adapters.memory import MemoryShare, MemoryStore
 from heliograph.deliver.limits import Receiver, RelayLimits, Rule, SenderLimits, Shaping
 from heliograph.deliver.rates import DAY
-from heliograph.ports import Commit, MxAnswer
+from heliograph.ports import Claim, Commit, MxAnswer
 from heliograph.runtime.clock import ManualClock
 from heliograph.runtime.dispatcher import rank_of
 from heliograph.runtime.mailwire import Done
 from heliograph.runtime.outbox import Entry, Outbox
 from heliograph.runtime.rollup import Rollup
+from heliograph.runtime.sharing import Sharing
 from heliograph.runtime.traffic import Traffic
-from heliograph.runtime.traffic_kept import RECEIVERS
+from heliograph.runtime.traffic_kept import GRACE_MS, RECEIVERS, dump_claims, kept_in, of_the_dead, of_the_past
 from tests.runtime.test_outbox import row
 
 T0 = 20_000 * DAY + 5000
@@ -29,7 +30,8 @@ class Mail:
     def __init__(self, shaping: Shaping | None = None, kept: dict[str, bytes] | None = None) -> None:
         self.store = MemoryStore()
         sender = lambda row: row.template  # noqa: E731  a test's template is named like its sender
-        self.traffic = Traffic(shaping, rank=rank_of, sender=sender, kept=(kept or {}).get)
+        read = lambda name: [*filter(None, [(kept or {}).get(name)])]  # noqa: E731
+        self.traffic = Traffic(shaping, rank=rank_of, sender=sender, kept=read)
         self.outbox = Outbox(self.store, self.traffic)
         self.now = T0
         self.number = 0
@@ -262,6 +264,49 @@ def test_a_restart_resets_no_day_no_warm_up_and_no_suspension() -> None:
         "receivers": again.traffic.view(again.now)["receivers"],
         "relays": again.traffic.view(again.now)["relays"],
     }
+
+
+SHARED = Shaping(senders={"new": SenderLimits(tiers=((0, 10), (0, 20), (0, 40)), max_message_rate="1/d")})
+
+
+def machine(name: str, store: MemoryStore) -> Traffic:
+    sharing = Sharing(MemoryShare(lambda: T0), machine=name)
+    kept = kept_in(store, shared=True)
+    return Traffic(SHARED, rank=rank_of, sender=lambda _row: "new", kept=kept, sharing=sharing)
+
+
+def test_machines_write_over_nothing_of_each_other_and_who_starts_knows_what_all_of_them_knew() -> None:
+    store = MemoryStore()
+    one, two = machine("one", store), machine("two", store)
+    for day in range(2):
+        for _ in range(30):
+            one.elsewhere("new", "sent", 1, T0 + day * DAY)
+    one.receiver("big").suspend(T0 + 9 * DAY, "421 go away")
+    one.receiver("small").suspend(T0 + DAY, "421 for now")
+    two.receiver("small").suspend(T0 + 3 * DAY, "421 for longer")
+    store.commit(Commit(meta=dict(one.meta(T0))))
+    store.commit(Commit(meta=dict(two.meta(T0))))
+    three = machine("three", store)
+    warmups = [one.kept_parts()[0]["new"].warmup for one in (one, two, three)]
+    assert [warmup.tier for warmup in warmups if warmup] == [1, 0, 1]
+    assert three.receiver("big").until == T0 + 9 * DAY and three.receiver("small").until == T0 + 3 * DAY
+    assert {"traffic:counters:three", "traffic:receivers:three"} <= three.meta(T0).keys(), "they are its own now"
+
+
+def test_what_the_dead_wrote_goes_when_it_was_taken_over_and_what_they_had_of_a_day_when_that_is_over() -> None:
+    store, now = MemoryStore(), T0 + GRACE_MS
+    for name in ("dead", "alive"):
+        store.commit(Commit(meta=dict(machine(name, store).meta(T0))))
+    store.commit(Commit(meta=dict(machine("starting", store).meta(now))))
+    claims = [Claim(0, "alive", 1, now)]
+    gone = of_the_dead(store, claims, "me", now)
+    assert gone == ["traffic:counters:dead", "traffic:receivers:dead"]
+    assert of_the_dead(store, claims, "dead", now) == []
+    for day in (7, 8, 9):
+        store.commit(Commit(meta=dict(dump_claims(f"m{day}", day, {"sender:new": 5}))))
+    early = {f"traffic:claims:{name}" for name in ("alive", "dead", "starting")}
+    assert set(of_the_past(store, 9)) == early | {"traffic:claims:m7"}
+    assert of_the_past(store, 0) == [], "nobody has said what day it is"
 
 
 def test_a_restart_does_not_forget_what_of_an_hour_is_gone() -> None:

@@ -69,12 +69,13 @@ def read_ca(section: str, file: str) -> str:
 
 
 def reaches(settings: Settings) -> dict[str, Reach]:
-    """What one of the mailers may do towards each receiver: its even share, at least one connection.  For direct mail
-    with the limits of well-known receivers."""
+    """What one of the mailers may do towards each receiver, while there is one machine: its even share, at least one
+    connection.  For direct mail with the limits of well-known receivers.  Of several machines each is told its part
+    (:class:`~heliograph.runtime.traffic_parts.Division`)."""
     mailers = settings.smtp.mailers
     return {
         name: Reach(
-            connection_limit=-(-one.connection_limit // mailers),
+            connection_limit=one.connection_limit and max(one.connection_limit // mailers, 1),
             connections_per_s=per_second(one.max_connection_rate) / mailers,
             deliveries_per_connection=one.max_deliveries_per_connection,
         )

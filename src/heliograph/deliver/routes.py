@@ -44,8 +44,8 @@ class DirectRoute(msgspec.Struct, frozen=True):
 class Reach(msgspec.Struct, frozen=True):
     """What one mailer process may do towards one receiver: its part of what ``[receiver.NAME]`` allows.
 
-    ``connection_limit``: at once.  ``connections_per_s``: newly opened.  ``deliveries_per_connection``: then it is
-    closed.  0: no limit of its own.
+    ``connection_limit``: at once; -1 for none, while the others' turn is.  ``connections_per_s``: newly opened.
+    ``deliveries_per_connection``: then it is closed.  0: no limit of its own.
     """
 
     connection_limit: int = 0

@@ -175,10 +175,10 @@ class Towards:
         if now < self.until:
             return False
         self._failures += 1
-        self.window = max(self.window // 2, 1)
+        self.window = min(max(self.window // 2, 1), self.most)
         if self._failures < DEAD_AFTER:
             return False
-        self.window = 1
+        self.window = min(1, self.most)
         self.suspend(now + min(DEAD_MS << min(self._failures - DEAD_AFTER, 16), LONGEST_DEAD_MS), why)
         return True
 
@@ -217,7 +217,7 @@ class Towards:
 
     def bound(self, most: int) -> None:
         """Another number of connections is ours."""
-        self.most, self.window = most, min(self.window, most)
+        self.most, self.window = most, min(self.window or FIRST_WINDOW, most)
 
     def release(self) -> None:
         """Somebody knows better: nothing learned holds any more."""

@@ -123,15 +123,22 @@ class Warmup:
 
     def sent(self, now: int) -> None:
         """A receiver or relay took it, or refused it for good: that was mail."""
-        self._count("sent", now)
+        self.count("sent", now)
 
     def bounced(self, now: int) -> None:
-        self._count("bounced", now)
+        self.count("bounced", now)
 
     def complained(self, now: int) -> None:
-        self._count("complained", now)
+        self.count("complained", now)
 
-    def _count(self, kind: str, now: int) -> None:
+    def elsewhere(self, kind: str, count: int, now: int) -> None:
+        """What another process counted, which the shared place may know, too."""
+        self.turn(now)
+        day = self._today(now)
+        setattr(day, kind, getattr(day, kind) + count)
+
+    def count(self, kind: str, now: int) -> None:
+        """One more of these (:data:`TALLIED`)."""
         self.turn(now)
         day = self._today(now)
         setattr(day, kind, getattr(day, kind) + 1)

@@ -1,10 +1,12 @@
 """Mail on its way: parcels, who carries them and who answers for them."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Protocol
 
 import msgspec
+
+from heliograph.deliver.routes import Reach
 
 
 class Verdict(msgspec.Struct, frozen=True, array_like=True):
@@ -92,6 +94,11 @@ class Transport(Protocol):
     def decided(self, go: Sequence[str], stop: Sequence[str]) -> None:
         """The answer to one :meth:`Courier.ask`; ids of that ask that are in neither are forgotten.  An empty answer
         means that nobody will answer any more: everything asked for is forgotten."""
+        ...
+
+    def reach(self, receivers: Mapping[str, Reach]) -> None:
+        """Another part of what receivers allow is ours from now on (``receivers``: as of
+        :class:`~heliograph.deliver.routes.Routes`): connections beyond it are closed as soon as nothing is on them."""
         ...
 
     async def close(self, grace_s: float) -> None:

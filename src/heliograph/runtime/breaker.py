@@ -3,6 +3,7 @@
 Transactional mail is not judged: what somebody waits for, a service notice above all, is never stopped on statistics.
 """
 
+from collections import Counter
 from collections.abc import Callable, Iterable
 from typing import Final, NamedTuple, Protocol
 
@@ -24,6 +25,14 @@ class Sample(NamedTuple):
     row: MessageRow
     kind: Kind
     late: bool = False
+
+
+class Seen(NamedTuple):
+    """Samples, counted.  ``mails``: (journey, receiver, what they came to); ``late``: (journey, receiver, what came
+    back, when that mail was sent)."""
+
+    mails: dict[tuple[str, str, Kind], int]
+    late: dict[tuple[str, str, Kind, int], int]
 
 
 def domain_of(row: MessageRow) -> str:
@@ -55,28 +64,39 @@ class MailBreaker:
         self._opened: dict[str, bool] = {}
         """Journey -> whether its hold is on disk."""
 
-    def heard(self, samples: Iterable[Sample]) -> None:
-        """What one commit brought."""
-        if not self._enabled:
-            return
-        mails: dict[tuple[str, str, Kind], int] = {}
-        for row, kind, late in samples:
-            if late:
-                self._returned(row, kind)
-            elif not row.transactional:
-                name = (row.journey, domain_of(row), kind)
-                mails[name] = mails.get(name, 0) + 1
-        now = self._clock.now()
-        for (journey, domain, kind), count in mails.items():
-            if not self._is_held(journey, now):
-                self._act(self._breaker.mails(journey, self.receiver(domain), kind, count, now))
+    def heard(self, samples: Iterable[Sample]) -> Seen:
+        """What one commit brought; counted, for others."""
+        seen = self._count(samples)
+        self.judge(seen)
+        return seen
 
-    def _returned(self, row: MessageRow, kind: Kind) -> None:
-        """Something came back about a mail that was sent."""
-        now = self._clock.now()
-        if not row.transactional and not self._is_held(row.journey, now):
-            receiver, sent_at = self.receiver(domain_of(row)), row.sent_at or row.sending_at
-            self._act(self._breaker.trouble(row.journey, receiver, kind, sent_at, now))
+    def judge(self, seen: Seen) -> None:
+        """What was seen here or by another process."""
+        now, judged = self._clock.now(), self._breaker
+        for (journey, receiver, kind), count in seen.mails.items():
+            if not self._is_held(journey, now):
+                self._act(judged.mails(journey, receiver, kind, count, now))
+        for (journey, receiver, kind, sent_at), count in seen.late.items():
+            for _ in range(count):
+                if not self._is_held(journey, now):
+                    self._act(judged.trouble(journey, receiver, kind, sent_at, now))
+
+    def _count(self, samples: Iterable[Sample]) -> Seen:
+        mails, late = Counter[tuple[str, str, Kind]](), Counter[tuple[str, str, Kind, int]]()
+        for row, kind, is_late in samples if self._enabled else ():
+            if row.transactional:
+                continue
+            receiver = self.receiver(domain_of(row))
+            if is_late:
+                late[row.journey, receiver, kind, row.sent_at or row.sending_at] += 1
+            else:
+                mails[row.journey, receiver, kind] += 1
+        return Seen(mails, late)
+
+    def held_elsewhere(self, journeys: Iterable[str]) -> None:
+        """The breaker of some process holds these: let go, they begin anew here, too."""
+        for journey in journeys:
+            self._opened.setdefault(journey, True)
 
     def _is_held(self, journey: str, now: int) -> bool:
         """Held mail, or mail that is about to be, needs no more evidence; mail that was let go needs fresh one."""

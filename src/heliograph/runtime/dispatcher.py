@@ -13,10 +13,12 @@ from typing import Any
 
 import msgspec
 import structlog
+from msgspec.structs import replace
 
 from heliograph.decide.broadcasts import broadcast_of
 from heliograph.deliver.lifecycle import MISSED
 from heliograph.deliver.limits import Shaping
+from heliograph.deliver.routes import Reach
 from heliograph.ports import Clock, MessageRow, MxLookup, Store, StoreAway, steady_ms
 from heliograph.runtime import mailwire
 from heliograph.runtime.claims import Bury, End, PassCommitPoint, TakeReports
@@ -26,7 +28,7 @@ from heliograph.runtime.outbox import Entry, Outbox
 from heliograph.runtime.rollup import Rollup
 from heliograph.runtime.sharing import Sharing
 from heliograph.runtime.traffic import Traffic
-from heliograph.runtime.traffic_kept import load_claims
+from heliograph.runtime.traffic_kept import CLAIMS, kept_in, load_claims
 from heliograph.runtime.work import Work
 
 DEFAULT_SENDER = "default"
@@ -116,7 +118,8 @@ class Dispatcher:
         self._clock, self._meter, self._put, self._current = clock, meter, put, current
         self._render_context, self._templates, self.settings = render_context, templates, settings
         self._store = store
-        self.traffic = Traffic(shaping, rank=rank, sender=self._sender_of, kept=store.meta, sharing=sharing)
+        kept = kept_in(store, shared=sharing is not None)
+        self.traffic = Traffic(shaping, rank=rank, sender=self._sender_of, kept=kept, sharing=sharing)
         self.outbox = Outbox(store, self.traffic, held=held)
         self._rollup = None if mx is None else Rollup(mx, self.traffic, clock)
         self.mailers: dict[int, Mailer] = {}
@@ -133,8 +136,8 @@ class Dispatcher:
         self._server: asyncio.Server | None = None
         self._sharing = sharing
         if sharing is not None:
-            sharing.granted, sharing.resized = self._granted, self.traffic.resized
-            sharing.recall = lambda day: load_claims(store.metas(), store.meta, day)
+            sharing.granted, sharing.resized = self._granted, self.divide
+            sharing.recall = lambda day: load_claims(store.metas(CLAIMS), store.meta, day)
         self._handlers: set[asyncio.Task[None]] = set()
 
     # -- from the engine --
@@ -207,6 +210,18 @@ class Dispatcher:
         """What other machines leave may go now."""
         self.traffic.granted(names, self._clock.now())
         self._stirred.set()
+
+    def divide(self) -> None:
+        """There are more machines or fewer, or it is another's turn: what receivers allow is divided anew."""
+        if self.traffic.divide(self._clock.now()):
+            told = mailwire.Reaches(self._reaches())
+            for mailer in self.mailers.values():
+                mailer.send(told)
+            self._stirred.set()
+
+    def _reaches(self) -> dict[str, Reach]:
+        part = self.traffic.division
+        return {name: part.reach(reach) for name, reach in self.settings.routes.receivers.items()}
 
     async def drain(self, patience_s: float) -> None:
         """Offer no more; let mailers finish what they hold, then close."""
@@ -290,6 +305,8 @@ class Dispatcher:
             except StoreAway:
                 self._release(claim, now)
                 self.outbox.resync()
+                if not jobs and not fates:
+                    raise  # nothing goes: rest before the next look
                 break
         return jobs
 
@@ -387,8 +404,8 @@ class Dispatcher:
                 self.welcome(mailer, credit)
                 log.info("mailer connected", pid=pid, credit=credit, epoch=mailer.epoch)
             case mailwire.AskCommit(epoch, ids) if epoch == mailer.epoch:
-                heard_at = 0 if self._until is None else steady_ms()
-                answer = lambda go, stop: self._verdicts(mailer, go, stop, heard_at)  # noqa: E731
+                valid_ms = 0 if self._until is None else max(self._until() - steady_ms(), 0)
+                answer = lambda go, stop: self._verdicts(mailer, go, stop, valid_ms)  # noqa: E731
                 self._put(PassCommitPoint(ids, mailer.held, answer, self._meta))
             case mailwire.Report(epoch, done) if epoch == mailer.epoch:
                 mine = [one for one in done if one.message_id in mailer.held]
@@ -414,19 +431,21 @@ class Dispatcher:
         self.mailers[mailer.epoch] = mailer
         self._count_credit(mailer, credit)
         templates, leased = list(self._templates().values()), self._until is not None
-        mailer.send(mailwire.Setup(mailer.epoch, self.settings, templates, leased))
+        settings = replace(self.settings, routes=replace(self.settings.routes, receivers=self._reaches()))
+        mailer.send(mailwire.Setup(mailer.epoch, settings, templates, leased))
         self._stirred.set()
 
     def _count_credit(self, mailer: Mailer, credit: int) -> None:
         self._credits[mailer.epoch] = credit
         self.traffic.credit = sum(self._credits.values())
 
-    def _verdicts(self, mailer: Mailer, go: list[str], stop: list[tuple[str, str]], heard_at: int) -> None:
+    def _verdicts(self, mailer: Mailer, go: list[str], stop: list[tuple[str, str]], valid_ms: int) -> None:
+        """``valid_ms``: as long as the lease under which it was asked for; one that was renewed since may be without
+        the partition of these people."""
         now, claims = self._clock.now(), self.outbox.claims
         for message_id in go:
             if (claim := claims.get(message_id)) is not None:
                 claim.asked_at = now
-        valid_ms = 0 if self._until is None else max(self._until() - heard_at, 0)
         mailer.send(mailwire.Verdicts(go, stop, valid_ms))
 
     def _reported(self, mailer: Mailer, fates: list[tuple[mailwire.Done, MessageRow | None]]) -> None:

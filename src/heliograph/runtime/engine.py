@@ -37,7 +37,7 @@ from heliograph.ports import (
 )
 from heliograph.render import LinkKeys
 from heliograph.runtime import broadcasts, counting, mailwire
-from heliograph.runtime.breaker import MailBreaker, Sample
+from heliograph.runtime.breaker import MailBreaker, Sample, Seen
 from heliograph.runtime.broadcaster import Broadcaster
 from heliograph.runtime.chunk import Chunk
 from heliograph.runtime.clock import SystemClock
@@ -248,12 +248,12 @@ class EmbeddedEngine:
         if chunk.news:
             self._live.publish(chunk.news)
 
-    def _sampled(self, samples: Sequence[Sample]) -> None:
+    def _sampled(self, samples: Sequence[Sample]) -> Seen:
         """What became of mails: for the circuit breaker and, what came later, for the warm-up of their senders."""
-        self._breaker.heard(samples)
         for row, kind, late in samples:
             if late:
                 self.dispatcher.feedback(row, "complained" if kind == "complained" else "bounced")
+        return self._breaker.heard(samples)
 
     def _undone(self) -> None:
         self.dispatcher.resync()

@@ -16,6 +16,7 @@ from heliograph.ports import Claim, SharedStore, StoreAway, steady_ms
 
 MARGIN: Final = 0.1
 """Of a lease: what two machines' clocks may differ in a lease's length, and then some."""
+END_S: Final = 0.5
 RENEWALS: Final = 4
 """In one lease's length: two may fail before mail stops."""
 
@@ -134,6 +135,10 @@ def _ended(task: "asyncio.Future[None]", job: str) -> None:
 
 
 async def _end(task: "asyncio.Future[None]") -> None:
-    task.cancel()
+    """Some clients swallow a cancellation (``asyncio.wait_for`` of Python 3.11 does, when what it waits for comes in
+    the same turn): so again, until it is over."""
+    while not task.done():
+        task.cancel()
+        await asyncio.wait([task], timeout=END_S)
     with contextlib.suppress(asyncio.CancelledError, StoreAway):
-        await task
+        task.result()

@@ -46,6 +46,7 @@ from heliograph.runtime.mailwire import (
     Hello,
     Job,
     Offer,
+    Reaches,
     Report,
     Setup,
     Templates,
@@ -149,6 +150,9 @@ class Mailer(asyncio.Protocol):
                 self._decided(go, stop, valid_ms)
             case Templates(templates) if self._press is not None:
                 self._press.learn(templates)
+            case Reaches(receivers) if self._mail is not None:
+                self._mail.reach(receivers)
+                self._render_soon()
             case Setup():
                 self._set_up(message)
             case Drain():

@@ -10,6 +10,7 @@ DATA.  The socket is the lease: when it closes, every job not yet past its commi
     mailer                          engine
       Hello(pid, credit)  ------->
       <------- Setup(settings, templates)          again after every publish: Templates
+      <------- Reaches(receivers)                   when our part of what receivers allow is another
       <------- Offer([Job, ...])                    at most `credit` unanswered
       AskCommit([id, ...])  ----->                  what is waiting, at most 50, never waits for more
       <------- Verdicts(go=[id], stop=[(id, why)])  one synced commit behind it
@@ -21,7 +22,7 @@ from typing import Any, TypeAlias
 
 import msgspec
 
-from heliograph.deliver.routes import Routes
+from heliograph.deliver.routes import Reach, Routes
 
 
 class Job(msgspec.Struct, array_like=True, frozen=True):
@@ -101,6 +102,12 @@ class Templates(msgspec.Struct, array_like=True, frozen=True, tag="templates"):
     templates: list[dict[str, Any]]
 
 
+class Reaches(msgspec.Struct, array_like=True, frozen=True, tag="reaches"):
+    """``receivers``: take the place of those of the :class:`Setup`, because there are more machines now, or fewer."""
+
+    receivers: dict[str, Reach]
+
+
 class Offer(msgspec.Struct, array_like=True, frozen=True, tag="offer"):
     jobs: list[Job]
 
@@ -146,7 +153,7 @@ class Drain(msgspec.Struct, array_like=True, frozen=True, tag="drain"):
 
 
 FromMailer: TypeAlias = Hello | AskCommit | Report
-FromEngine: TypeAlias = Setup | Templates | Offer | Verdicts | Drain
+FromEngine: TypeAlias = Setup | Templates | Reaches | Offer | Verdicts | Drain
 
 MAX_FRAME = 64 * 1024 * 1024
 """Bytes; a longer frame means a broken peer: close the socket."""

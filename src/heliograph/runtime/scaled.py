@@ -42,6 +42,7 @@ from heliograph.ports import (
     steady_ms,
 )
 from heliograph.ports.cache import Cached
+from heliograph.runtime.breaker import Sample, Seen
 from heliograph.runtime.chunk import Chunk
 from heliograph.runtime.dead_letters import DeadLetters
 from heliograph.runtime.delivery import Delivery
@@ -62,6 +63,7 @@ from heliograph.runtime.processor import Processor
 from heliograph.runtime.relay import PublishAgain, Relay, row_in
 from heliograph.runtime.retention import keep_expiring
 from heliograph.runtime.sharing import Sharing
+from heliograph.runtime.together import Together
 
 PUBLISH_MS: Final = 30_000
 """One process publishes at a time; compiling the largest project takes some seconds."""
@@ -126,6 +128,9 @@ class ScaledEngine(EmbeddedEngine):
         self._delivery = self._new_delivery() if delivers else None
         self._store_away = ""
         self._publishing = asyncio.Lock()
+        self._together = Together(
+            store, owner, self._processor.put, self._breaker, self.dispatcher, self.holds, self.clock, self._sharing
+        )  # fmt: skip
 
     def _new_desk(self, store: Store, compile_schema: CompileSchema) -> FarDesk:
         return FarDesk(store, compile_schema, partitions=self._partitions)  # type: ignore[arg-type]  # is a shared one
@@ -159,7 +164,8 @@ class ScaledEngine(EmbeddedEngine):
         await self._first_plan(document)
         if socket is not None:
             await self.dispatcher.listen(socket)
-        self._run({"store": self._probe(), **(self._loops() if self._delivery is not None else {})})
+        loops = self._loops() if self._delivery is not None else {}
+        self._run({"store": self._probe(), "together": patiently(self._together.run), **loops})
         self._accepting = True
         if self._delivery is not None:
             await self._delivery.start(self._loop_ended)
@@ -209,6 +215,11 @@ class ScaledEngine(EmbeddedEngine):
         super()._settled(chunk)
         if chunk.commit.relay:
             self._relay.stir()
+
+    def _sampled(self, samples: Sequence[Sample]) -> Seen:
+        seen = super()._sampled(samples)
+        self._together.saw(seen)
+        return seen
 
     def _counts(self) -> dict[str, int]:
         with contextlib.suppress(StoreAway):

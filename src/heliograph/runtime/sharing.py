@@ -43,8 +43,8 @@ def apart_ms(unit_ms: int, patience_ms: int) -> int:
 class Sharing:
     """``share`` None: there is no shared place, every machine keeps to its share.  ``machine``: a name that no other
     life of any process has; ``workers``: the names of all that live.  ``granted`` is called with
-    the names for which something may have opened; ``resized`` when the number of machines is another; ``recall`` gives
-    what the store knows of a day: (name, machine, what it had)."""
+    the names for which something may have opened; ``resized`` when the machines are others; ``recall`` gives what the
+    store knows of a day: (name, machine, what it had)."""
 
     def __init__(
         self,
@@ -131,6 +131,11 @@ class Sharing:
     def workers(self) -> int:
         return self._count
 
+    @property
+    def place(self) -> tuple[int, int]:
+        """How many machines live, and which of them, in the order of their names, this one is."""
+        return self._count, self._names.index(self.machine) if self._names else 0
+
     # -- asking --
 
     def question(self) -> Ask | None:
@@ -179,12 +184,13 @@ class Sharing:
 
     def _count_heads(self, mono: int) -> None:
         names = set(self._workers())
-        self._names = tuple(sorted({*names, self.machine}))
+        before, self._names = self._names, tuple(sorted({*names, self.machine}))
         count = len(self._names)
         self._heads[self._count] = mono
         if count != self._count:
             self._heads = {number: at for number, at in self._heads.items() if mono - at < DAY + DAY // AHEAD}
             self._count = count
+        if self._names != before:
             self.resized()
 
     # -- hearing --

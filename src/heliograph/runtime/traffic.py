@@ -17,12 +17,22 @@ from heliograph.deliver.relays import Relay, Ways
 from heliograph.deliver.replies import SESSION_FAULTS, parse
 from heliograph.deliver.routes import DIRECT
 from heliograph.deliver.shaping import ON_A_CONNECTION, RISE_OF_SLOW, SLOW_MS, STALLED_MS, UNBOUND, Towards, lower
+from heliograph.deliver.warmup import TALLIED
 from heliograph.ports import MessageRow
 from heliograph.runtime import traffic_kept
 from heliograph.runtime.lanes import BROADCAST, RANKS, Gate, Lane, Lanes, Sender
 from heliograph.runtime.mailwire import Done
 from heliograph.runtime.sharing import Sharing
-from heliograph.runtime.traffic_parts import SenderTraffic, make_relay, part_of, sender_view, why_receiver, why_ways
+from heliograph.runtime.traffic_parts import (
+    Division,
+    SenderTraffic,
+    division,
+    make_relay,
+    part_of,
+    sender_view,
+    why_receiver,
+    why_ways,
+)
 from heliograph.runtime.traffic_shared import SharedCounters
 
 KEPT: Final = 20_000
@@ -43,9 +53,10 @@ NOT_GONE: Final = frozenset({"stopped", "skipped", "missed"})
 
 class Traffic:
     """``shaping``: the settings; ``rank``: whom a message overtakes (:data:`~heliograph.runtime.lanes.RANKS`);
-    ``sender``: who it is from; ``kept``: values that an earlier process wrote.  ``moved`` is called with each lane
-    whose receiver has turned out to be part of another; ``ask`` with each domain whose MX nobody knows.  ``sharing``:
-    what other machines send counts, too, and connections are divided among them."""
+    ``sender``: who it is from; ``kept``: values that earlier processes wrote.  ``moved`` is called with each lane
+    whose receiver has turned out to be part of another; ``ask`` with each domain whose MX nobody knows; ``told`` with
+    each sender in warm-up and what its mail came to.  ``sharing``: what other machines send counts, too, and
+    connections are divided among them."""
 
     def __init__(
         self,
@@ -53,11 +64,13 @@ class Traffic:
         *,
         rank: Callable[[MessageRow], int],
         sender: Callable[[MessageRow], str],
-        kept: Callable[[str], bytes | None] = lambda _name: None,
+        kept: traffic_kept.Read = lambda _name: (),
         sharing: Sharing | None = None,
     ) -> None:
         self.shaping = shaping or Shaping()
         self._rank, self._sender, self._sharing = rank, sender, sharing
+        self.division = Division()
+        """Of connections, among machines."""
         self._counters = OWN if sharing is None else SharedCounters(sharing)
         self._alike: dict[tuple[str, str, bool, str], Lane] = {}
         """Messages of one journey, template and domain go into one lane: it is found once."""
@@ -65,6 +78,7 @@ class Traffic:
         self.lanes = Lanes(self.closed)
         self.moved: Callable[[Lane], None] = lambda _lane: None
         self.ask: Callable[[str], None] = lambda _domain: None
+        self.told: Callable[[str, str], None] = lambda _sender, _what: None
         self.credit = 0
         """What all mailers together take at once."""
         self._towards: dict[str, tuple[Towards, Gate]] = {}
@@ -88,6 +102,8 @@ class Traffic:
         """There are counters to write down."""
         self._dirty = {traffic_kept.COUNTERS: False, traffic_kept.RECEIVERS: False}
         traffic_kept.load(self, kept)
+        if sharing is not None:
+            self.undone()  # what was taken over is this machine's own now
 
     # -- lanes --
 
@@ -137,7 +153,7 @@ class Traffic:
 
     def _most(self, connection_limit: int) -> int:
         if connection_limit:
-            return ON_A_CONNECTION * max(connection_limit // self._workers, 1)
+            return ON_A_CONNECTION * self.division.connections(connection_limit)
         return ON_A_CONNECTION * max(CONNECTIONS // self._workers, 1) if self.shaping.direct else UNBOUND
 
     @property
@@ -162,10 +178,16 @@ class Traffic:
         gates = (one.gate for name, one in self._senders.items() if whose.startswith(name))
         return [gate for gate in gates if gate is not None]
 
-    def resized(self) -> None:
-        """There are more machines, or fewer."""
-        for name, (towards, _) in self._towards.items():
+    def divide(self, now: int) -> bool:
+        """Take this machine's part of connections; whether it is another than before."""
+        found = Division() if self._sharing is None else division(*self._sharing.place, now)
+        if found == self.division:
+            return False
+        self.division = found
+        for name, (towards, gate) in self._towards.items():
             towards.bound(self._most(self.receivers.limits(name).connection_limit))
+            self.lanes.stir(gate, now)
+        return True
 
     def _meet(self, name: str) -> Sender:
         traffic = self._limits.get(name)
@@ -316,21 +338,28 @@ class Traffic:
             self._relays[route].days.give_back(days[1])
             if lane.sender.gate is not None and lane.sender.gate.waiting:
                 self.lanes.stir(lane.sender.gate, now)
-        elif traffic is not None and traffic.warmup is not None:
-            traffic.warmup.sent(now)
-            if done.kind == "bounced":
-                traffic.warmup.bounced(now)
+        elif traffic is not None:
+            for what in ("sent", "bounced") if done.kind == "bounced" else ("sent",):
+                self._warmed(traffic, what, now)
 
     def feedback(self, sender: str, kind: str, now: int) -> None:
         """A bounce or a complaint that came later."""
         traffic = self._limits.get(sender)
-        if traffic is None or traffic.warmup is None:
-            return
-        if kind == "complained":
-            traffic.warmup.complained(now)
-        elif kind == "bounced":
-            traffic.warmup.bounced(now)
-        self._dirty[traffic_kept.COUNTERS] = True
+        if traffic is not None and kind in TALLIED:
+            self._warmed(traffic, kind, now)
+
+    def _warmed(self, traffic: SenderTraffic, what: str, now: int) -> None:
+        if traffic.warmup is not None:
+            traffic.warmup.count(what, now)
+            self.told(traffic.name, what)
+            self._dirty[traffic_kept.COUNTERS] = True
+
+    def elsewhere(self, sender: str, what: str, count: int, now: int) -> None:
+        """What another machine told of a sender in warm-up."""
+        traffic = self._limits.get(sender)
+        if traffic is not None and traffic.warmup is not None and what in TALLIED:
+            traffic.warmup.elsewhere(what, count, now)
+            self._dirty[traffic_kept.COUNTERS] = True
 
     # -- receivers found out --
 
@@ -374,8 +403,11 @@ class Traffic:
         changed = [name for name, dirty in self._dirty.items() if dirty]
         self._dirty = dict.fromkeys(self._dirty, False)
         kept = traffic_kept.dump(self, changed, now)
-        if self._sharing is not None and traffic_kept.COUNTERS in changed:
-            kept |= traffic_kept.dump_claims(self._sharing.machine, self._sharing.day, self._sharing.claims())
+        if (sharing := self._sharing) is None:
+            return kept
+        kept = {f"{name}:{sharing.machine}": value for name, value in kept.items()}
+        if sharing.shared and traffic_kept.COUNTERS in changed:
+            kept |= traffic_kept.dump_claims(sharing.machine, sharing.day, sharing.claims())
         return kept
 
     def queues(self) -> dict[str, int]:

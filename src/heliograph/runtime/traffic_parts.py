@@ -1,17 +1,23 @@
 """The parts of the traffic besides receivers: limits of one sender, relays as the settings have them, and how each says
 what it waits for."""
 
-from typing import Final
+from typing import Final, NamedTuple
+
+from msgspec.structs import replace
 
 from heliograph.deliver import rates
 from heliograph.deliver.limits import RelayLimits, SenderLimits, Shaping
 from heliograph.deliver.rates import OWN, Counters, Rate
 from heliograph.deliver.relays import Relay, Ways
-from heliograph.deliver.routes import DIRECT
+from heliograph.deliver.routes import DIRECT, Reach
 from heliograph.deliver.shaping import ON_A_CONNECTION, UNBOUND, Towards
 from heliograph.deliver.warmup import TIERS, Kept, Tier, Warmup
 from heliograph.runtime.lanes import BROADCAST
 
+TURN_MS: Final = 30_000
+"""Of machines that share fewer connections than they are."""
+BETWEEN_MS: Final = 6_000
+"""Of each turn: what was under way to the receiver ends, and clocks may differ."""
 AHEAD: Final = 2
 """Messages that a mailer prepares, for each connection, beside those on their way."""
 
@@ -91,6 +97,38 @@ def part_of(rate: Rate | None, machines: int) -> Rate | None:
     return Rate(1, rate.unit_ms * -(-machines // max(rate.count, 1)))
 
 
+class Division(NamedTuple):
+    """``machines`` share what receivers allow, this one is number ``rank`` of them.  ``turn``: whose it is where there
+    are fewer connections than machines, None between two turns."""
+
+    machines: int = 1
+    rank: int = 0
+    turn: int | None = 0
+
+    def connections(self, limit: int) -> int:
+        """This one's part of so many: all parts together are never more."""
+        if limit >= self.machines:
+            return -(-(limit - self.rank) // self.machines)
+        if self.turn is None:
+            return 0
+        return int((self.rank - self.turn * limit) % self.machines < limit)
+
+    def reach(self, of_all: Reach) -> Reach:
+        """``of_all``: what a mailer may do when there is one machine."""
+        mine = self.connections(of_all.connection_limit) or -1
+        return replace(
+            of_all,
+            connection_limit=mine if of_all.connection_limit else 0,
+            connections_per_s=of_all.connections_per_s / self.machines,
+        )
+
+
+def division(machines: int, rank: int, now: int) -> Division:
+    """``now``: by the wall clock, which machines keep within a second of each other (``heliograph doctor`` looks)."""
+    turn, passed = divmod(now, TURN_MS)
+    return Division(machines, rank, turn if passed >= BETWEEN_MS else None)
+
+
 def sender_view(one: SenderTraffic, now: int) -> dict[str, object]:
     """As the API says it."""
     one.days.turn(now)
@@ -106,6 +144,8 @@ def sender_view(one: SenderTraffic, now: int) -> dict[str, object]:
 
 def why_receiver(towards: Towards) -> str:
     """What keeps mail from a receiver."""
+    if not towards.most:
+        return f"receiver {towards.name}: fewer connections than machines, it is the turn of others"
     if towards.in_flight >= towards.window:
         return f"receiver {towards.name}: {towards.in_flight} messages on their way to it"
     return f"receiver {towards.name}: {towards.why or 'its message rate'}"

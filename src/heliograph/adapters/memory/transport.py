@@ -1,8 +1,9 @@
 """The memory twin of a :class:`~heliograph.ports.Transport`: delivers into a list, verdicts as a test wants them."""
 
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
+from heliograph.deliver.routes import Reach
 from heliograph.ports import Courier, Parcel, Verdict
 
 MAX_ASK = 50
@@ -35,6 +36,8 @@ class MemoryTransport:
             if parcel := asked.pop(message_id, None):
                 self._deliver(parcel)
         self._ask()
+
+    def reach(self, receivers: Mapping[str, Reach]) -> None: ...
 
     async def close(self, grace_s: float) -> None:
         self._closed = True

@@ -104,6 +104,11 @@ class Direct:
     def decided(self, go: Sequence[str], stop: Sequence[str]) -> None:
         self._switch.decided(go, stop)
 
+    def reach(self, receivers: Mapping[str, Reach]) -> None:
+        self._reaches = receivers
+        for name, towards in self._towards.items():
+            towards.quota.bound(self._reach(name))
+
     async def close(self, grace_s: float) -> None:
         self._closing = True
         if self._sweep is not None:
@@ -189,8 +194,9 @@ class Direct:
         return pool
 
     def _limits_of(self, quota: Quota) -> Limits:
+        """How many connections, its seat says."""
         return msgspec.structs.replace(
-            self._limits, connections=quota.limit, messages_per_connection=quota.deliveries or PER_CONNECTION
+            self._limits, connections=self._capacity.total, messages_per_connection=quota.deliveries or PER_CONNECTION
         )
 
     def _delivered(self, parcel: Parcel, verdict: Verdict) -> None:

@@ -16,7 +16,7 @@ pool needs one, and gives up busy ones, message by message, while it has more th
 import asyncio
 import ssl
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from heliograph.adapters.smtp.carrier import MAIL, Carrier
 from heliograph.adapters.smtp.limits import Limits
@@ -24,6 +24,7 @@ from heliograph.adapters.smtp.neighbours import Share, Way
 from heliograph.adapters.smtp.opening import CannotOpen, Opener, Session
 from heliograph.adapters.smtp.trust import Trust
 from heliograph.adapters.smtp.url import Relay
+from heliograph.deliver.routes import Reach
 from heliograph.ports import Courier, Parcel, Verdict
 
 CLOCK_GRAIN_S = 0.005
@@ -96,6 +97,9 @@ class Pool:
         self._cleared.extend(asked[message_id] for message_id in go if message_id in asked)
         self._dispatch()
         self._soon()
+
+    def reach(self, receivers: Mapping[str, Reach]) -> None:
+        """A relay has its own connections to receivers."""
 
     async def close(self, grace_s: float) -> None:
         self._closing = True

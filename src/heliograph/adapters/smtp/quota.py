@@ -29,7 +29,7 @@ CLOCK_GRAIN_S: Final = 0.005
 
 
 def limit_of(reach: Reach) -> int:
-    return reach.connection_limit or UNLIMITED
+    return max(reach.connection_limit or UNLIMITED, 0)
 
 
 class Capacity:
@@ -69,13 +69,30 @@ class Quota:
 
     def __init__(self, capacity: Capacity, reach: Reach) -> None:
         self.capacity = capacity
-        self.limit = limit_of(reach)
-        self.deliveries = reach.deliveries_per_connection
         self.held = 0
         self.seats: dict[Seat, None] = {}
-        self._gap_s = 1 / reach.connections_per_s if reach.connections_per_s else 0.0
         self._next = 0.0
+        self._set(reach)
         self._loop = asyncio.get_running_loop()
+
+    def _set(self, reach: Reach) -> None:
+        self.limit = limit_of(reach)
+        self.deliveries = reach.deliveries_per_connection
+        self._gap_s = 1 / reach.connections_per_s if reach.connections_per_s else 0.0
+
+    def bound(self, reach: Reach) -> None:
+        """Other limits are ours: idle connections beyond them are closed now, busy ones behind their message."""
+        self._set(reach)
+        surplus = self.held - self.limit
+        for seat in list(self.seats):
+            while surplus > 0 and seat.shed():
+                surplus -= 1
+        self.capacity.changed()
+
+    @property
+    def over(self) -> bool:
+        """More is open than may be."""
+        return self.held > self.limit
 
     def full_for(self, seat: "Seat") -> bool:
         """As in the capacity, a part is for sites that have none, if there are several."""
@@ -131,12 +148,14 @@ class Seat:
     @property
     def wanted(self) -> bool:
         wanting = self.quota.capacity.wanting
-        return bool(wanting) and any(map(self._in_the_way, wanting))
+        return self.quota.over or (bool(wanting) and any(map(self._in_the_way, wanting)))
 
     @property
     def crowded(self) -> bool:
         wanting = self.quota.capacity.wanting
-        return bool(wanting) and any(self._in_the_way(other) and self._has_more(other) for other in wanting)
+        return self.quota.over or (
+            bool(wanting) and any(self._in_the_way(other) and self._has_more(other) for other in wanting)
+        )
 
     def _in_the_way(self, other: "Seat") -> bool:
         """Could the other open a connection if we closed one?"""

@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Callable, Mapping, Sequence
 
 from heliograph.adapters.smtp.switch import Desk, Switch
+from heliograph.deliver.routes import Reach
 from heliograph.ports import Courier, Parcel, Transport, Verdict
 
 OpenRoute = Callable[[Courier], Transport]
@@ -35,6 +36,10 @@ class Router:
 
     def decided(self, go: Sequence[str], stop: Sequence[str]) -> None:
         self._switch.decided(go, stop)
+
+    def reach(self, receivers: Mapping[str, Reach]) -> None:
+        for way in self._routes.values():
+            way.reach(receivers)
 
     async def close(self, grace_s: float) -> None:
         await asyncio.gather(*(way.close(grace_s) for way in self._routes.values()))
