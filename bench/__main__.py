@@ -14,7 +14,7 @@ NAMES = (
     "backtest", "memory", "kill",
 )  # fmt: skip
 """Each is a module with ``run(report, folder, quick)``."""
-WITH_SERVERS = ("scaled",)
+WITH_SERVERS = ("scaled", "pipeline")
 """Only when named: they need Kafka, Flink and PostgreSQL (``sh scripts/servers.sh``, ``make flink``)."""
 
 

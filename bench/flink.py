@@ -85,9 +85,9 @@ class World:
         return Flink(FlinkSetting(**known), kafka)
 
     @asynccontextmanager
-    async def job(self, kafka: KafkaSetting, slots: int, *options: str) -> AsyncIterator[Flink]:
+    async def job(self, kafka: KafkaSetting, slots: int, *options: str, facts: bool = False) -> AsyncIterator[Flink]:
         flink = self.flink(kafka)
-        await asyncio.to_thread(flink.submit, slots, "", ["--no-facts", *options])
+        await asyncio.to_thread(flink.submit, slots, "", [*([] if facts else ["--no-facts"]), *options])
         try:
             yield flink
         finally:

@@ -20,10 +20,10 @@ PATIENCE_S = 60.0
 
 
 class Server:
-    """``family``: the engine and its mailers."""
+    """``family``: the engine and its mailers.  ``role``: of ``heliograph serve``."""
 
-    def __init__(self, folder: Path, smtp_url: str, project: Path = SHOP) -> None:
-        self.folder, self.project = folder, project
+    def __init__(self, folder: Path, smtp_url: str, project: Path = SHOP, role: str = "all") -> None:
+        self.folder, self.project, self._role = folder, project, role
         self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
         inherited = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
@@ -39,6 +39,7 @@ class Server:
     def start(self) -> None:
         command = [sys.executable, "-m", "heliograph.cli", "serve", "--project", str(self.project)]
         command += ["--data", str(self.folder / "data"), "--port", str(self.port)]
+        command += ["--role", self._role] if self._role != "all" else []
         with (self.folder / "server.log").open("ab") as log:
             self.process = subprocess.Popen(
                 command, env=self._environment, stdout=log, stderr=log, stdin=subprocess.DEVNULL, start_new_session=True
@@ -51,6 +52,8 @@ class Server:
 
     def _ready(self) -> bool:
         try:
+            if self._role == "collect":
+                return bool(self.get("/readyz"))
             return b"heliograph_mailers 1" in self.get("/metrics")
         except OSError:
             return False
@@ -72,8 +75,8 @@ class Server:
 
 
 @contextlib.contextmanager
-def serving(folder: Path, smtp_url: str, project: Path = SHOP) -> Iterator[Server]:
-    server = Server(folder, smtp_url, project)
+def serving(folder: Path, smtp_url: str, project: Path = SHOP, role: str = "all") -> Iterator[Server]:
+    server = Server(folder, smtp_url, project, role)
     try:
         server.start()
         yield server
