@@ -7,26 +7,22 @@ import signal
 import subprocess
 import urllib.request
 from collections import Counter
-from collections.abc import Iterator
 from email import message_from_bytes
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-import pytest
-from deploy.local.cluster import Cluster
-
 from heliograph.adapters.kafka import ensure_topics
-from heliograph.config.settings import FlinkSetting, KafkaSetting, PostgresSetting, RedisSetting
+from heliograph.config.settings import KafkaSetting
 from tests.cluster.drill_post import Mail, Street
-from tests.cluster.drill_world import HELIOGRAPH, PATIENCE_S, Deployment, write
-from tests.cluster.test_scaled_end_to_end import Machine, call, eventually, order
+from tests.cluster.drill_world import PATIENCE_S, Deployment, write
+from tests.cluster.machine import HELIOGRAPH, Machine, call, eventually, order, ready
 from tests.integration.test_kill9 import free_port
 
 DOC = Path(__file__).parents[2] / "docs" / "how-to" / "move-house.md"
 CROWD = 4_000
 """People who are only there, so that the import takes several commits."""
-WAIT_S = 90
+WAIT_S = 60
 FILES = {
     "journeys/timer.yaml": f"entry: {{event: Timer Set, key: properties.order_id}}\nsteps:\n  - wait: PT{WAIT_S}S\n"
     "  - send: note\n",
@@ -44,25 +40,6 @@ steps:
     "templates/offer/body.html": '<p>It waits: <a href="https://shop.test/basket">look</a></p>\n',
 }
 BROWSER = "Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 Chrome/139.0 Safari/537.36"
-
-
-@pytest.fixture
-def street() -> Iterator[Street]:
-    street = Street()
-    yield street
-    street.close()
-
-
-@pytest.fixture
-def there(
-    tmp_path: Path, street: Street, cluster: Cluster, kafka: KafkaSetting, postgres: PostgresSetting,
-    redis: RedisSetting, flink: FlinkSetting,
-) -> Iterator[Deployment]:  # fmt: skip
-    deployment = Deployment(tmp_path, street.post, cluster, kafka, postgres, redis, flink)
-    write(deployment.project, FILES)
-    deployment.flink.await_slots(1)
-    yield deployment
-    deployment.end()
 
 
 class Old:
@@ -103,6 +80,8 @@ def test_a_deployment_moves_and_everybody_lives_on(
     there: Deployment, street: Street, tmp_path: Path, kafka: KafkaSetting
 ) -> None:
     ensure_topics(kafka)
+    write(there.project, FILES)
+    there.flink.await_slots(1)
     old = Old(there, tmp_path)
     old.live(there, street)
     before = {name: call(f"{old.url}/api/profiles/{name}")[2] for name in KNOWN}
@@ -113,7 +92,7 @@ def test_a_deployment_moves_and_everybody_lives_on(
     move(there, old.data)
     machines = [there.serve("collect", "collect"), there.serve("deliver", "deliver")]
     for machine in machines:
-        there.ready(machine)
+        ready(machine)
     assert {name: call(f"{there.url}/api/profiles/{name}")[2] for name in KNOWN if name != "tim"} == {
         name: before[name] for name in KNOWN if name != "tim"
     }
