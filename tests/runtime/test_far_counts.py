@@ -1,10 +1,16 @@
 """Counts of many workers."""
 
+import msgspec
+
 from heliograph.adapters.memory.shared import SharedMemoryStore
 from heliograph.adapters.schema import JsonSchema
-from heliograph.ports import BroadcastRow, Commit
+from heliograph.decide import journey_version
+from heliograph.ports import BroadcastRow, Commit, PlanRow
+from heliograph.runtime.far_counts import FarTally
 from heliograph.runtime.far_desk import FarDesk
 from heliograph.runtime.leases import Leases
+from tests.contracts.samples import arrival
+from tests.runtime.harness import DAY, HOUR, MINUTE, T0
 
 STARTED = {"journey": "welcome", "version": "1"}
 
@@ -60,3 +66,20 @@ async def test_a_pause_is_not_written_over_by_who_walks_the_audience() -> None:
     found = FarDesk(store, JsonSchema, partitions=2).broadcast("b")
     assert found is not None
     assert (found.status, found.after, found.offered, found.refused) == ("paused", "u:1", 5, {"undecidable": 1})
+
+
+def test_a_journey_is_pinned_as_long_as_the_log_may_hold_what_starts_a_run_of_it() -> None:
+    """A record that waits in the log is decided under the plan that it names, two publishes later, too."""
+    store, journeys = SharedMemoryStore(), [{"steps": [{"wait": f"PT{n}H"}, {"send": "welcome"}]} for n in (1, 2, 3)]
+    for number, journey in enumerate(journeys):
+        document = msgspec.json.encode({"journeys": {"welcome": journey}})
+        store.commit(Commit(plan=PlanRow(number + 1, document, T0 + number * HOUR)))
+    versions = [("welcome", journey_version(one)) for one in journeys]
+
+    def pinned(at: int) -> set[tuple[str, str]]:
+        store.commit(Commit(log=[(store.last_position() + 1, arrival("u:ann", f"e{at}", at))]))
+        return FarTally(store, 1).active()
+
+    assert pinned(T0 + 3 * HOUR) == set(versions[:2])
+    assert pinned(T0 + 7 * DAY + 90 * MINUTE) == {versions[1]}, "the first was replaced more than a log's length ago"
+    assert pinned(T0 + 8 * DAY) == set()

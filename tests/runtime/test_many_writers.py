@@ -9,13 +9,13 @@ import pytest
 from heliograph.adapters.memory.shared import SharedMemoryStore
 from heliograph.adapters.schema import JsonSchema
 from heliograph.events.record import LedgerRow
-from heliograph.ports import Busy, Commit, Fenced, MessageRow, PlanRow, StoreAway, StoreStale
+from heliograph.ports import Busy, Commit, Fenced, Hold, MessageRow, PlanRow, StoreAway, StoreStale
 from heliograph.runtime.chunk import Chunk
 from heliograph.runtime.clock import ManualClock
 from heliograph.runtime.far_chunk import FarChunk
 from heliograph.runtime.far_desk import FarDesk
 from heliograph.runtime.holding import HoldMail, LiftMail
-from heliograph.runtime.holds import Holds
+from heliograph.runtime.holds import FarHolds, Holds
 from heliograph.runtime.meter import Meter
 from heliograph.runtime.processor import ALONE, Processor
 from heliograph.runtime.publishing import canonical, prepare
@@ -167,12 +167,32 @@ async def test_holds_that_two_processes_put_at_once_all_stand() -> None:
     other.start()
     await done(processor, HoldMail("welcome", "one", "api"))
     await done(other, HoldMail("cart", "two", "api"))  # it has not looked since
-    assert set(Holds.load(store).all()) == {"welcome", "cart"}
+    assert set(FarHolds(store).all()) == {"welcome", "cart"}
     await done(other, LiftMail("welcome", lambda _: None))
     await done(processor, HoldMail("welcome-back", "three", "api"))
-    assert set(Holds.load(store).all()) == {"cart", "welcome-back"}
+    assert set(FarHolds(store).all()) == {"cart", "welcome-back"}
+    store.trouble = [lambda there, _: there.beside().commit(theirs)]  # decided before, committed first
+    theirs = Commit(meta={"hold@invoice": there_held("invoice")})
+    await done(processor, HoldMail("welcome", "four", "api"))
+    assert set(FarHolds(store).all()) == {"cart", "welcome-back", "invoice", "welcome"}
     await processor.stop()
     await other.stop()
+
+
+def there_held(journey: str) -> bytes:
+    return msgspec.msgpack.encode(Hold(journey, "theirs", "api", T0))
+
+
+async def test_what_was_held_before_a_deployment_moved_in_stays_held_until_it_is_lifted() -> None:
+    store, processor = new()
+    rows = [Hold("welcome", "one", "api", T0), Hold("cart", "two", "ann", T0)]
+    store.commit(Commit(meta={"holds": msgspec.msgpack.encode(rows)}))
+    assert set(FarHolds(store).all()) == {"welcome", "cart"}
+    await done(processor, LiftMail("welcome", lambda _: None))
+    await done(processor, HoldMail("invoice", "three", "api"))
+    assert {one.journey: one.by for one in FarHolds(store).all().values()} == {"cart": "ann", "invoice": "api"}
+    assert set(Holds.load(store).all()) == set()
+    await processor.stop()
 
 
 async def test_a_look_at_what_others_hold_does_not_forget_what_is_being_written() -> None:

@@ -6,7 +6,9 @@ from typing import Any, Final
 
 import msgspec
 
+from heliograph.decide import journey_version
 from heliograph.ports import BroadcastRow, SharedStore
+from heliograph.runtime.retention import LOG_MS
 from heliograph.runtime.tally import JourneyTally, Tally
 
 META: Final = "tally@"
@@ -57,7 +59,19 @@ class FarTally(Tally):
         return {name: dict(tally.counts) for name, tally in self._sums().items()}
 
     def active(self) -> set[tuple[str, str]]:
-        return Tally(self._sums()).active()
+        """Also versions that were in force while the log that may still be decided was written: a record is decided
+        under the plan that it names, and starts a run that nobody has counted yet."""
+        return Tally(self._sums()).active() | self._in_force_lately()
+
+    def _in_force_lately(self) -> set[tuple[str, str]]:
+        since, plans = self._store.last_received_at() - LOG_MS, self._store.plans()
+        until = [published_at for _, published_at in plans[1:]]
+        found: set[tuple[str, str]] = set()
+        for (version, _), replaced_at in zip(plans, until, strict=False):
+            if replaced_at >= since and (row := self._store.plan(version)) is not None:
+                journeys = msgspec.json.decode(row.document).get("journeys", {})
+                found |= {(name, journey_version(text)) for name, text in journeys.items()}
+        return found
 
     def _sums(self) -> dict[str, JourneyTally]:
         """As the store has them: nobody knows those of others otherwise."""

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 META: Final = "holds"
 """Meta value: a list of :class:`~heliograph.ports.Hold`."""
+ROW: Final = "hold@"
+"""In front of a journey, where many processes hold: its :class:`~heliograph.ports.Hold`."""
 MAX_REASON: Final = 500
 """Characters of a reason that are kept."""
 
@@ -55,7 +57,7 @@ class Holds:
             return old
         at = chunk.now() if old is None else old.at
         self._holds[journey] = hold = Hold(journey, reason[:MAX_REASON], by, at)
-        self._write(chunk)
+        self._write(chunk, journey)
         return hold
 
     def lift(self, chunk: "Chunk", journey: str) -> Hold | None:
@@ -63,19 +65,20 @@ class Holds:
         self._read_again()
         hold = self._holds.pop(journey, None)
         if hold is not None:
-            self._write(chunk)
+            self._write(chunk, journey)
         return hold
 
     def _read_again(self) -> None:
         """Where others hold and lift, too."""
 
-    def _write(self, chunk: "Chunk") -> None:
+    def _write(self, chunk: "Chunk", _journey: str) -> None:
         chunk.commit.meta[META] = msgspec.msgpack.encode(list(self._holds.values()))
 
 
 class FarHolds(Holds):
-    """Those of many processes: read again before they are changed, so that nobody writes over what another one said,
-    unless a change of ours is not on disk yet.  ``changes``: how many there were here."""
+    """Those of many processes: each is a row of its own, so nobody writes over what another one said of another; and
+    read again before they are changed, unless a change of ours is not on disk yet.  ``changes``: how many there were
+    here."""
 
     def __init__(self, store: Store) -> None:
         super().__init__()
@@ -91,17 +94,24 @@ class FarHolds(Holds):
 
     def _read_again(self) -> None:
         if self.settled:
-            self._holds = Holds.load(self._store).all()
+            self._holds = self._stored()
 
     def look(self) -> None:
         """As others left them.  From any thread."""
-        changes, found = self.changes, Holds.load(self._store).all()
+        changes, found = self.changes, self._stored()
         if self.settled and self.changes == changes:
             self._holds = found
 
-    def _write(self, chunk: "Chunk") -> None:
+    def _stored(self) -> dict[str, Hold]:
+        """Behind those that one process left that moved in here."""
+        rows = (self._store.meta(name) for name in self._store.metas(ROW))
+        return Holds.load(self._store).all() | {hold.journey: hold for hold in map(_decode, filter(None, rows))}
+
+    def _write(self, chunk: "Chunk", journey: str) -> None:
         self._open, self.changes = True, self.changes + 1
-        super()._write(chunk)
+        if moved := Holds.load(self._store).all():
+            chunk.commit.meta |= {META: msgspec.msgpack.encode([]), **{ROW + name: _row(moved[name]) for name in moved}}
+        chunk.commit.meta[ROW + journey] = _row(self._holds.get(journey))
 
     def seal(self) -> None:
         self._open, self._sealed = False, self._open
@@ -109,6 +119,12 @@ class FarHolds(Holds):
     def settle(self) -> None:
         self._sealed = False
 
+
+def _row(hold: Hold | None) -> bytes | None:
+    return None if hold is None else msgspec.msgpack.encode(hold)
+
+
+_decode = msgspec.msgpack.Decoder(Hold).decode
 
 BREAKER: Final = "breaker"
 """Who holds when the circuit breaker does."""

@@ -385,6 +385,18 @@ def test_a_worker_that_was_paused_writes_nothing_when_it_wakes(url: str, store: 
         store.commit(Commit(meta={"by": b"late"}, fence=Fence("old", {3: claim.epoch})))
 
 
+def test_a_start_that_failed_leaves_nothing_and_one_that_wrote_stays_known(url: str, store: PostgresStore) -> None:
+    def known() -> set[bytes]:
+        return {row[0] for row in store._db.rows("SELECT name FROM processes")}
+
+    failed, wrote = (PostgresStore(url, timeout_s=TIMEOUT_S, pool=1, name=name) for name in ("failed", "wrote"))
+    wrote.commit(Commit(meta={"by": b"wrote"}))
+    assert known() == {b"", b"failed", b"wrote"}
+    failed.close()
+    wrote.close()
+    assert known() == {b"", b"wrote"}
+
+
 def test_more_threads_than_connections_wait_for_each_other(url: str) -> None:
     store = PostgresStore(url, pool=2, timeout_s=postgres.PATIENCE_S)
     store.commit(Commit(states={f"u:{n}": b"%d" % n for n in range(20)}, journal=[("u:1", JournalRow(1, "x", {}))]))

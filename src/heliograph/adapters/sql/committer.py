@@ -20,6 +20,10 @@ _ENTER = (
     "VALUES (0, $1, 0, 0, now_ms(), 0) RETURNING process"
 )
 _LANDED = "SELECT committed FROM processes WHERE workspace = 0 AND process = $1 FOR UPDATE"
+_UNDO = (
+    "DELETE FROM processes WHERE workspace = 0 AND process = $1 AND committed = 0 "
+    "AND NOT EXISTS (SELECT 1 FROM relay WHERE workspace = 0 AND holder = $1)"
+)
 _LEAVE = "UPDATE processes SET publishing_until = 0 WHERE workspace = 0 AND process = $1"
 
 
@@ -76,8 +80,10 @@ class Committer:
         return landed
 
     def leave(self) -> None:
-        """What this process was publishing may be taken over at once."""
+        """What this process was publishing may be taken over at once; of one that did nothing, a start that failed, say,
+        nothing stays."""
         try:
+            self._driver.rows(_UNDO, self.process)
             self._driver.rows(_LEAVE, self.process)
         except StoreAway:
             return
