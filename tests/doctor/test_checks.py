@@ -82,9 +82,11 @@ async def test_a_relay_that_does_not_serve_is_told_without_the_password(
     assert "secret" not in found.seen + found.mend
 
 
-async def serving(status: int, tls: ssl.SSLContext | None = None) -> tuple[web.AppRunner, int]:
+async def serving(
+    status: int, tls: ssl.SSLContext | None = None, body: dict[str, Any] | None = None
+) -> tuple[web.AppRunner, int]:
     async def answer(_request: web.Request) -> web.Response:
-        return web.Response(status=status)
+        return web.json_response(body, status=status) if body else web.Response(status=status)
 
     app = web.Application()
     app.router.add_get("/{any:.*}", answer)
@@ -102,6 +104,17 @@ async def test_a_server_is_asked_whether_it_is_ready(tmp_path: Path, status: int
     await runner.cleanup()
     assert found["web.server"].status == finding
     assert found["clock.server"].status == "ok", "HTTP's Date is our own clock here"
+
+
+async def test_what_a_server_misses_is_a_warning_each(tmp_path: Path) -> None:
+    troubles = [{"what": "plan", "why": "plan 7 cannot be read", "means": "events are judged by plan 6"},
+                {"what": "redis", "why": "silent", "means": "slower mail"}]  # fmt: skip
+    runner, port = await serving(200, body={"status": "degraded", "troubles": troubles})
+    found = await said(patient(tmp_path, url=f"http://127.0.0.1:{port}"), server)
+    await runner.cleanup()
+    assert found["web.server"].status == "ok"
+    assert (found["web.server.1"].status, found["web.server.1"].seen) == ("warn", "plan: plan 7 cannot be read")
+    assert "plan 6" in found["web.server.1"].mend and "redis" in found["web.server.2"].seen
 
 
 async def test_links_on_this_machine_alone_are_a_warning_and_a_strange_certificate_fails(

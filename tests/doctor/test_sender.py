@@ -120,3 +120,42 @@ async def test_a_relay_may_send_from_elsewhere(tmp_path: Path, zone: Zone) -> No
     assert found["direct.names"].status == "skipped"
     one = patient(tmp_path, smtp="smtp://127.0.0.1", nameserver=zone.nameserver, sender=SIGNED)
     assert (await said(one, domains))["spf.shop.example"].status == "skipped"
+
+
+@pytest.mark.parametrize(
+    ("records", "status", "word"),
+    [
+        (['"v=DMARC1; p=none; rua=mailto:d@x"', '"v=DMARC1; p=reject; rua=mailto:d@x"'], "fail", "keep one"),
+        (['"v=DMARC1; p=qurantine; rua=mailto:d@x"'], "warn", "p=qurantine"),
+        (['"v=DMARC1; rua=mailto:d@x"'], "warn", "no p="),
+        (['"v=DMARC1; p=reject; t=y; rua=mailto:d@x"'], "warn", "t=y"),
+        (['"v=DMARC1; p=reject; rua=mailto:d@x"'], "ok", "p=reject"),
+    ],
+)
+async def test_a_dmarc_record_is_judged_as_receivers_read_it(
+    tmp_path: Path, zone: Zone, records: list[str], status: str, word: str
+) -> None:
+    zone.zone.pop(("_dmarc.shop.example", "TXT"))
+    zone.set("_dmarc.shop.example", "TXT", *records)
+    found = (await look(tmp_path, zone))["dmarc.shop.example"]
+    assert found[0] == status
+    assert word in " ".join(found)
+
+
+@pytest.mark.parametrize(("strict", "status"), [("", "ok"), ("aspf=s; ", "ok"), ("adkim=s; ", "fail"), ("adkim=S; aspf=s; ", "fail")])  # fmt: skip  # noqa: E501
+async def test_each_of_spf_and_dkim_is_as_strict_as_its_own_word_says(
+    tmp_path: Path, zone: Zone, strict: str, status: str
+) -> None:
+    """The signature is of a domain below, the envelope of another organisation."""
+    zone.zone.pop(("_dmarc.shop.example", "TXT"))
+    zone.set("_dmarc.shop.example", "TXT", f'"v=DMARC1; p=none; {strict}rua=mailto:d@x"')
+    zone.set("_dmarc.other.example", "TXT", '"v=DMARC1; p=none; rua=mailto:x@other.example"')
+    sender = SIGNED.replace('"shop.example"', '"news.shop.example"') + 'return_path = "bounce@other.example"\n'
+    assert (await look(tmp_path, zone, sender))["dmarc.shop.example.alignment"][0] == status
+
+
+async def test_silence_of_dns_about_dmarc_is_no_missing_record(tmp_path: Path, zone: Zone) -> None:
+    zone.broken.add("_dmarc.shop.example")
+    found = await look(tmp_path, zone)
+    assert found["dmarc.shop.example"][0] == "warn" and "DNS gives no answer" in found["dmarc.shop.example"][1]
+    assert "dmarc.shop.example.alignment" not in found

@@ -18,6 +18,7 @@ from heliograph.doctor.finding import FAIL, OK, SKIPPED, STATUSES, WARN, Finding
 from heliograph.doctor.flink import flink
 from heliograph.doctor.kafka import kafka
 from heliograph.doctor.machine import data_folder, event_loop, open_files, time_service
+from heliograph.doctor.offsets import offsets
 from heliograph.doctor.patient import Patient, hide, secrets_of
 from heliograph.doctor.postgres import postgres
 from heliograph.doctor.project import opened, settings
@@ -31,7 +32,7 @@ Check = Callable[[Patient], Awaitable[Sequence[Finding]]]
 
 CHECKS: Final[tuple[Check, ...]] = (
     settings, data_folder, open_files, event_loop, time_service, base_url, server,
-    kafka, flink, postgres, redis, clickhouse,
+    kafka, flink, postgres, offsets, redis, clickhouse,
     relays, greeting, domains,
 )  # fmt: skip
 NAMES: Final = {check.__name__: check for check in CHECKS}

@@ -20,6 +20,12 @@ class Record(NamedTuple):
         return self.tags.get("psd", "u").lower()
 
     @property
+    def misspelt(self) -> str:
+        """What stands there for a policy and is none; "" where all is well."""
+        said = self.tags.get("p", "")
+        return "" if said.lower() in POLICIES else f"p={said}" if said else "no p="
+
+    @property
     def policy(self) -> str:
         """``p``; without, and with somewhere to report to, ``none`` (section 4.7)."""
         said = self.tags.get("p", "").lower()
@@ -32,11 +38,13 @@ class Record(NamedTuple):
 
 
 class Walk(NamedTuple):
-    """``records``: those that were met, from the domain upwards.  ``organisation``: what the domain belongs to."""
+    """``records``: those that were met, from the domain upwards.  ``organisation``: what the domain belongs to.
+    ``crowded``: names with several records, of which none counts."""
 
     domain: str
     records: tuple[Record, ...]
     organisation: str
+    crowded: tuple[str, ...] = ()
 
     @property
     def record(self) -> Record | None:
@@ -64,14 +72,17 @@ def names(domain: str) -> list[str]:
 async def walk(domain: str, texts: Callable[[str], Awaitable[Sequence[str]]]) -> Walk:
     """Ask ``_dmarc.`` of each name; of several records at one name none counts."""
     found: list[Record] = []
+    crowded: list[str] = []
     for name in names(domain):
         records = [tags for text in await texts("_dmarc." + name) if (tags := parse(text)) is not None]
+        if len(records) > 1:
+            crowded.append(name)
         if len(records) != 1:
             continue
         found.append(Record(name, records[0]))
         if found[-1].psd == "n" or (found[-1].psd == "y" and name != domain):
             break
-    return Walk(domain, tuple(found), _organisation(domain, found))
+    return Walk(domain, tuple(found), _organisation(domain, found), tuple(crowded))
 
 
 def _organisation(domain: str, found: Sequence[Record]) -> str:

@@ -38,12 +38,15 @@ async def domains(patient: Patient) -> list[Finding]:
 async def _sender(settings: Settings, sender: SenderSetting, ours: Sources, dns: MailDns) -> list[Finding]:
     author = _domain(sender.from_)
     envelope = _domain(sender.return_path) if sender.return_path else author
-    walk = await dmarc.walk(author, _texts(dns))
     spf_found = await _spf(envelope, ours, dns)
     keys = [await _dkim(one, dns) for one in sender.dkim] or [_unsigned(author)]
-    aligned = await _aligned(walk, [envelope, *(one.domain for one in sender.dkim)], dns)
+    policy = await _policy(author, envelope, [one.domain for one in sender.dkim], dns)
     mx = await _mx(envelope, dns)
-    return [*spf_found, *keys, _dmarc(walk), aligned, mx, *await _inbound(envelope, dns)]
+    return [*spf_found, *keys, *policy, mx, *await _inbound(envelope, dns)]
+
+
+class Silence(Exception):
+    """DNS gives no answer about this name."""
 
 
 def _domain(mailbox: str) -> str:
@@ -52,7 +55,10 @@ def _domain(mailbox: str) -> str:
 
 def _texts(dns: MailDns) -> Callable[[str], Awaitable[Sequence[str]]]:
     async def ask(name: str) -> Sequence[str]:
-        return (await dns.texts(name)).found
+        answer = await dns.texts(name)
+        if answer.fault == UNSURE:
+            raise Silence(name)
+        return answer.found
 
     return ask
 
@@ -141,16 +147,34 @@ async def _dkim(setting: DkimSetting, dns: MailDns) -> Finding:
 # -- DMARC --
 
 
+async def _policy(author: str, envelope: str, signers: Sequence[str], dns: MailDns) -> list[Finding]:
+    try:
+        walk = await dmarc.walk(author, _texts(dns))
+        return [_dmarc(walk), await _aligned(walk, envelope, signers, dns)]
+    except Silence as silence:
+        return [warn(f"dmarc.{author}", f"DNS gives no answer about {silence}", UNSURE_MEND)]
+
+
 def _dmarc(walk: dmarc.Walk) -> Finding:
     name, record = f"dmarc.{walk.domain}", walk.record
+    if walk.crowded:
+        made = fail if record is None else warn
+        return made(
+            name, f"_dmarc.{walk.crowded[0]} has several DMARC records: none of them counts", "keep one of them"
+        )
     if record is None:
         return fail(
             name,
             f"nothing speaks for {walk.domain}",
             f'_dmarc.{walk.organisation} TXT "v=DMARC1; p=none; rua=mailto:dmarc@{walk.organisation}"',
         )
+    if record.misspelt:
+        seen = f"_dmarc.{record.domain} says {record.misspelt}: receivers take that for p=none, or for no record"
+        return warn(name, seen, f"begin it with v=DMARC1; p=none (or {', '.join(dmarc.POLICIES[1:])})")
     policy = record.policy_of(walk.domain)
     seen = f"p={policy} by _dmarc.{record.domain}"
+    if record.tags.get("t", "").lower() == "y":
+        return warn(name, f"{seen}, and t=y: receivers only report", "take t=y out when the reports are clean")
     if "rua" not in record.tags:
         return warn(
             name,
@@ -160,15 +184,17 @@ def _dmarc(walk: dmarc.Walk) -> Finding:
     return ok(name, seen, "when the reports are clean: quarantine, then reject" if policy == "none" else "")
 
 
-async def _aligned(walk: dmarc.Walk, others: Sequence[str], dns: MailDns) -> Finding:
-    """Relaxed: the same organisation (RFC 9989, 4.10.2); strict ones (adkim, aspf) have to be equal."""
-    record = walk.record
-    strict = record is not None and record.tags.get("adkim") == "s" and record.tags.get("aspf") == "s"
-    for other in others:
+async def _aligned(walk: dmarc.Walk, envelope: str, signers: Sequence[str], dns: MailDns) -> Finding:
+    """Relaxed: the same organisation (RFC 9989, 4.10.2); strict (aspf for SPF, adkim for DKIM): the same domain."""
+    tags = {} if walk.record is None else walk.record.tags
+    strict = {word: tags.get(word, "r").lower() == "s" for word in ("aspf", "adkim")}
+    others = [(envelope, "aspf"), *((signer, "adkim") for signer in signers)]
+    for other, word in others:
         same = other == walk.domain
-        if same or (not strict and (await dmarc.walk(other, _texts(dns))).organisation == walk.organisation):
+        if same or (not strict[word] and (await dmarc.walk(other, _texts(dns))).organisation == walk.organisation):
             return ok(f"dmarc.{walk.domain}.alignment", f"{other} speaks for {walk.domain}")
-    seen = f"neither SPF nor DKIM is of {walk.organisation} ({', '.join(dict.fromkeys(others))})"
+    asked = walk.domain if all(strict.values()) else walk.organisation
+    seen = f"neither SPF nor DKIM is of {asked} ({', '.join(dict.fromkeys(other for other, _ in others))})"
     return fail(f"dmarc.{walk.domain}.alignment", seen, f"sign with d={walk.domain}, or take a return_path there")
 
 

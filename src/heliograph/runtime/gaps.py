@@ -95,8 +95,12 @@ async def find(store: SharedStore, stream: Stream) -> list[Gap]:
 
 def dealt_with(store: SharedStore) -> list[Gap]:
     """The others, oldest first."""
-    kept = store.meta(META)
-    return [] if kept is None else msgspec.msgpack.decode(kept, type=list[Gap])
+    return kept(store.meta(META))
+
+
+def kept(value: bytes | None) -> list[Gap]:
+    """The gaps in that meta value."""
+    return [] if value is None else msgspec.msgpack.decode(value, type=list[Gap])
 
 
 def go_on(store: SharedStore, gaps: Sequence[Gap], *, again: bool, by: str, at: int) -> list[Gap]:

@@ -73,7 +73,7 @@ ROWS: Final = (
         idle=("deliver",),
         means="Events are taken and decided. No mail passes its commit point, because nobody can look up consent "
         "there; no link ever says done when it is not.",
-        bound="what Kafka keeps of `effects` (P1D); `postgres.timeout` (PT5S) until it is noticed",
+        bound="what Kafka keeps of `effects` (P7D); `postgres.timeout` (PT5S) until it is noticed",
     ),
     Row(
         part="postgres", title="PostgreSQL", how="slow",
@@ -124,7 +124,7 @@ ROWS: Final = (
     Row(
         part="facts", title="ClickHouse", how="killed",
         means="Nobody upstream notices. The loader keeps one helping and waits.",
-        bound="what Kafka keeps of `effects` (P1D); looked for after 0.5 s, doubling to 30 s",
+        bound="what Kafka keeps of `effects` (P7D); looked for after 0.5 s, doubling to 30 s",
     ),
     Row(
         part="facts", title="ClickHouse", how="slow",
