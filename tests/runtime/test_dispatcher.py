@@ -133,7 +133,7 @@ def test_what_is_too_late_is_ended_once_however_long_that_takes_to_be_written() 
     for work in works:
         shop_.do(work)
     assert {row.status for row in shop_.store.messages()[0]} == {"expired"}
-    assert not shop_.dispatcher._ending
+    assert not shop_.dispatcher.judging.ending
 
 
 def test_a_mailer_whose_clock_is_ahead_puts_nothing_off_for_long() -> None:

@@ -32,9 +32,10 @@ from heliograph.runtime.broadcaster import PORTION as OFFERED
 from heliograph.runtime.broadcaster import Broadcaster
 from heliograph.runtime.chunk import Chunk, UndecidedError
 from heliograph.runtime.desk import CompileSchema, Desk
-from heliograph.runtime.dispatcher import Dispatcher, Mailer
+from heliograph.runtime.dispatcher import Dispatcher
 from heliograph.runtime.entering import Enters
 from heliograph.runtime.holding import HoldMail, LiftMail
+from heliograph.runtime.mailer_link import Mailer
 from heliograph.runtime.meter import Meter
 from heliograph.runtime.pace import finish
 from heliograph.runtime.past import survivor

@@ -16,13 +16,14 @@ import structlog
 from msgspec.structs import replace
 
 from heliograph.decide.broadcasts import broadcast_of
-from heliograph.deliver.lifecycle import MISSED
 from heliograph.deliver.limits import Shaping
 from heliograph.deliver.routes import Reach
 from heliograph.ports import Clock, MessageRow, MxLookup, Store, StoreAway, steady_ms
 from heliograph.runtime import mailwire
 from heliograph.runtime.claims import Bury, End, PassCommitPoint, TakeReports
+from heliograph.runtime.judging import NOT_OFFERED, SLICE, Fate, Judging, RenderContext
 from heliograph.runtime.lanes import BROADCAST, NOTICE, TRANSACTIONAL, TRIGGERED
+from heliograph.runtime.mailer_link import Mailer
 from heliograph.runtime.meter import Meter
 from heliograph.runtime.outbox import Entry, Outbox
 from heliograph.runtime.rollup import Rollup
@@ -32,20 +33,13 @@ from heliograph.runtime.traffic_kept import CLAIMS, kept_in, load_claims
 from heliograph.runtime.work import Work
 
 DEFAULT_SENDER = "default"
-NOT_OFFERED = mailwire.Done("", "stopped", "", 0)
-"""Of a message that comes back without having been anywhere."""
 LOST = mailwire.Done("", "unknown", "", 0)
 LONGEST_SLEEP_S = 1.0
-SLICE = 64
-"""Messages offered before other tasks have a turn: a render context costs some 50 us."""
 
 log = structlog.get_logger("heliograph.dispatcher")
 
 WATCHED = 100
 """Receivers told apart in metrics: each is a time series for ever."""
-Fate = tuple[str, str, str]
-"""Message id, status, reason."""
-RenderContext = Callable[[MessageRow], dict[str, Any] | None]
 
 
 def rank_of(row: MessageRow) -> int:
@@ -58,33 +52,6 @@ def rank_of(row: MessageRow) -> int:
 def largest(values: Mapping[str, float]) -> dict[str, float]:
     """The :data:`WATCHED` largest."""
     return dict(heapq.nlargest(WATCHED, values.items(), key=lambda item: item[1]))
-
-
-class Mailer:
-    """One connected mailer process.  ``held``: the messages that are its own until it reports them."""
-
-    def __init__(self, epoch: int, writer: asyncio.StreamWriter) -> None:
-        self.epoch = epoch
-        self.credit = 0
-        self.held: dict[str, MessageRow] = {}
-        self._writer = writer
-        self._frames: list[bytes] = []
-
-    def send(self, message: mailwire.FromEngine) -> None:
-        """What is said in one turn of the loop leaves in one write: each is a system call that wakes the mailer, some
-        40 us, and one commit answers several asks."""
-        if not self._frames:
-            asyncio.get_running_loop().call_soon(self._flush)
-        self._frames.append(mailwire.frame(message))
-
-    def _flush(self) -> None:
-        frames, self._frames = self._frames, []
-        if frames and not self._writer.is_closing():
-            self._writer.write(b"".join(frames))
-
-    def close(self) -> None:
-        self._flush()
-        self._writer.close()
 
 
 class Dispatcher:
@@ -116,19 +83,20 @@ class Dispatcher:
     ) -> None:
         self._mine, self._until = mine, until
         self._clock, self._meter, self._put, self._current = clock, meter, put, current
-        self._render_context, self._templates, self.settings = render_context, templates, settings
+        self._templates, self.settings = templates, settings
         self._store = store
         kept = kept_in(store, shared=sharing is not None)
         self.traffic = Traffic(shaping, rank=rank, sender=self._sender_of, kept=kept, sharing=sharing)
         self.outbox = Outbox(store, self.traffic, held=held)
+        self.judging = Judging(
+            self.outbox, self.traffic, current=current, mine=mine, render_context=render_context, templates=templates
+        )
         self._rollup = None if mx is None else Rollup(mx, self.traffic, clock)
         self.mailers: dict[int, Mailer] = {}
         self._credits: dict[int, int] = {}
         """What each mailer takes at once."""
         self._told: Mapping[str, Any] | None = None
         """The templates that mailers know."""
-        self._ending: set[str] = set()
-        """Messages whose end waits to be written: at most what is queued."""
         self._epochs = 0
         self._stirred = asyncio.Event()
         self._opened = asyncio.Event()
@@ -253,12 +221,12 @@ class Dispatcher:
         now = self._clock.now()
         mailer = max(self.mailers.values(), key=lambda one: one.credit, default=None)
         jobs: list[mailwire.Job] = []
-        fates = self._overdue(now)
+        fates = self.judging.overdue(now)
         if mailer is not None and mailer.credit > 0:
             self.plan_changed()
             if self.outbox.behind(now):
                 self.outbox.fetch(now)
-            jobs = self._jobs(mailer, min(mailer.credit, SLICE), fates, now)
+            jobs = self.judging.jobs(mailer, min(mailer.credit, SLICE), fates, now)
             if jobs:
                 mailer.credit -= len(jobs)
                 mailer.send(mailwire.Offer(jobs))
@@ -271,90 +239,15 @@ class Dispatcher:
         """They wait no more.  Until that is on disk the store has them as queued."""
 
         def ended(waiting: Sequence[MessageRow]) -> None:
-            self._ending.difference_update(fate[0] for fate in fates)
+            self.judging.ending.difference_update(fate[0] for fate in fates)
             self.offer(waiting)
 
         self._put(End(fates, ended))
-
-    def _overdue(self, now: int) -> list[Fate]:
-        """Messages that became too late while they waited for something else than a mailer."""
-        fates: list[Fate] = []
-        while len(fates) < SLICE and (row := self.outbox.overdue(now)) is not None:
-            if self._waits(row):
-                self._doom(fates, row, "deferred", MISSED)
-        return fates
-
-    def _waits(self, row: MessageRow) -> bool:
-        """Nothing else became of it meanwhile."""
-        present = self._current(row.message_id)
-        if present is None or present.status != "queued" or row.message_id in self._ending:
-            return False
-        return self._mine(row)
-
-    def _doom(self, fates: list[Fate], row: MessageRow, status: str, reason: str) -> None:
-        fates.append((row.message_id, status, reason))
-        self._ending.add(row.message_id)
-
-    def _jobs(self, mailer: Mailer, count: int, fates: list[Fate], now: int) -> list[mailwire.Job]:
-        jobs: list[mailwire.Job] = []
-        while len(jobs) < count and len(fates) < SLICE and (claim := self.outbox.claim(now)) is not None:
-            try:
-                if (job := self._judge(claim, fates, now)) is not None:
-                    mailer.held[job.message_id] = claim.row
-                    jobs.append(job)
-            except StoreAway:
-                self._release(claim, now)
-                self.outbox.resync()
-                if not jobs and not fates:
-                    raise  # nothing goes: rest before the next look
-                break
-        return jobs
-
-    def _judge(self, claim: Entry, fates: list[Fate], now: int) -> mailwire.Job | None:
-        """The job that it becomes; None where it does not go, perhaps because of a fate."""
-        row = claim.row
-        if self._waits(row):
-            fate = self._fate(row, now)
-            if fate is None and (context := self._render_context(row)) is not None:
-                return self._job(claim, context)
-            self._doom(fates, row, *(fate or ("cancelled", "run_gone")))
-        self._release(claim, now)
-        return None
-
-    def _release(self, claim: Entry, now: int) -> None:
-        """It was claimed and does not go."""
-        self.outbox.done(claim.row.message_id)
-        self._back(claim, NOT_OFFERED, now)
-
-    def _fate(self, row: MessageRow, now: int) -> tuple[str, str] | None:
-        if row.not_after and now >= row.not_after:
-            return "deferred", MISSED
-        if row.template not in self._templates():
-            return "skipped", f"no_template: {row.template}"
-        return None
 
     def _sender_of(self, row: MessageRow) -> str:
         """The name of the sender that its template names."""
         template = self._templates().get(row.template)
         return template.get("sender") or DEFAULT_SENDER if template is not None else DEFAULT_SENDER
-
-    def _job(self, claim: Entry, context: dict[str, Any]) -> mailwire.Job:
-        row = claim.row
-        return mailwire.Job(
-            message_id=row.message_id,
-            template=row.template,
-            template_version=self._templates()[row.template]["version"],
-            address=row.address,
-            context=context,
-            created_at=row.created_at,
-            not_after=row.not_after,
-            attempt=row.attempt + 1,
-            topic=row.topic,
-            key=row.key,
-            campaign=row.journey,
-            route=claim.route,
-            receiver=claim.lane.receiver.name,
-        )
 
     async def _sleep(self) -> None:
         seconds, first = LONGEST_SLEEP_S, self.outbox.next_at()
@@ -472,9 +365,6 @@ class Dispatcher:
             self.outbox.resync()
             return None
 
-    def _back(self, claim: Entry, done: mailwire.Done, now: int) -> None:
-        self.traffic.ended(claim.lane, claim.route, claim.days, done, claim.asked_at, now)
-
     def lost(self, mailer: Mailer) -> None:
         """The socket closed: the lease is over."""
         self.mailers.pop(mailer.epoch, None)
@@ -495,7 +385,7 @@ class Dispatcher:
             message_id = claim.row.message_id
             if self.outbox.claims.get(message_id) is claim:
                 self.outbox.done(message_id)
-                self._back(claim, NOT_OFFERED if message_id in again else LOST, now)
+                self.judging.back(claim, NOT_OFFERED if message_id in again else LOST, now)
         self.offer(waiting)
 
     # -- to be looked at --
