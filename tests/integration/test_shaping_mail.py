@@ -15,6 +15,7 @@ from heliograph.runtime.clock import ManualClock
 from heliograph.runtime.engine import EmbeddedEngine
 from heliograph.runtime.traffic import Traffic
 from heliograph.runtime.traffic_kept import kept_in
+from heliograph.runtime.traffic_view import view
 from tests.runtime.harness import (
     DAY,
     HOUR,
@@ -136,7 +137,7 @@ async def test_what_a_day_has_used_is_written_although_the_commit_that_held_it_w
         assert not store.refusals
         await mailer.close()
     restarted = Traffic(shaping, rank=lambda _row: 0, sender=lambda _row: "default", kept=kept_in(store, shared=False))
-    assert restarted.view(T0)["senders"]["default"]["sent_today"] >= 1
+    assert view(restarted, T0)["senders"]["default"]["sent_today"] >= 1
 
 
 class Refusing(MemoryStore):

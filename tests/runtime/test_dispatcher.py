@@ -20,6 +20,7 @@ from heliograph.runtime.dispatcher import Dispatcher
 from heliograph.runtime.meter import Meter
 from heliograph.runtime.publishing import prepare
 from heliograph.runtime.sweeper import switch_plan
+from heliograph.runtime.traffic_view import in_flight
 from heliograph.runtime.work import Work
 from tests.runtime.harness import (
     DAY,
@@ -110,7 +111,7 @@ def test_a_message_given_to_another_before_its_first_mailer_was_buried_stays_wit
     dispatcher.hear(second, mailwire.AskCommit(second.epoch, [job.message_id]))
     dispatcher.hear(second, report(second, job, "sent"))
     assert second.credit == 5 and not second.held and not dispatcher.outbox.claims
-    assert dispatcher.traffic.in_flight() == {}
+    assert in_flight(dispatcher.traffic) == {}
 
 
 def test_what_is_too_late_is_ended_once_however_long_that_takes_to_be_written() -> None:

@@ -19,6 +19,7 @@ from heliograph.runtime.rollup import Rollup
 from heliograph.runtime.sharing import Sharing
 from heliograph.runtime.traffic import Traffic
 from heliograph.runtime.traffic_kept import GRACE_MS, RECEIVERS, dump_claims, kept_in, of_the_dead, of_the_past
+from heliograph.runtime.traffic_view import view
 from tests.runtime.test_outbox import row
 
 T0 = 20_000 * DAY + 5000
@@ -137,7 +138,7 @@ def test_a_receiver_that_puts_off_most_of_its_mail_gets_half() -> None:
         mail.now = T0 + second * 1000
         for claim in mail.claims(50):
             mail.answer(claim, BUSY if second > 15 else SENT)
-    assert mail.traffic.view(mail.now)["receivers"]["a.example"]["backed_off_to"] is not None
+    assert view(mail.traffic, mail.now)["receivers"]["a.example"]["backed_off_to"] is not None
     assert 600 <= len(mail.go(30_000)) <= 1100
 
 
@@ -146,7 +147,7 @@ def test_one_stalled_receiver_changes_nobody_elses_order_and_instants() -> None:
 
     def run(stalled: bool) -> list[tuple[int, str]]:
         chance, mail, gone = random.Random(7), Mail(), list[tuple[int, str]]()
-        mail.traffic.credit = 128
+        mail.traffic.slow.credit = 128
         for _ in range(3000):
             mail.now += chance.randrange(5)
             domain = chance.choice(["a.example", "b.example", "stalled.example", "c.example"])
@@ -260,9 +261,9 @@ def test_a_restart_resets_no_day_no_warm_up_and_no_suspension() -> None:
     assert again.claims() == []
     again.queue(50, "c.example", sender="other")
     assert len(again.go(1000)) == 30 - 17, "what is left of the relay's day"
-    assert again.traffic.view(again.now) == mail.traffic.view(mail.now) | {
-        "receivers": again.traffic.view(again.now)["receivers"],
-        "relays": again.traffic.view(again.now)["relays"],
+    assert view(again.traffic, again.now) == view(mail.traffic, mail.now) | {
+        "receivers": view(again.traffic, again.now)["receivers"],
+        "relays": view(again.traffic, again.now)["relays"],
     }
 
 
@@ -328,7 +329,7 @@ def test_what_did_not_go_costs_no_place_in_the_day() -> None:
             mail.answer(claim, Done("", kind, "450 4.2.2 full", 0, code=450, stage="rcpt"))
     mail.queue(40)
     assert len(mail.go(1000)) == 10
-    assert mail.traffic.view(mail.now)["senders"]["default"]["sent_today"] == 10
+    assert view(mail.traffic, mail.now)["senders"]["default"]["sent_today"] == 10
 
 
 def test_in_warm_up_triggered_mail_takes_the_quota_before_a_broadcast() -> None:
@@ -340,7 +341,7 @@ def test_in_warm_up_triggered_mail_takes_the_quota_before_a_broadcast() -> None:
     rest = mail.go(DAY - 70_000, 60_000)
     assert len(rest) == 2 and "warm-up" in mail.outbox.waiting_for("m00299")
     mail.now = (T0 // DAY + 1) * DAY
-    assert mail.traffic.view(mail.now)["senders"]["new"]["warmup"]["tier"] == 2
+    assert view(mail.traffic, mail.now)["senders"]["new"]["warmup"]["tier"] == 2
 
 
 @pytest.mark.parametrize("seed", range(12))
@@ -452,9 +453,9 @@ def test_the_view_names_what_has_news() -> None:
     mail.queue(1, "yahoo.com")
     mail.answer(mail.claims()[0], SUSPEND)
     mail.queue(3, "yahoo.com")
-    view = mail.traffic.view(mail.now)
-    yahoo = view["receivers"]["yahoo"]
+    seen = view(mail.traffic, mail.now)
+    yahoo = seen["receivers"]["yahoo"]
     assert yahoo["queued"] == 3 and yahoo["suspended_until"] == T0 + 2 * 3_600_000 and "TSS04" in yahoo["reason"]
-    assert view["relays"]["default"]["works"] and view["senders"] == {}
+    assert seen["relays"]["default"]["works"] and seen["senders"] == {}
     assert mail.traffic.release("yahoo", mail.now) and len(mail.claims()) == 3
     assert RECEIVERS in mail.traffic.meta(mail.now)

@@ -6,7 +6,6 @@ in which order and which way, is for the outbox's lanes and :mod:`heliograph.run
 """
 
 import asyncio
-import heapq
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -19,7 +18,7 @@ from heliograph.decide.broadcasts import broadcast_of
 from heliograph.deliver.limits import Shaping
 from heliograph.deliver.routes import Reach
 from heliograph.ports import Clock, MessageRow, MxLookup, Store, StoreAway, steady_ms
-from heliograph.runtime import mailwire
+from heliograph.runtime import mailwire, traffic_view
 from heliograph.runtime.claims import Bury, End, PassCommitPoint, TakeReports
 from heliograph.runtime.judging import NOT_OFFERED, SLICE, Fate, Judging, RenderContext
 from heliograph.runtime.lanes import BROADCAST, NOTICE, TRANSACTIONAL, TRIGGERED
@@ -38,20 +37,12 @@ LONGEST_SLEEP_S = 1.0
 
 log = structlog.get_logger("heliograph.dispatcher")
 
-WATCHED = 100
-"""Receivers told apart in metrics: each is a time series for ever."""
-
 
 def rank_of(row: MessageRow) -> int:
     """Whom a message overtakes.  A broadcast that is transactional is a service notice."""
     if broadcast_of(row.journey):
         return NOTICE if row.transactional else BROADCAST
     return TRANSACTIONAL if row.transactional else TRIGGERED
-
-
-def largest(values: Mapping[str, float]) -> dict[str, float]:
-    """The :data:`WATCHED` largest."""
-    return dict(heapq.nlargest(WATCHED, values.items(), key=lambda item: item[1]))
 
 
 class Dispatcher:
@@ -330,7 +321,7 @@ class Dispatcher:
 
     def _count_credit(self, mailer: Mailer, credit: int) -> None:
         self._credits[mailer.epoch] = credit
-        self.traffic.credit = sum(self._credits.values())
+        self.traffic.slow.credit = sum(self._credits.values())
 
     def _verdicts(self, mailer: Mailer, go: list[str], stop: list[tuple[str, str]], valid_ms: int) -> None:
         """``valid_ms``: as long as the lease under which it was asked for; one that was renewed since may be without
@@ -369,7 +360,7 @@ class Dispatcher:
         """The socket closed: the lease is over."""
         self.mailers.pop(mailer.epoch, None)
         self._credits.pop(mailer.epoch, None)
-        self.traffic.credit = sum(self._credits.values())
+        self.traffic.slow.credit = sum(self._credits.values())
         claims = [self.outbox.claims[message_id] for message_id in mailer.held]
         mailer.held.clear()
         if claims:
@@ -396,16 +387,10 @@ class Dispatcher:
 
     def view(self) -> dict[str, Any]:
         """Receivers, senders and relays: limits, pace, suspensions, queues."""
-        return self.traffic.view(self._clock.now())
+        return traffic_view.view(self.traffic, self._clock.now())
 
     def watch_gauges(self) -> None:
-        """What Prometheus is told of receivers (:data:`WATCHED` of them at most), relays and senders."""
-        meter, traffic, now = self._meter, self.traffic, self._clock.now
-        meter.watch_tally("receiver_queued", lambda: largest(traffic.queues()))
-        meter.watch_tally("receiver_in_flight", lambda: largest(traffic.in_flight()))
-        meter.watch_tally("receiver_held_back_seconds", lambda: largest(traffic.held_back(now())))
-        meter.watch_tally("relay_works", traffic.works)
-        meter.watch_tally("warmup_tier", traffic.tiers)
+        traffic_view.watch(self._meter, self.traffic, self._clock.now)
 
     def feedback(self, row: MessageRow, kind: str) -> None:
         """A bounce or a complaint that came after the mail, for the warm-up of its sender."""

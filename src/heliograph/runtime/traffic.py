@@ -7,29 +7,29 @@ sent.
 """
 
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any, Final
+from typing import Final
 
 from heliograph.deliver import rates
 from heliograph.deliver.limits import Shaping
-from heliograph.deliver.rates import NEVER, OWN
+from heliograph.deliver.rates import OWN
 from heliograph.deliver.receivers import Receivers
 from heliograph.deliver.relays import Relay, Ways
 from heliograph.deliver.replies import SESSION_FAULTS, parse
 from heliograph.deliver.routes import DIRECT
-from heliograph.deliver.shaping import ON_A_CONNECTION, RISE_OF_SLOW, SLOW_MS, STALLED_MS, UNBOUND, Towards, lower
+from heliograph.deliver.shaping import ON_A_CONNECTION, SLOW_MS, STALLED_MS, UNBOUND, Towards
 from heliograph.deliver.warmup import TALLIED
 from heliograph.ports import MessageRow
 from heliograph.runtime import traffic_kept
 from heliograph.runtime.lanes import BROADCAST, RANKS, Gate, Lane, Lanes, Sender
 from heliograph.runtime.mailwire import Done
 from heliograph.runtime.sharing import Sharing
+from heliograph.runtime.slow import Slow
 from heliograph.runtime.traffic_parts import (
     Division,
     SenderTraffic,
     division,
     make_relay,
     part_of,
-    sender_view,
     why_receiver,
     why_ways,
 )
@@ -39,10 +39,6 @@ KEPT: Final = 20_000
 """Receivers and lanes in memory, some 500 bytes each; when there are more, those without traffic are forgotten."""
 CONNECTIONS: Final = 32
 """To a receiver without a limit, straight (KumoMTA's default ``connection_limit``)."""
-SLOW_PART: Final = 4
-"""All slow receivers together hold at most a fourth of the places on connections to relays, or of what mailers take."""
-LEAST_SLOW: Final = 2
-
 REACHED: Final = frozenset({"sent", "bounced", "retry"})
 """Kinds of reports with a reply in them."""
 NO_DAYS: Final = (0, 0)
@@ -79,8 +75,7 @@ class Traffic:
         self.moved: Callable[[Lane], None] = lambda _lane: None
         self.ask: Callable[[str], None] = lambda _domain: None
         self.told: Callable[[str, str], None] = lambda _sender, _what: None
-        self.credit = 0
-        """What all mailers together take at once."""
+        self.slow = Slow(self.shaping)
         self._towards: dict[str, tuple[Towards, Gate]] = {}
         self._by_domain: dict[str, tuple[Towards, Gate]] = {}
         self._lanes: dict[tuple[int, Towards, str], Lane] = {}
@@ -93,10 +88,6 @@ class Traffic:
             name: SenderTraffic(name, limits, self._counters) for name, limits in self.shaping.senders.items()
         }
         self._senders: dict[str, Sender] = {}
-        self._usual_ms = 0.0
-        """About the fastest tenth of all replies."""
-        self._slow: set[Towards] = set()
-        self._slow_gate = Gate(self._slow_opens, lambda: "its receiver answers slowly")
         self._counted = bool(self._limits) and any(one.limited for one in self._limits.values())
         self._counted = self._counted or any(relay.days.limit or relay.pace for relay in self._relays.values())
         """There are counters to write down."""
@@ -154,11 +145,7 @@ class Traffic:
     def _most(self, connection_limit: int) -> int:
         if connection_limit:
             return ON_A_CONNECTION * self.division.connections(connection_limit)
-        return ON_A_CONNECTION * max(CONNECTIONS // self._workers, 1) if self.shaping.direct else UNBOUND
-
-    @property
-    def _workers(self) -> int:
-        return 1 if self._sharing is None else self._sharing.workers
+        return ON_A_CONNECTION * max(CONNECTIONS // self.division.machines, 1) if self.shaping.direct else UNBOUND
 
     # -- what other machines leave --
 
@@ -227,30 +214,14 @@ class Traffic:
         if (
             receiver.in_flight
             and (now - receiver.moved_at > STALLED_MS or receiver.low_ms > SLOW_MS)
-            and self._is_slow(receiver, now)
-            and self._slow_opens(lane.rank, now) > now
+            and self.slow.holds(receiver, lane.rank, now)
         ):
-            return self._slow_gate
+            return self.slow.gate
         if sender.gate is not None and sender.gate.opens(lane.rank, now) > now:
             return sender.gate
         if sender.ways.shaped and sender.ways_gate.opens(lane.rank, now) > now:
             return sender.ways_gate
         return None
-
-    def _is_slow(self, receiver: Towards, now: int) -> bool:
-        if not receiver.slow_beside(self._usual_ms, now, apart=self.shaping.direct):
-            self._slow.discard(receiver)
-            return False
-        self._slow.add(receiver)
-        return True
-
-    def _slow_opens(self, _rank: int, now: int) -> int:
-        self._slow = {one for one in self._slow if one.in_flight}
-        return now if sum(one.in_flight for one in self._slow) < self._slow_room() else NEVER
-
-    def _slow_room(self) -> int:
-        places = sum(ON_A_CONNECTION * one.connections for name, one in self.shaping.relays.items() if name != DIRECT)
-        return max(min(places or self.credit, self.credit or places) // SLOW_PART, LEAST_SLOW)
 
     def take(self, lane: Lane, now: int) -> tuple[str, tuple[int, int]]:
         """A message of this lane, which no gate holds back, goes: the route, and the days for which it was counted."""
@@ -295,7 +266,7 @@ class Traffic:
             receiver.suspend(now + rule.for_ms, done.reason)
             self._changed(True)
         elif rule.action == "slow":
-            receiver.slow(now, part_of(rates.parse(rule.rate), self._workers), now + rule.for_ms, done.reason)
+            receiver.slow(now, part_of(rates.parse(rule.rate), self.division.machines), now + rule.for_ms, done.reason)
             self._changed(True)
 
     def _changed(self, really: bool) -> None:
@@ -308,11 +279,7 @@ class Traffic:
         if done.kind in REACHED and done.stage != "connect":
             took = now - asked_at if asked_at else 0
             receiver.answered(now, took)
-            if receiver.low_ms > SLOW_MS and receiver.slow_beside(self._usual_ms, now, apart=False):
-                self._slow.add(receiver)
-                self._usual_ms = lower(self._usual_ms, took, RISE_OF_SLOW)
-            else:
-                self._usual_ms = lower(self._usual_ms, took)
+            self.slow.answered(receiver, took, now)
             if relay.shaped and done.code not in SESSION_FAULTS:
                 relay.answered()
         if sender.gate is not None or self._counted:
@@ -323,8 +290,8 @@ class Traffic:
         relay.trying = False
         if lane.receiver_gate.waiting:
             self.lanes.stir(lane.receiver_gate, now)
-        if self._slow_gate.waiting:
-            self.lanes.stir(self._slow_gate, now)
+        if self.slow.gate.waiting:
+            self.lanes.stir(self.slow.gate, now)
         if sender.ways_gate.waiting:
             self.lanes.stir(sender.ways_gate, now)
 
@@ -421,35 +388,6 @@ class Traffic:
     def undone(self) -> None:
         """A commit was given up: what :meth:`meta` gave it is not on disk."""
         self._dirty = {traffic_kept.COUNTERS: self._counted, traffic_kept.RECEIVERS: True}
-
-    def view(self, now: int, limit: int = 200) -> dict[str, Any]:
-        """For people: receivers with traffic or news (the busiest ``limit``), senders with limits, relays."""
-        queues = self.queues()
-        busy = {
-            name: pair[0] for name, pair in self._towards.items()
-            if queues.get(name) or pair[0].in_flight or pair[0].until or pair[0].why
-        }  # fmt: skip
-        names = sorted(busy, key=lambda name: (-queues.get(name, 0), name))[:limit]
-        return {
-            "receivers": {name: {"queued": queues.get(name, 0), **busy[name].view(now)} for name in names},
-            "senders": {name: sender_view(one, now) for name, one in self._limits.items() if one.limited},
-            "relays": {name: relay.view(now) for name, relay in self._relays.items()},
-        }
-
-    def in_flight(self) -> dict[str, float]:
-        """By receiver, those with any."""
-        return {name: one.in_flight for name, (one, _) in self._towards.items() if one.in_flight}
-
-    def held_back(self, now: int) -> dict[str, float]:
-        """Seconds until a suspension ends, by receiver."""
-        return {name: (one.until - now) / 1000 for name, (one, _) in self._towards.items() if one.until > now}
-
-    def works(self) -> dict[str, float]:
-        return {name: float(relay.works) for name, relay in self._relays.items()}
-
-    def tiers(self) -> dict[str, float]:
-        """Warm-up tiers from 1, one more when warm, by sender."""
-        return {name: one.warmup.tier + 1 for name, one in self._limits.items() if one.warmup is not None}
 
     def kept_parts(self) -> tuple[dict[str, SenderTraffic], dict[str, Relay], dict[str, tuple[Towards, Gate]]]:
         return self._limits, self._relays, self._towards
