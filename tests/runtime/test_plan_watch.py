@@ -7,6 +7,7 @@ from typing import Any
 import msgspec
 import pytest
 
+from heliograph import decide
 from heliograph.adapters.memory.shared import SharedMemoryStore
 from heliograph.adapters.memory.stream import MemoryBroker, MemoryStream
 from heliograph.adapters.schema import JsonSchema
@@ -15,11 +16,13 @@ from heliograph.events.record import Record, Wake
 from heliograph.ports import Commit, Entry, PlanRow, Post, StoreAway, StoreTooNew
 from heliograph.ports.stream import EFFECTS, PLAN
 from heliograph.runtime import plan_watch
+from heliograph.runtime.clock import ManualClock
 from heliograph.runtime.desk import Published
-from heliograph.runtime.far_chunk import Carry
+from heliograph.runtime.far_chunk import Carry, FarChunk
 from heliograph.runtime.far_desk import FarDesk
 from heliograph.runtime.leases import Leases
-from heliograph.runtime.plan_watch import PlanWatch, plan_post
+from heliograph.runtime.plan_watch import PlanWatch, plan_of, plan_post
+from heliograph.runtime.work import SwitchPlan
 from tests.runtime.harness import T0, shop, until
 
 NEWER = {"journeys": {"cart": {"entry": {"event": "Product Added"}, "steps": [{"telepathy": "cart-reminder"}]}}}
@@ -101,6 +104,20 @@ async def test_plans_that_come_the_wrong_way_round_leave_the_newest_in_force(wor
     world.say(plan_post(row(5)))
     await asyncio.sleep(0.1)
     await world.in_force(6)
+
+
+async def test_no_plan_is_told_to_the_log_before_the_one_in_front_of_it() -> None:
+    """Who published that one may not have come to it yet; the brain takes what is newer for all there will be."""
+    store = SharedMemoryStore()
+    for version in (4, 5):
+        store.commit(Commit(plan=row(version)))
+    desk = FarDesk(store, JsonSchema, partitions=1)
+    chunk = FarChunk(desk, ManualClock(T0))
+    newest = row(6)
+    published = Published(decide.compile_plan(msgspec.json.decode(newest.document), 6), JsonSchema)
+    SwitchPlan(published, newest.document, lambda _: {}).decide(chunk)
+    assert [plan_of(one.value).version for one in chunk.commit.relay] == [5, 6]
+    assert plan_of(chunk.commit.relay[0].value) == row(5)
 
 
 async def test_an_entry_that_is_no_plan_is_passed_over(world: World) -> None:

@@ -248,8 +248,9 @@ class SwitchPlan(Call[None]):
             raise Busy("another process has published meanwhile", 1)
         at = chunk.now()
         chunk.commit.plan = row = PlanRow(self._published.plan.version, self._document, at)
-        if chunk.far:
-            chunk.commit.relay.append(relayed_plan(row))
+        if chunk.far:  # the one before once more, in front: another process may not have told the log yet
+            before = chunk.desk.store.plan()
+            chunk.commit.relay += [relayed_plan(one) for one in (before, row) if one is not None]
         chunk.commit.meta.update(self._meta(at))
         chunk.desk.use(self._published)
 
