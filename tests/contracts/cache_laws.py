@@ -59,3 +59,27 @@ def test_a_thousand_profiles_in_one_call(pair: Pair) -> None:
     everybody = {f"u:{number}": Cached(number, b"%d" % number) for number in range(1201)}
     one.put(everybody)
     assert other.get(dict.fromkeys(everybody, 0)) == {key: cached.blob for key, cached in everybody.items()}
+
+
+def test_what_was_put_before_a_renewal_is_what_was_known_last(pair: Pair) -> None:
+    """With its age; never somebody who was gone."""
+    one, other = pair
+    one.put({"u:1": Cached(7, b"seven"), "u:2": Cached(7, b"two")})
+    one.put({"u:2": Cached(8, None)})
+    other.renew()
+    assert one.get({"u:1": 0}) == {}
+    known = other.last("u:1")
+    assert known is not None
+    assert (known.blob, 0 <= known.age_ms < 60_000) == (b"seven", True)
+    assert other.last("u:2") is other.last("u:3") is None
+
+
+def test_a_late_writer_overwrites_nothing_newer_behind_a_renewal_either(pair: Pair) -> None:
+    one, other = pair
+    one.put({"u:1": Cached(7, b"new")})
+    other.renew()
+    other.put({"u:1": Cached(6, b"old")})
+    assert one.get({"u:1": 0}) == {}
+    known = one.last("u:1")
+    assert known is not None
+    assert known.blob == b"new"

@@ -69,6 +69,14 @@ def test_mail_of_earlier_rounds_is_still_the_runs_own():
         assert world.ended() == ["exited"]
 
 
+def test_what_was_old_when_a_mail_was_rendered_is_said_where_it_is_said_to_be_sent():
+    world = walk({"send": "mail"})
+    (message_id,) = world.messages
+    world.outcome(message_id, "sent", properties={"stale": {"profile": 12.3}})
+    world.outcome(message_id, "opened")
+    assert [fact.get("stale") for fact in world.facts("message_outcome")] == [{"profile": 12.3}, None]
+
+
 def test_a_goto_to_a_goto_goes_where_that_one_leads():
     world = walk({"goto": "b"}, {"goto": "c", "id": "b"}, {"exit": True}, {"wait": "PT1H", "id": "c"})
     assert world.runs() == [("j", "c")]

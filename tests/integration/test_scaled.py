@@ -4,10 +4,11 @@ import asyncio
 import contextlib
 import json
 import re
+import threading
 import time
 import urllib.error
 import urllib.request
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ import pytest
 from msgspec.structs import replace
 from prometheus_client import generate_latest
 
-from heliograph import bootstrap, config
+from heliograph import bootstrap, config, decide
 from heliograph.adapters.memory.cache import MemoryProfiles
 from heliograph.adapters.memory.shared import SharedMemoryStore
 from heliograph.adapters.memory.stream import MemoryBroker, MemoryStream
@@ -43,6 +44,7 @@ class Machines:
             config.load(self.project, {}, port=0), kafka=kafka, postgres=config.PostgresSetting(lease="PT1S")
         )
         self._names = iter(range(100))
+        self.caches: list[MemoryProfiles] = []
         self.brain = NearBrain(MemoryStream(self.broker), plans_of(self._plan))
 
     def _plan(self, version: int | None) -> PlanRow | None:
@@ -51,6 +53,7 @@ class Machines:
     def process(self, role: str, **options: Any) -> "contextlib.AbstractAsyncContextManager[scaled.ScaledServer]":
         name = f"machine-{next(self._names)}"
         cache = MemoryProfiles()
+        self.caches.append(cache)
         world = World(
             stream=lambda: MemoryStream(self.broker), store=self.store.beside, cache=lambda: cache,
             stage=SameStage, owner=name,
@@ -144,6 +147,76 @@ async def test_one_process_may_do_all_of_it(tmp_path: Path) -> None:
         assert set(receiver.got.values()) == {1}
         status, _, said = await call(server, "/readyz")
         assert (status, said["status"]) == (200, "ok")
+
+
+class LateStore:
+    """A worker whose partitions have just changed hands, with mail of ann's that waits; the store does not tell who
+    somebody is until ``answers`` is set."""
+
+    def __init__(self, world: Machines, server: scaled.ScaledServer) -> None:
+        assert server.backs.engine is not None
+        self.engine, self.world, self.server = server.backs.engine, world, server
+        self.answers, self._states = threading.Event(), self.engine.store.states
+
+    def states(self, keys: Sequence[str]) -> list[bytes | None]:
+        if threading.current_thread().name.startswith("heliograph-profiles"):
+            self.answers.wait(10)
+        return self._states(keys)
+
+    async def begin(self) -> None:
+        await call(self.server, "/api/journeys/order/pause", {})
+        await call(self.server, "/v1/batch", order("ann"))
+        blobs, cache = self.engine._desk.blobs, self.world.caches[0]
+        await until(lambda: self.statuses() == ["queued"] and cache.get({"u:ann": 0}) and blobs.settled("u:ann"))
+        self.engine._desk.forget()
+        cache.renew()
+        self.engine.store.states = self.states  # type: ignore[method-assign]
+
+    def statuses(self) -> list[str]:
+        return [row.status for row in self.world.store.messages(key="u:ann")[0]]
+
+
+async def test_mail_of_somebody_whom_the_store_is_late_to_tell_is_rendered_from_what_was_known_last_and_says_so(
+    tmp_path: Path,
+) -> None:
+    async with machines(tmp_path) as (world, receiver), world.process(scaled.ALL) as server:
+        await ready(server)
+        late = LateStore(world, server)
+        await late.begin()
+        assert (await call(server, "/api/journeys/order/resume", {}))[0] == 200
+        await until(lambda: receiver.got["ann@x.test"])
+        late.answers.set()
+        await call(server, "/v1/batch", order("bob"))
+        for name, marked in (("ann", True), ("bob", False)):
+            await until(lambda name=name: outcomes(world, name))
+            (sent,) = outcomes(world, name)
+            assert sent["kind"] == "sent"
+            assert ("stale" in sent) is marked
+            assert not marked or 0 < sent["stale"]["profile"] < 60
+            (why,) = (await call(server, f"/api/profiles/{name}/why?template=note"))[2:]
+            assert ("(its profile was " in json.dumps(why)) is marked
+
+
+def outcomes(world: Machines, name: str) -> list[dict[str, Any]]:
+    return [row.data for row in world.store.journal(f"u:{name}") if row.kind == "message_outcome"]
+
+
+async def test_mail_of_somebody_of_whom_only_something_too_old_is_known_waits_and_is_not_given_up(
+    tmp_path: Path,
+) -> None:
+    """What was known last has no run yet; that is no reason to cancel."""
+    async with machines(tmp_path) as (world, receiver), world.process(scaled.ALL) as server:
+        await ready(server)
+        late = LateStore(world, server)
+        await late.begin()
+        world.caches[0].broken = True
+        late.engine._desk.blobs.note("u:ann", decide.encode_state(decide.new_state("u:ann")))
+        await call(server, "/api/journeys/order/resume", {})
+        await until(lambda: "profiles" in [one.what for one in server.troubles()])
+        await asyncio.sleep(0.5)
+        assert late.statuses() == ["queued"]
+        late.answers.set()
+        await until(lambda: receiver.got["ann@x.test"])
 
 
 async def test_a_read_waits_for_what_was_collected_and_says_so_when_it_does_not_come(tmp_path: Path) -> None:

@@ -9,10 +9,10 @@ from heliograph.decide import encode_state, new_state
 from heliograph.decide.decided import Decided
 from heliograph.events.record import Record, Wake
 from heliograph.ports import Commit, PlanRow
+from heliograph.runtime.caching import keep_profiles
 from heliograph.runtime.clock import ManualClock
 from heliograph.runtime.far_chunk import FarChunk
 from heliograph.runtime.far_desk import FarDesk
-from heliograph.runtime.scaled import keep_profiles
 from tests.runtime.harness import T0, shop
 
 

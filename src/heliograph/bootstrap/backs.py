@@ -87,6 +87,8 @@ class Backs:
         return ScaledEngine(
             store, owner=self._world.owner, partitions=settings.kafka.partitions, delivers=self._delivers,
             lease_ms=ms(settings.postgres.lease), compile_schema=JsonSchema, load_template=render.load,
+            profile_wait_s=ms(settings.postgres.profile_timeout) / 1000,
+            profile_oldest_s=ms(settings.postgres.profile_oldest) / 1000,
             clock=self._clock, meter=self._meter, caller=AiohttpCaller(), breaker=breaker_rules(settings.breaker),
             mail_settings=mail, webhook_keys=list(map(read_secret, settings.webhooks.secrets)), shaping=traffic, mx=mx,
             **shared,

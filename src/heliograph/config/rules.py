@@ -262,6 +262,8 @@ RULES: dict[tuple[type[msgspec.Struct], str], Callable[[Any], str]] = {
     (PostgresSetting, "pool"): _between(2, 200),
     (PostgresSetting, "timeout"): _rule_duration,
     (PostgresSetting, "lease"): _rule_duration,
+    (PostgresSetting, "profile_timeout"): _rule_duration,
+    (PostgresSetting, "profile_oldest"): _rule_duration,
     (RedisSetting, "url"): _rule_redis,
     (RedisSetting, "timeout"): _rule_duration,
     (FlinkSetting, "checkpoint"): _rule_duration,

@@ -164,12 +164,16 @@ class KafkaSetting(Table, frozen=True):
 
 class PostgresSetting(Table, frozen=True):
     """``url``: ``postgresql://user:password@host:5432/heliograph?sslmode=verify-full``; ``pool``: connections of one
-    process.  ``lease``: how long a worker may be silent before others take its partitions over."""
+    process.  ``lease``: how long a worker may be silent before others take its partitions over.  ``profile_timeout``:
+    how long a mail that is rendered waits for its person; then what was known last is taken, unless that is older than
+    ``profile_oldest``."""
 
     url: str = ""
     pool: int = 8
     timeout: str = "PT5S"
     lease: str = "PT15S"
+    profile_timeout: str = "PT0.25S"
+    profile_oldest: str = "PT1H"
 
 
 class RedisSetting(Table, frozen=True):

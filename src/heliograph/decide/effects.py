@@ -139,7 +139,8 @@ FACTS = {
     "arbitrating, or what the mailer said); again for each new plan",
     "message_skipped": "journey, run_id, step_id, template, message_id, reason; for a cap: until (when it "
     "has a place), held_by (message ids)",
-    "message_outcome": "message_id, kind, reason, journey, run_id, step_id, template",
+    "message_outcome": "message_id, kind, reason, journey, run_id, step_id, template; stale, when the mail was not "
+    "rendered from the newest: what (profile), and how many seconds ago it was",
     "merged": "source key, moved (whether history came along)",
     "undecidable": "record, body, error: deciding it raised, a bug; nothing else happened",
     "adopted": "already, when somebody was here before and nothing was taken; moved in from another deployment",

@@ -38,7 +38,8 @@ def mail_fact(fact: Fact) -> dict[str, Any] | None:
         return None
     word = _WORDS.get(kind, data.get("kind", ""))
     names = {name: data.get(name, "") for name in ("message_id", "run_id", "journey", "step_id", "template", "reason")}
-    return {"at": at, "kind": word, **names, "held_by": data.get("held_by", [])}
+    stale = {"stale": data["stale"]} if data.get("stale") else {}
+    return {"at": at, "kind": word, **names, "held_by": data.get("held_by", []), **stale}
 
 
 _WORDS: Final = {"message_skipped": "skipped", "message_decided": "queued", "message_deferred": "deferred"}
@@ -47,7 +48,8 @@ _WORDS: Final = {"message_skipped": "skipped", "message_decided": "queued", "mes
 def mail_words(mail: dict[str, Any]) -> str:
     why = f": {reason_words(mail['reason'])}" if mail["reason"] else ""
     held = f" (its places: {', '.join(mail['held_by'])})" if mail.get("held_by") else ""
-    return f"{_KINDS.get(mail['kind'], mail['kind'])} at {iso(mail['at'])}{why}{held}"
+    old = "".join(f" (its {what} was {age:g} s old)" for what, age in mail.get("stale", {}).items())
+    return f"{_KINDS.get(mail['kind'], mail['kind'])} at {iso(mail['at'])}{why}{held}{old}"
 
 
 _KINDS: Final = {

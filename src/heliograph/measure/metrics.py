@@ -57,7 +57,10 @@ METRICS: dict[str, Metric] = {
     ),
     "heliograph_plan_refused": Metric(GAUGE, "The newest plan, where this process cannot read it; 0: it can."),
     "heliograph_render_reads_total": Metric(
-        COUNTER, "Profiles read for rendering, by where they were: here, cache or store.", ("where",)
+        COUNTER,
+        "Profiles read for rendering, by where they were: here, cache, store; last (known, perhaps not the newest) "
+        "when the store is late; late when nothing was known.",
+        ("where",),
     ),
     "heliograph_busy_total": Metric(COUNTER, "Calls answered 503, by reason.", ("reason",)),
     "heliograph_step_errors_total": Metric(COUNTER, "Records that could not be decided: report each as a bug."),

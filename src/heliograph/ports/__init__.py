@@ -6,7 +6,7 @@ the log, increasing by one, never reused; *key* = a person's key (``u:``, ``a:``
 """
 
 from heliograph.events.decode import Arrival
-from heliograph.ports.cache import Cached, Grant, ProfileCache, RateShare
+from heliograph.ports.cache import Cached, Grant, Known, ProfileCache, RateShare
 from heliograph.ports.engine import (
     Behind,
     BroadcastRefused,
@@ -117,6 +117,7 @@ __all__ = [
     "HttpRequest",
     "JournalRow",
     "JourneyTouched",
+    "Known",
     "Leave",
     "LiveFeed",
     "MailDns",

@@ -20,6 +20,13 @@ class Cached(msgspec.Struct, frozen=True):
     blob: bytes | None
 
 
+class Known(msgspec.Struct, frozen=True):
+    """A blob that was somebody's newest ``age_ms`` ago, and perhaps is not any more."""
+
+    blob: bytes
+    age_ms: int
+
+
 class ProfileCache(Protocol):
     """Profiles for rendering, in front of the store.  Never the truth: every answer may be missing.
 
@@ -31,6 +38,11 @@ class ProfileCache(Protocol):
 
     def get(self, wanted: Mapping[str, int]) -> dict[str, bytes]:
         """Key -> the least ``rev`` that will do; the blobs of those that are there, at least that new."""
+        ...
+
+    def last(self, key: str) -> Known | None:
+        """What was put last, as old as it is: the law does not hold for it.  For who cannot wait for the store, and
+        says so.  None: nothing is known, or the person was gone."""
         ...
 
     def put(self, profiles: Mapping[str, Cached]) -> None:

@@ -13,6 +13,7 @@ from msgspec.structs import replace
 
 from heliograph.decide import effects as fx
 from heliograph.decide.broadcasts import broadcast_of
+from heliograph.decide.journeys.outcomes import STALE
 from heliograph.deliver.commit import Stop
 from heliograph.deliver.commit import decide as commit_point
 from heliograph.deliver.lifecycle import CANCELLABLE, MISSED, UNFINISHED
@@ -24,6 +25,8 @@ from heliograph.runtime.breaker import Sample
 from heliograph.runtime.desk import Desk
 from heliograph.runtime.past import survivor
 
+RENDERED = frozenset({"sent", "unknown", "bounced"})
+"""Ends of a message that was written, and went to its receiver."""
 MAX_OUTCOMES = 50
 """Kept with one message; a link clicked a thousand times needs no thousand rows."""
 
@@ -288,7 +291,9 @@ class Applying:
         sent_at = at if status == "sent" else row.sent_at
         outcomes = [*row.outcomes, (status, at, False)][-MAX_OUTCOMES:]
         self.write_message(replace(row, status=status, reason=reason, sent_at=sent_at, outcomes=outcomes))
-        self.hop(row.key, Outcome(row.message_id, status, at, reason), flags, row.rev)
+        stale = self.desk.stale(row.message_id) if status in RENDERED else {}
+        properties: dict[str, Any] = {STALE: stale} if stale else {}
+        self.hop(row.key, Outcome(row.message_id, status, at, reason, properties=properties), flags, row.rev)
 
     def miss_message(self, row: MessageRow, at: int, reason: str) -> MessageRow | None:
         """It cannot be sent in time: its person decides again, now.  ``at``: the instant from which it may go.  The row

@@ -147,6 +147,10 @@ class Desk:
             self.messages.keep(message_id, row)
         return row
 
+    def stale(self, _message_id: str) -> dict[str, float]:
+        """What of the mail was not the newest when it was rendered: name -> seconds since it was."""
+        return {}
+
     def messages_of(self, keys: Sequence[str], limit: int = 200) -> list[MessageRow]:
         """Latest messages of these keys, as they are now."""
         found = {row.message_id: row for key in keys for row in self.store.messages(key=key, limit=limit)[0]}

@@ -6,8 +6,9 @@ decided again.  Words are read anew for every chunk, rows of messages are kept, 
 that has a person's partition writes them.
 """
 
+from collections import OrderedDict
 from collections.abc import Collection, Iterable, Sequence
-from typing import Any, Literal
+from typing import Any
 
 from heliograph import decide
 from heliograph.events.ids import bucket
@@ -15,7 +16,7 @@ from heliograph.events.partitions import partition_of
 from heliograph.events.record import LedgerRow
 from heliograph.ports import BroadcastRow, Claim, MessageRow, SharedStore, StoreAway, StoreTooNew
 from heliograph.runtime.catching_up import CatchingUp
-from heliograph.runtime.desk import CompileSchema, Desk
+from heliograph.runtime.desk import MESSAGES, CompileSchema, Desk
 from heliograph.runtime.far_counts import (
     WALK,
     FarTally,
@@ -29,6 +30,7 @@ from heliograph.runtime.far_counts import (
 )
 from heliograph.runtime.holds import FarHolds
 from heliograph.runtime.leases import Leases
+from heliograph.runtime.profiles import Remembered
 from heliograph.runtime.recent import Recent
 
 BLOBS = 20_000
@@ -54,7 +56,8 @@ class FarDesk(Desk):
         self.guards: dict[str, dict[str, LedgerRow]] = {}
         self.careful = False
         """Something was not as we took it to be: read what is nearly always new, too."""
-        self._blobs: Recent[str, bytes | Literal[False]] = Recent(BLOBS)
+        self.blobs = Remembered(BLOBS)
+        self._stale: OrderedDict[str, dict[str, float]] = OrderedDict()
         self._numbers: Recent[str, int] = Recent(BLOBS)
         self._parts: Recent[str, BroadcastRow] = Recent(PARTS)
         self._walks: Recent[str, BroadcastRow] = Recent(PARTS)
@@ -69,7 +72,7 @@ class FarDesk(Desk):
 
     @property
     def _recents(self) -> tuple[Recent[Any, Any], ...]:
-        return (*super()._recents, self._blobs, self._numbers, self._parts, self._walks)
+        return (*super()._recents, self.blobs, self._numbers, self._parts, self._walks)
 
     def seal(self) -> None:
         super().seal()
@@ -147,20 +150,16 @@ class FarDesk(Desk):
     # -- states: only the brain writes them --
 
     def state(self, key: str) -> decide.State | None:
-        blob = self._blobs.get(key)
+        blob = self.blobs.get(key)
         if blob is None:
             (blob,) = self.store.states((key,))
         return decide.decode_state(blob) if blob else None
-
-    def at_hand(self, key: str) -> bytes | Literal[False] | None:
-        """The blob, if this process carried it out lately; False: nothing is left of the person."""
-        return self._blobs.get(key)
 
     def fetch(self, keys: Iterable[str]) -> None:
         """Nothing: they are seldom wanted."""
 
     def write_state(self, key: str, blob: bytes | None, number: int) -> None:
-        self._blobs.write(key, blob or False)
+        self.blobs.write(key, blob or False)
         self._numbers.write(key, number)
 
     def fetch_numbers(self, keys: Sequence[str]) -> None:
@@ -177,6 +176,17 @@ class FarDesk(Desk):
         return number or 0
 
     # -- messages --
+
+    def rendered_from(self, message_id: str, stale: dict[str, float]) -> None:
+        """The mail that a mailer has now: how many seconds old is what of it; nothing: all of it is new."""
+        self._stale.pop(message_id, None)
+        if stale:
+            self._stale[message_id] = stale
+        if len(self._stale) > MESSAGES:
+            self._stale.popitem(last=False)
+
+    def stale(self, message_id: str) -> dict[str, float]:
+        return self._stale.get(message_id, {})
 
     def present(self, message_id: str) -> MessageRow | None:
         return super().message(message_id)

@@ -41,8 +41,8 @@ from heliograph.ports import (
     Trouble,
     steady_ms,
 )
-from heliograph.ports.cache import Cached
 from heliograph.runtime.breaker import Sample, Seen
+from heliograph.runtime.caching import CachedDelivery, keep_profiles
 from heliograph.runtime.chunk import Chunk
 from heliograph.runtime.dead_letters import DeadLetters
 from heliograph.runtime.delivery import Delivery
@@ -56,10 +56,10 @@ from heliograph.runtime.far_desk import FarDesk
 from heliograph.runtime.gaps import dealt_with
 from heliograph.runtime.leases import leading
 from heliograph.runtime.owned import owned
-from heliograph.runtime.past import survivor
 from heliograph.runtime.places import reach
 from heliograph.runtime.plans_elsewhere import Announce, SeePlan
 from heliograph.runtime.processor import Processor
+from heliograph.runtime.profiles import OLDEST_S, WAIT_S, Profiles
 from heliograph.runtime.relay import PublishAgain, Relay, row_in
 from heliograph.runtime.retention import keep_expiring
 from heliograph.runtime.sharing import Sharing
@@ -78,24 +78,10 @@ PROBE_S: Final = 2.0
 log = structlog.get_logger("heliograph.engine")
 
 
-class CachedDelivery(Delivery):
-    """What the former owner of a partition could not put into the cache, nobody knows: all of it begins anew; and what
-    people there wait for is asked by us.  ``taken``: told of that."""
-
-    cache: ProfileCache | None = None
-    taken: Callable[[], None] = staticmethod(lambda: None)
-
-    async def assigned(self, partitions: Sequence[tuple[str, int]]) -> dict[tuple[str, int], int]:
-        found = await super().assigned(partitions)
-        if self.cache is not None:
-            await asyncio.to_thread(self.cache.renew)
-        self.taken()
-        return found
-
-
 class ScaledEngine(EmbeddedEngine):
     """``owner``: names this process among all.  ``partitions``: of the topics.  ``delivers``: carry out decisions and
-    mail; without, this engine only serves the API and links, and changes what they change."""
+    mail; without, this engine only serves the API and links, and changes what they change.  ``profile_wait_s``,
+    ``profile_oldest_s``: of :class:`~heliograph.runtime.profiles.Profiles`."""
 
     store: SharedStore
     _desk: FarDesk
@@ -111,6 +97,8 @@ class ScaledEngine(EmbeddedEngine):
         lease_ms: int,
         cache: ProfileCache | None = None,
         share: RateShare | None = None,
+        profile_wait_s: float = WAIT_S,
+        profile_oldest_s: float = OLDEST_S,
         **options: Any,
     ) -> None:
         self._partitions = partitions
@@ -121,6 +109,9 @@ class ScaledEngine(EmbeddedEngine):
         self.store = store
         self.owner, self._lease_ms = owner, lease_ms
         self._stream, self._cache = stream, cache
+        self.profiles = Profiles(
+            store, self._desk.blobs, cache, self.meter, wait_s=profile_wait_s, oldest_s=profile_oldest_s
+        )
         self._appender: Appender = stream.appender()
         self._relay = Relay(store, self._appender, self.meter, self._processor.put, owner=owner)
         self._effects_lost = 0
@@ -208,6 +199,7 @@ class ScaledEngine(EmbeddedEngine):
         await super().stop(patience_s)
         await self._relay.stop()
         await self._appender.close(patience_s)
+        self.profiles.close()
 
     def _settled(self, chunk: Chunk) -> None:
         if self._cache is not None and chunk.commit.states:
@@ -247,7 +239,7 @@ class ScaledEngine(EmbeddedEngine):
             found.append(Trouble("postgres", self._store_away, NO_STORE))
         if self._delivery is not None and self._delivery.why and not self._store_away:
             found.append(Trouble("delivery", self._delivery.why, "mail that was decided waits, and is sent afterwards"))
-        found += self._desk.catching_up.troubles()
+        found += [*self.profiles.troubles(), *self._desk.catching_up.troubles()]
         if self._relay.why and not self._store_away:
             found.append(Trouble("kafka", self._relay.why, "what was changed by hand or by links is decided later"))
         if self._cache is not None and self._cache.away():
@@ -360,34 +352,21 @@ class ScaledEngine(EmbeddedEngine):
     # -- reads --
 
     def render_context(self, message: MessageRow) -> dict[str, Any] | None:
-        """That there is nothing to say ends a message for good, so then the store has the last word."""
-        return self._context(message, self._for_rendering) or self._context(message, self._desk.state)
+        """That there is nothing to say ends a message for good, so then the store has the last word.
+        :class:`StoreAway` when nobody can tell by now."""
+        state, age_s = self.profiles.find(message.key)
+        context = self._context(message, state)
+        if context is None:
+            age_s, context = None, self._context(message, self.profiles.stored(message.key))
+        stale = {} if age_s is None else {"profile": max(round(age_s, 1), 0.1)}
+        self._desk.rendered_from(message.message_id, stale)
+        return context
 
-    def _context(self, message: MessageRow, read: Callable[[str], State | None]) -> dict[str, Any] | None:
-        state = survivor(message.key, read)
+    def _context(self, message: MessageRow, state: State | None) -> dict[str, Any] | None:
         return None if state is None else decide.render_context(state, self.plan, message.run_id, self.clock.now())
-
-    def _for_rendering(self, key: str) -> State | None:
-        """From what this process carried out last; else from the cache, if that is as new; else from the store."""
-        if (blob := self._desk.at_hand(key)) is not None:
-            self.meter.count("render_reads_total", "here")
-            return decide.decode_state(blob) if blob else None
-        if self._cache is not None and (blob := self._cache.get({key: 0}).get(key)) is not None:
-            self.meter.count("render_reads_total", "cache")
-            return decide.decode_state(blob)
-        self.meter.count("render_reads_total", "store")
-        return self._desk.state(key)
 
 
 NO_STORE: Final = "events are taken and decided; mail, unsubscribes, the API and changes by hand wait for it"
-
-
-def keep_profiles(cache: ProfileCache, chunk: Chunk) -> None:
-    """What this chunk carried out, under its own numbers: the desk may know later ones already, of the chunk that is
-    decided while this one is written."""
-    assert isinstance(chunk, FarChunk)
-    numbers, states = chunk.numbers, chunk.commit.states
-    cache.put({key: Cached(numbers[key], blob) for key, blob in (states or {}).items()})
 
 
 async def patiently(run: Callable[[], Awaitable[None]]) -> None:

@@ -1,10 +1,10 @@
 """Profiles in Redis, for rendering.
 
-A profile lies under ``PREFIX:p:GENERATION:KEY``; the *generation* is the run id of this Redis and a random word under
-``PREFIX:generation``.  Whoever could not put something writes another word there before its cache is used again; a
-Redis that was restarted, or another that took its place, has another run id.  So nothing from before is found again,
-and nobody has to know what it was.  An entry is its ``rev`` in 16 digits (hex), then the blob; nothing behind them: the
-person is gone.
+A profile lies under ``PREFIX:p:KEY``: the *generation* in which it was put, when (ms, the clock of Redis), its ``rev``
+in 16 digits (hex), then the blob; nothing behind them: the person is gone.  The generation is the run id of this Redis
+and the random word under ``PREFIX:generation``.  Whoever could not put something writes another word there before its
+cache is used again; a Redis that was restarted, or another that took its place, has another run id.  So nothing from
+before counts any more, and nobody has to know what it was; it is there as what was known last, until it is put again.
 
 After a failure nobody waits: calls answer as if there were nothing, and one thread asks until Redis is back.
 """
@@ -13,46 +13,64 @@ import secrets
 import threading
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Final, TypeVar
+from typing import Any, Final, NamedTuple, TypeVar
 
 import structlog
 from redis import Redis
 from redis.exceptions import RedisError
 
-from heliograph.ports.cache import Cached
+from heliograph.ports.cache import Cached, Known
 
 KEPT_S: Final = 24 * 3600
 """How long an entry is kept that nobody puts again; ``volatile-lru`` drops it before when memory is short."""
 PROBE_S: Final = 1.0
 AT_ONCE: Final = 500
 """Entries in one call of a script: some ms of Redis at 10 KB each."""
-REV: Final = 16
-"""Digits in front of a blob."""
+GENERATION: Final = 32
+AT: Final = GENERATION + 13
+HEAD: Final = AT + 16
+"""Where the generation, the instant and the revision of an entry end."""
 
-_GENERATION: Final = """
-local run = string.sub(string.match(redis.call('INFO', 'server'), 'run_id:(%x+)'), 1, 16)
+_NOW: Final = f"""
+local run = string.sub(string.match(redis.call('INFO', 'server'), 'run_id:(%x+)'), 1, {GENERATION - 16})
 local word = redis.call('GET', KEYS[1])
 if not word then
   word = ARGV[2]
   redis.call('SET', KEYS[1], word)
 end
-local function entry(key) return ARGV[1] .. run .. word .. ':' .. key end
+local generation = run .. word
+local time = redis.call('TIME')
+local now = string.format('%013d', time[1] * 1000 + math.floor(time[2] / 1000))
 """
-"""KEYS: the word; ARGV: what entries begin with, a new word in case there is none, and what a script needs besides."""
-GET: Final = f"""{_GENERATION}
+"""KEYS: the word; ARGV: what names of entries begin with, a new word in case there is none, and what a script needs
+besides."""
+GET: Final = f"""{_NOW}
 local names = {{}}
-for i = 3, #ARGV do names[#names + 1] = entry(ARGV[i]) end
-return redis.call('MGET', unpack(names))
+for i = 3, #ARGV do names[#names + 1] = ARGV[1] .. ARGV[i] end
+return {{generation, now, redis.call('MGET', unpack(names))}}
 """
-PUT: Final = f"""{_GENERATION}
+PUT: Final = f"""{_NOW}
 for i = 4, #ARGV, 2 do
-  local name = entry(ARGV[i])
-  local there = redis.call('GETRANGE', name, 0, {REV - 1})
-  if there < string.sub(ARGV[i + 1], 1, {REV}) then redis.call('SET', name, ARGV[i + 1], 'EX', ARGV[3]) end
+  local name = ARGV[1] .. ARGV[i]
+  local head = redis.call('GETRANGE', name, 0, {HEAD - 1})
+  local there, rev = string.sub(head, {AT + 1}), string.sub(ARGV[i + 1], 1, {HEAD - AT})
+  if there < rev or (there == rev and string.sub(head, 1, {GENERATION}) ~= generation) then
+    redis.call('SET', name, generation .. now .. ARGV[i + 1], 'EX', ARGV[3])
+  end
 end
 return 1
 """
-"""A third argument: seconds; then keys and entries.  What is there and as new stays."""
+"""A third argument: seconds; then keys, and revisions with blobs.  What is newer stays, whenever it was put."""
+
+
+class Entry(NamedTuple):
+    """As it lies there; ``current``: of this generation."""
+
+    current: bool
+    age_ms: int
+    rev: int
+    blob: bytes
+
 
 log = structlog.get_logger("heliograph.cache")
 T = TypeVar("T")
@@ -65,7 +83,7 @@ class RedisProfiles:
         self._redis: Redis = Redis.from_url(
             url, socket_timeout=timeout_s, socket_connect_timeout=timeout_s, retry=None, protocol=2
         )
-        self._word, self._entry, self._probe_s = f"{prefix}:generation", f"{prefix}:p:", probe_s
+        self._word, self._name, self._probe_s = f"{prefix}:generation", f"{prefix}:p:", probe_s
         self._get, self._put = self._redis.register_script(GET), self._redis.register_script(PUT)
         self._counts = Counter(dict.fromkeys(("hit", "missing", "stale", "away"), 0))
         self._lock = threading.Lock()
@@ -82,11 +100,16 @@ class RedisProfiles:
             return {}
         answer = dict[str, bytes]()
         for (key, at_least), entry in zip(wanted.items(), found, strict=True):
-            fate = "missing" if entry is None else "stale" if int(entry[:REV], 16) < at_least else "hit"
+            there = entry if entry is not None and entry.current else None
+            fate = "missing" if there is None else "stale" if there.rev < at_least else "hit"
             self._counts[fate] += 1
-            if entry is not None and fate == "hit" and len(entry) > REV:
-                answer[key] = entry[REV:]
+            if there is not None and fate == "hit" and there.blob:
+                answer[key] = there.blob
         return answer
+
+    def last(self, key: str) -> Known | None:
+        (entry,) = self._try(lambda: self._find([key])) or [None]
+        return Known(entry.blob, entry.age_ms) if entry is not None and entry.blob else None
 
     def put(self, profiles: Mapping[str, Cached]) -> None:
         if profiles:
@@ -107,10 +130,11 @@ class RedisProfiles:
 
     # -- one call --
 
-    def _find(self, keys: Sequence[str]) -> list[bytes | None]:
-        found: list[bytes | None] = []
+    def _find(self, keys: Sequence[str]) -> list[Entry | None]:
+        found: list[Entry | None] = []
         for begin in range(0, len(keys), AT_ONCE):
-            found += self._call(self._get, keys[begin : begin + AT_ONCE])
+            generation, now, entries = self._call(self._get, keys[begin : begin + AT_ONCE])
+            found += [None if entry is None else _read(entry, generation, int(now)) for entry in entries]
         return found
 
     def _write(self, profiles: Mapping[str, Cached]) -> None:
@@ -122,7 +146,7 @@ class RedisProfiles:
         self._redis.set(self._word, secrets.token_hex(8))
 
     def _call(self, script: Any, words: Sequence[Any]) -> Any:
-        return script(keys=[self._word], args=[self._entry, secrets.token_hex(8), *words])
+        return script(keys=[self._word], args=[self._name, secrets.token_hex(8), *words])
 
     # -- away --
 
@@ -154,3 +178,8 @@ class RedisProfiles:
                     self._works, self._probing, self._missed = True, False, 0
                     log.info("the cache is back", missed=missed)
                     return
+
+
+def _read(entry: bytes, generation: bytes, now: int) -> Entry:
+    at, rev = int(entry[GENERATION:AT]), int(entry[AT:HEAD], 16)
+    return Entry(entry[:GENERATION] == generation, max(now - at, 0), rev, entry[HEAD:])

@@ -17,6 +17,8 @@ FAILURES: Final = frozenset({"skipped", "bounced", "expired"})
 """Outcomes that take ``on_failure``."""
 UNSENT: Final = frozenset({"skipped", "expired", "cancelled"})
 """Nothing of it ever left: whose broadcast ends so is none of those who got it."""
+STALE: Final = "stale"
+"""The property of an outcome that says what of the mail was not the newest when it was rendered: name -> seconds."""
 OUTCOME_EVENTS: Final = {
     "sent": "Email Sent",
     "delivered": "Email Delivered",
@@ -34,7 +36,8 @@ def take_outcome(turn: Turn, outcome: Outcome) -> list[tuple[Run, int]]:
     found = _of_message(turn, outcome.message_id)
     names = {"message_id": outcome.message_id, **_names(turn, found, outcome.message_id)}
     fact = {**names, "kind": outcome.kind, "reason": outcome.reason}
-    turn.fact("message_outcome", **fact, **({"machine": True} if outcome.machine else {}))
+    stale = {STALE: outcome.properties[STALE]} if STALE in outcome.properties else {}
+    turn.fact("message_outcome", **fact, **({"machine": True} if outcome.machine else {}), **stale)
     if outcome.machine:
         return []
     at = min(outcome.at, turn.t)
