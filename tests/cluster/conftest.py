@@ -20,6 +20,8 @@ from deploy.local.cluster import Cluster
 from deploy.local.services import program
 
 from heliograph.config.settings import FlinkSetting, KafkaSetting, PostgresSetting, RedisSetting
+from tests.cluster.drill_post import Street
+from tests.cluster.drill_world import Deployment
 
 HERE = Path(__file__).parent
 NAME = "heliograph-cluster-"
@@ -120,6 +122,25 @@ def sink(cluster: Cluster) -> Sink:
     _up(cluster, "sink")
     address = cluster.addresses["sink"]
     return Sink(str(address["url"]), Path(str(address["mail"])))
+
+
+@pytest.fixture
+def street() -> Iterator[Street]:
+    """A receiver of mail, and customers."""
+    street = Street()
+    yield street
+    street.close()
+
+
+@pytest.fixture
+def there(
+    tmp_path: Path, street: Street, cluster: Cluster, kafka: KafkaSetting, postgres: PostgresSetting,
+    redis: RedisSetting, flink: FlinkSetting,
+) -> Iterator[Deployment]:  # fmt: skip
+    """A whole deployment, of which nothing runs yet."""
+    deployment = Deployment(tmp_path, street.post, cluster, kafka, postgres, redis, flink)
+    yield deployment
+    deployment.end()
 
 
 @pytest.fixture

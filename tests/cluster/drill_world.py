@@ -4,22 +4,21 @@ brain on Flink, over real Kafka, PostgreSQL and Redis; and what may befall them.
 import os
 import signal
 import subprocess
-import sys
 import time
 from pathlib import Path
 
 from deploy.local.cluster import Cluster, _family
 
 from heliograph.adapters.flink.cluster import Flink
-from heliograph.adapters.sql import PostgresStore
+from heliograph.adapters.kafka import ensure_topics
+from heliograph.adapters.sql import PostgresStore, migrating
 from heliograph.config.settings import FlinkSetting, KafkaSetting, PostgresSetting, RedisSetting
 from heliograph.ports.stream import EFFECTS, RECORDS
 from tests.cluster.drill_oracle import ends
 from tests.cluster.drill_post import Load, Post
-from tests.cluster.test_scaled_end_to_end import Machine, call, eventually
+from tests.cluster.machine import HELIOGRAPH, Machine, environment, eventually, serving
 from tests.integration.test_kill9 import KEY, TOKEN, TOML, free_port
 
-HELIOGRAPH = str(Path(sys.executable).parent / "heliograph")
 PROBES = 40
 """Orders behind a blow; when all of them are mailed it is over."""
 PATIENCE_S = 600
@@ -63,29 +62,24 @@ class Deployment:
         self, folder: Path, post: Post, cluster: Cluster, kafka: KafkaSetting, postgres: PostgresSetting,
         redis: RedisSetting, flink: FlinkSetting,
     ) -> None:  # fmt: skip
-        self.cluster, self.kafka, self.post = cluster, kafka, post
+        self.cluster, self.kafka, self.postgres, self.post = cluster, kafka, postgres, post
         self.project, self._folder = folder / "project", folder
         write(self.project, {"heliograph.toml": TOML.format(key=KEY, token=TOKEN, smtp=post.port), **FILES})
-        self.environment = {
-            "HELIOGRAPH_KAFKA_BROKERS": kafka.brokers,
-            "HELIOGRAPH_KAFKA_PREFIX": kafka.prefix,
-            "HELIOGRAPH_KAFKA_PARTITIONS": str(kafka.partitions),
-            "HELIOGRAPH_KAFKA_REPLICATION": "1",
-            "HELIOGRAPH_POSTGRES_URL": postgres.url,
-            "HELIOGRAPH_POSTGRES_LEASE": "PT5S",
-            "HELIOGRAPH_REDIS_URL": redis.url,
-            "HELIOGRAPH_REDIS_PREFIX": redis.prefix,
-            "HELIOGRAPH_FLINK_URL": flink.url,
-            "HELIOGRAPH_FLINK_HOME": flink.home,
-            "HELIOGRAPH_FLINK_SAVEPOINTS": flink.savepoints,
-            "HELIOGRAPH_FLINK_CHECKPOINTS": flink.checkpoints,
-            "HELIOGRAPH_FLINK_CHECKPOINT": "PT2S",
-            "NO_COLOR": "1",
-        }
+        self.environment = environment(
+            kafka, postgres.url, redis, "PT5S", HELIOGRAPH_FLINK_URL=flink.url, HELIOGRAPH_FLINK_HOME=flink.home,
+            HELIOGRAPH_FLINK_SAVEPOINTS=flink.savepoints, HELIOGRAPH_FLINK_CHECKPOINTS=flink.checkpoints,
+            HELIOGRAPH_FLINK_CHECKPOINT="PT2S",
+        )  # fmt: skip
         self.flink = Flink(flink, kafka)
         self.machines: list[Machine] = []
         self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
+
+    def prepare(self, slots: int) -> None:
+        """Topics, tables, and so many slots: as `heliograph doctor --mend` and `db upgrade` do it."""
+        ensure_topics(self.kafka)
+        migrating.upgrade(self.postgres.url)
+        self.flink.await_slots(slots)
 
     # -- as its operator runs it --
 
@@ -99,16 +93,10 @@ class Deployment:
         return done.stdout
 
     def serve(self, role: str, name: str) -> Machine:
-        port = str(self.port if role == "collect" else 0)
-        command = [HELIOGRAPH, "serve", "--project", str(self.project), "--data", str(self._folder / f"data-{name}"),
-                   "--port", port, "--role", role]  # fmt: skip
+        port = self.port if role == "collect" else 0
+        command = serving(self.project, self._folder / f"data-{name}", role, port)
         self.machines.append(Machine(command, self.environment, self._folder / f"{name}.log"))
         return self.machines[-1]
-
-    def ready(self, machine: Machine) -> None:
-        eventually(lambda: bool(machine.url) or machine.process.poll() is not None)
-        assert machine.process.poll() is None, machine.said()
-        eventually(lambda: call(machine.url + "/readyz")[0] == 200)
 
     def end(self) -> None:
         for machine in self.machines:

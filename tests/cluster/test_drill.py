@@ -9,20 +9,17 @@ import os
 import random
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
-from pathlib import Path
+from collections.abc import Callable
 
 import pytest
-from deploy.local.cluster import Cluster
 
-from heliograph.adapters.kafka import ensure_topics
-from heliograph.adapters.sql import PostgresStore, migrating
-from heliograph.config.settings import FlinkSetting, KafkaSetting, PostgresSetting, RedisSetting
+from heliograph.adapters.sql import PostgresStore
+from heliograph.config.settings import PostgresSetting
 from heliograph.ports import MessageRow
 from tests.cluster.drill_oracle import Oracle, messages
 from tests.cluster.drill_post import Load, Street
 from tests.cluster.drill_world import LATER, PATIENCE_S, Deployment, write
-from tests.cluster.test_scaled_end_to_end import Machine, eventually
+from tests.cluster.machine import Machine, eventually, ready
 from tests.integration.test_kill9 import CONNECTIONS
 
 RATE = float(os.environ.get("HELIOGRAPH_TEST_RATE", "30"))
@@ -31,26 +28,6 @@ STILL_S = 12.0
 """Longer than a person waits behind their last event, less what is appended meanwhile."""
 SOAK_S = 3_600
 ENDS = {"sent", "unknown", "cancelled", "skipped"}
-
-
-@pytest.fixture
-def street() -> Iterator[Street]:
-    street = Street()
-    yield street
-    street.close()
-
-
-@pytest.fixture
-def there(
-    tmp_path: Path, street: Street, cluster: Cluster, kafka: KafkaSetting, postgres: PostgresSetting,
-    redis: RedisSetting, flink: FlinkSetting,
-) -> Iterator[Deployment]:  # fmt: skip
-    deployment = Deployment(tmp_path, street.post, cluster, kafka, postgres, redis, flink)
-    ensure_topics(kafka)
-    migrating.upgrade(postgres.url)
-    deployment.flink.await_slots(2)
-    yield deployment
-    deployment.end()
 
 
 class Drill:
@@ -108,11 +85,12 @@ def test_the_drill(there: Deployment, street: Street, postgres: PostgresSetting,
     seed = pytestconfig.getoption("--seed") or random.randrange(10**6)
     print(f"seed {seed}")  # noqa: T201
     chance, soak = random.Random(seed), pytestconfig.getoption("--soak")
+    there.prepare(slots=2)
     began = time.monotonic()
     there.heliograph("flink", "submit")
     collector, *workers = [there.serve("collect", "collect"), *(there.serve("deliver", f"deliver{n}") for n in "ab")]
     for machine in (collector, *workers):
-        there.ready(machine)
+        ready(machine)
     eventually(there.decides, PATIENCE_S)
     load, customers = street.open(there.port, RATE, chance)
     drill = Drill(there, load, workers, chance)

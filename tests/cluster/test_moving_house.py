@@ -16,7 +16,7 @@ from heliograph.adapters.kafka import ensure_topics
 from heliograph.config.settings import KafkaSetting
 from tests.cluster.drill_post import Mail, Street
 from tests.cluster.drill_world import PATIENCE_S, Deployment, write
-from tests.cluster.machine import HELIOGRAPH, Machine, call, eventually, order, ready
+from tests.cluster.machine import HELIOGRAPH, Machine, call, eventually, order, put, ready
 from tests.integration.test_kill9 import free_port
 
 DOC = Path(__file__).parents[2] / "docs" / "how-to" / "move-house.md"
@@ -205,9 +205,3 @@ def fetch(method: str, link: str, url: str) -> tuple[int, dict[str, str]]:
             return answer.status, {name.lower(): value for name, value in answer.headers.items()}
     except urllib.error.HTTPError as answer:
         return answer.code, {name.lower(): value for name, value in answer.headers.items()}
-
-
-def put(url: str) -> int:
-    headers = {"authorization": "Bearer kill-token", "content-type": "application/json"}
-    with urllib.request.urlopen(urllib.request.Request(url, b"{}", headers, method="PUT"), timeout=15) as answer:
-        return int(answer.status)

@@ -2,81 +2,21 @@
 
 import asyncio
 import contextlib
-import json
-import os
-import re
-import signal
 import subprocess
-import sys
 import threading
-import time
-import urllib.error
-import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 from deploy.local.cluster import Cluster
+from deploy.local.services import program
 
 from heliograph.adapters.kafka import ensure_topics
 from heliograph.adapters.sql import PostgresStore, migrating
 from heliograph.config.settings import KafkaSetting, PostgresSetting, RedisSetting
-from tests.integration.test_kill9 import KEY, TOKEN, Receiver, write_project
-
-BRAIN = """
-import asyncio, os, sys, time
-from heliograph.adapters.kafka import KafkaStream
-from heliograph.adapters.sql import PostgresStore
-from heliograph.config.settings import KafkaSetting
-from heliograph.ports import StreamAway
-from heliograph.runtime.near_brain import NearBrain, plans_of
-
-async def main():
-    setting = KafkaSetting(brokers=sys.argv[1], prefix=sys.argv[2], partitions=4, replication=1)
-    store = PostgresStore(sys.argv[3])
-    brain = NearBrain(KafkaStream(setting), plans_of(store.plan))
-    while True:
-        try:
-            await brain.portion()
-            await brain.wake(time.time_ns() // 1_000_000)
-        except StreamAway:
-            await asyncio.sleep(0.5)
-
-asyncio.run(main())
-"""
-
-
-class Machine:
-    """One process, and what it says."""
-
-    def __init__(self, command: list[str], environment: dict[str, str], said: Path) -> None:
-        self._command, self._environment, self._said = command, environment, said
-        self.start()
-
-    def start(self) -> None:
-        with self._said.open("ab") as out:
-            self.process = subprocess.Popen(
-                self._command, env={**os.environ, **self._environment}, stdout=out, stderr=out, start_new_session=True
-            )
-
-    def said(self) -> str:
-        return self._said.read_text()
-
-    @property
-    def url(self) -> str:
-        """Where it serves; logs that go to no terminal are JSON."""
-        found = re.findall(r'"url": "(http://[^"]+)", "role"', self.said())
-        return str(found[-1]) if found else ""
-
-    def kill(self) -> None:
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(self.process.pid, signal.SIGKILL)
-        self.process.wait()
-
-    def stop(self) -> int:
-        self.process.send_signal(signal.SIGTERM)
-        return self.process.wait(30)
+from tests.cluster.machine import Machine, call, environment, eventually, near_brain, order, ready, serving
+from tests.integration.test_kill9 import Receiver, write_project
 
 
 class Machines:
@@ -85,39 +25,18 @@ class Machines:
     ) -> None:
         self.folder, self.kafka, self.postgres = folder, kafka, postgres
         self.project = write_project(folder / "project", receiver.port)
-        self.environment = {
-            "HELIOGRAPH_KAFKA_BROKERS": kafka.brokers,
-            "HELIOGRAPH_KAFKA_PREFIX": kafka.prefix,
-            "HELIOGRAPH_KAFKA_PARTITIONS": str(kafka.partitions),
-            "HELIOGRAPH_KAFKA_REPLICATION": "1",
-            "HELIOGRAPH_POSTGRES_URL": postgres.url,
-            "HELIOGRAPH_POSTGRES_LEASE": "PT3S",
-            "HELIOGRAPH_REDIS_URL": redis.url,
-            "HELIOGRAPH_REDIS_PREFIX": redis.prefix,
-            "NO_COLOR": "1",
-        }
+        self.environment = environment(kafka, postgres.url, redis, "PT3S")
         self.all: list[Machine] = []
 
     def serve(self, role: str, name: str = "") -> Machine:
         name = name or role
-        command = [
-            str(Path(sys.executable).parent / "heliograph"), "serve", "--project", str(self.project),
-            "--data", str(self.folder / f"data-{name}"), "--port", "0", "--role", role,
-        ]  # fmt: skip
+        command = serving(self.project, self.folder / f"data-{name}", role)
         self.all.append(Machine(command, self.environment, self.folder / f"{name}.log"))
         return self.all[-1]
 
     def brain(self) -> Machine:
-        command = [sys.executable, "-c", BRAIN, self.kafka.brokers, self.kafka.prefix, self.postgres.url]
-        self.all.append(Machine(command, {}, self.folder / "brain.log"))
+        self.all.append(Machine(near_brain(self.kafka, self.postgres.url), {}, self.folder / "brain.log"))
         return self.all[-1]
-
-    def ready(self, machine: Machine) -> str:
-        """Its url, once it takes work."""
-        eventually(lambda: bool(machine.url) or machine.process.poll() is not None)
-        assert machine.process.poll() is None, machine.said()
-        eventually(lambda: call(machine.url + "/readyz")[0] == 200)
-        return machine.url
 
 
 @pytest.fixture
@@ -147,40 +66,16 @@ def machines(
     thread.join()
 
 
-def call(url: str, body: Any = None) -> tuple[int, dict[str, str], Any]:
-    data = None if body is None else json.dumps(body).encode()
-    headers = {"authorization": f"Bearer {TOKEN}", "content-type": "application/json"}
-    try:
-        with urllib.request.urlopen(urllib.request.Request(url, data, headers), timeout=15) as answer:
-            return answer.status, {k.lower(): v for k, v in answer.headers.items()}, json.loads(answer.read() or b"{}")
-    except urllib.error.HTTPError as error:
-        return error.code, {k.lower(): v for k, v in error.headers.items()}, error.read()
-    except OSError as error:
-        return 0, {}, str(error)
-
-
-def eventually(fact: Callable[[], bool], patience_s: float = 120) -> None:
-    until = time.monotonic() + patience_s
-    while not fact():
-        assert time.monotonic() < until, "it did not come"
-        time.sleep(0.05)
-
-
-def order(name: str, event: str = "Order Completed") -> dict[str, Any]:
-    return {"writeKey": KEY, "batch": [{"type": "track", "event": event, "userId": name, "messageId": f"{event}-{name}",
-            "properties": {"order_id": name}, "context": {"traits": {"email": f"{name}@x.test"}}}]}  # fmt: skip
-
-
 def test_an_event_at_one_machine_is_a_mail_from_another(machines: tuple[Machines, Receiver]) -> None:
     world, receiver = machines
     collector, worker = world.serve("collect"), world.serve("deliver")
     world.brain()
-    url = world.ready(collector)
+    url = ready(collector)
     status, headers, answer = call(url + "/v1/batch", order("ann"))
     assert (status, headers["heliograph-durable"]) == (200, "log")
     eventually(lambda: receiver.got["ann@x.test"] == 1)
     for machine in (collector, worker):
-        status, _, profile = call(f"{world.ready(machine)}/api/profiles/ann?after={answer['position']}")
+        status, _, profile = call(f"{ready(machine)}/api/profiles/ann?after={answer['position']}")
         assert (status, profile["traits"]["email"]) == (200, "ann@x.test")
     eventually(lambda: [one["status"] for one in call(url + "/api/messages")[2]["messages"]] == ["sent"])
     call(url + "/v1/batch", order("bob", "Timer Set"))
@@ -195,8 +90,8 @@ def test_a_worker_that_is_killed_is_replaced_by_another_and_nobody_is_mailed_twi
     world, receiver = machines
     collector, first = world.serve("collect"), world.serve("deliver", "first")
     world.brain()
-    url = world.ready(collector)
-    world.ready(first)
+    url = ready(collector)
+    ready(first)
     for number in range(100):
         assert call(url + "/v1/batch", order(f"p{number}"))[0] == 200
         if number == 50:
@@ -219,7 +114,7 @@ def test_kafka_away_events_wait_on_disk_also_through_a_kill_and_are_decided_in_o
     collector = world.serve("collect")
     world.serve("deliver")
     world.brain()
-    url = world.ready(collector)
+    url = ready(collector)
     assert call(url + "/v1/batch", order("before"))[0] == 200
     eventually(lambda: receiver.got["before@x.test"] == 1)
     cluster.pause("kafka")
@@ -232,6 +127,55 @@ def test_kafka_away_events_wait_on_disk_also_through_a_kill_and_are_decided_in_o
     collector.start()
     eventually(lambda: sum(receiver.got.values()) == 21)
     assert set(receiver.got.values()) == {1}
+
+
+@contextlib.contextmanager
+def locked(url: str) -> Iterator[None]:
+    """PostgreSQL does not tell who anybody is, and answers everything else."""
+    statement = "begin; lock table states in access exclusive mode; select 'locked';\n"
+    with subprocess.Popen(
+        [program("psql"), "-qtAX", url], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as sql:
+        assert sql.stdin is not None and sql.stdout is not None
+        sql.stdin.write(statement)
+        sql.stdin.flush()
+        assert sql.stdout.readline() == "locked\n"
+        yield
+        sql.stdin.close()
+
+
+def outcome(url: str, name: str) -> list[dict[str, Any]]:
+    """Facts of what became of this person's mail."""
+    status, _, said = call(f"{url}/api/profiles/{name}/timeline")
+    items = said["timeline"] if status == 200 else []
+    return [one["data"] for one in items if one["kind"] == "message_outcome"]
+
+
+def test_postgres_late_at_render_mail_goes_from_what_was_known_last_and_says_so(
+    machines: tuple[Machines, Receiver],
+) -> None:
+    """By a worker that has just begun, from what the one before it put into Redis; its commit point asks PostgreSQL."""
+    world, receiver = machines
+    collector, first = world.serve("collect"), world.serve("deliver", "first")
+    world.brain()
+    url = ready(collector)
+    ready(first)
+    assert call(url + "/api/journeys/order/pause", {})[0] == 200
+    call(url + "/v1/batch", order("ann"))
+    eventually(lambda: len(call(url + "/api/messages?status=queued")[2]["messages"]) == 1)
+    assert first.stop() == 0
+    ready(world.serve("deliver", "second"))
+    with locked(world.postgres.url):
+        assert call(url + "/api/journeys/order/resume", {})[0] == 200
+        eventually(lambda: receiver.got["ann@x.test"] == 1, 60)
+    eventually(lambda: bool(outcome(url, "ann")))
+    (ann,) = outcome(url, "ann")
+    assert ann["kind"] == "sent"
+    assert 0 < ann["stale"]["profile"] < 600
+    call(url + "/v1/batch", order("bob"))
+    eventually(lambda: bool(outcome(url, "bob")))
+    assert "stale" not in outcome(url, "bob")[0]
+    assert receiver.got["ann@x.test"] == 1
 
 
 def test_what_is_missing_is_said_at_the_start(machines: tuple[Machines, Receiver], kafka: KafkaSetting) -> None:

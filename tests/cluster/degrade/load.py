@@ -7,7 +7,7 @@ from typing import Any, Final
 
 import msgspec
 
-from tests.cluster.test_scaled_end_to_end import call
+from tests.cluster.machine import call
 from tests.integration.test_kill9 import KEY
 
 EVERY_S: Final = 0.25
@@ -80,8 +80,11 @@ class Load:
         self._thread.start()
         return self
 
-    def end(self) -> None:
+    def end(self, patience_s: float) -> None:
+        """Nobody orders any more; returns when every call has its answer, and what was refused has been taken."""
         self._end.set()
+        self._thread.join(patience_s)
+        assert not self._thread.is_alive(), f"{len(self.refused)} calls are still refused"
 
     def __exit__(self, kind: object, *_: object) -> None:
         self._end.set()

@@ -1,7 +1,8 @@
 """One deployment for all rows: collector, worker, brain, loader of facts, and the servers; each can be taken away.
 
 The brain is a process of our own around :class:`~heliograph.runtime.near_brain.NearBrain`, which a crash makes read the
-log anew, as Flink does from its last checkpoint.
+log anew, as Flink does from its last checkpoint; until a row wants a real job (:meth:`Machines.decide_on_flink`): that
+one begins with the oldest record, says all of it again, and goes on.
 """
 
 import contextlib
@@ -9,9 +10,9 @@ import json
 import os
 import re
 import signal
-import sys
 import threading
 import time
+import urllib.request
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
@@ -20,12 +21,13 @@ from typing import Final
 from deploy.local.cluster import Cluster
 
 from heliograph.adapters.clickhouse import ClickhouseSink, place_of
+from heliograph.adapters.flink.cluster import Flink
 from heliograph.adapters.kafka import ensure_topics
 from heliograph.adapters.sql import PostgresStore, migrating
-from heliograph.config.settings import KafkaSetting
+from heliograph.config.settings import FlinkSetting, KafkaSetting, RedisSetting
 from heliograph.ports import StoreAway
 from tests.clickhouse_servers import ChdbServer
-from tests.cluster.test_scaled_end_to_end import BRAIN, Machine, call, eventually
+from tests.cluster.machine import HELIOGRAPH, Machine, call, environment, eventually, near_brain, serving
 from tests.integration.test_kill9 import KEY, TOKEN
 
 TOML: Final = f"""
@@ -97,40 +99,51 @@ class Machines:
             (folder / "project" / file).parent.mkdir(parents=True, exist_ok=True)
             (folder / "project" / file).write_text(text)
         self.chdb = ChdbServer(folder / "chdb")
-        self._environment = {
-            "HELIOGRAPH_KAFKA_BROKERS": self.kafka.brokers,
-            "HELIOGRAPH_KAFKA_PREFIX": name,
-            "HELIOGRAPH_KAFKA_PARTITIONS": "4",
-            "HELIOGRAPH_KAFKA_REPLICATION": "1",
-            "HELIOGRAPH_POSTGRES_URL": self.postgres,
-            "HELIOGRAPH_POSTGRES_LEASE": "PT6S",
-            "HELIOGRAPH_REDIS_URL": str(at["redis"]["url"]),
-            "HELIOGRAPH_REDIS_PREFIX": name,
-            "HELIOGRAPH_SMTP_URL": str(at["sink"]["url"]),
-            "NO_COLOR": "1",
-        }
+        self._environment = environment(
+            self.kafka, self.postgres, RedisSetting(url=str(at["redis"]["url"]), prefix=name), "PT6S",
+            HELIOGRAPH_SMTP_URL=str(at["sink"]["url"]),
+        )  # fmt: skip
         self.spool_mb = 1024
         self.chdb.__enter__()
         self.collector, self.worker = self._serve("collect"), self._serve("deliver")
-        self.loader = self._command("facts", "facts", "load", HELIOGRAPH_CLICKHOUSE_URL=f"{self.chdb.url}/facts")
+        self.loader = self._loader()
         self.brain = self._brain()
+        self.flink: Flink | None = None
         self.parts = self._parts()
 
-    def _command(self, name: str, *words: str, **more: str) -> Machine:
-        program = str(Path(sys.executable).parent / "heliograph")
-        project = ("--project", str(self.folder / "project"))
-        return Machine([program, *words, *project], self._environment | more, self.folder / f"{name}.log")
+    def _command(self, name: str, words: list[str], **more: str) -> Machine:
+        return Machine(words, self._environment | more, self.folder / f"{name}.log")
 
     def _serve(self, role: str, **more: str) -> Machine:
-        data = str(self.folder / f"data-{role}")
-        return self._command(role, "serve", "--data", data, "--port", "0", "--role", role, **more)
+        return self._command(role, serving(self.folder / "project", self.folder / f"data-{role}", role), **more)
+
+    def _loader(self) -> Machine:
+        words = [HELIOGRAPH, "facts", "load", "--project", str(self.folder / "project")]
+        return self._command("facts", words, HELIOGRAPH_CLICKHOUSE_URL=f"{self.chdb.url}/facts")
 
     def _brain(self) -> Machine:
         """What could not be appended is said again by the next life."""
-        once = BRAIN.replace("await asyncio.sleep(0.5)", "os._exit(1)")
-        script = f'while true; do \'{sys.executable}\' -c "$0" "$@"; sleep 0.5; done'
-        words = ["sh", "-c", script, once, self.kafka.brokers, self.kafka.prefix, self.postgres]
-        return Machine(words, {}, self.folder / "brain.log")
+        python, option, script, *arguments = near_brain(self.kafka, self.postgres)
+        once = script.replace("await asyncio.sleep(0.5)", "os._exit(1)")
+        again = f'while true; do \'{python}\' {option} "$0" "$@"; sleep 0.5; done'
+        return Machine(["sh", "-c", again, once, *arguments], {}, self.folder / "brain.log")
+
+    def decide_on_flink(self) -> None:
+        """From now on a job on a real cluster decides, on one of two TaskManagers; the other one has nothing to do."""
+        if self.flink is not None:
+            return
+        self.brain.kill()
+        self.cluster.start("flink")
+        setting = FlinkSetting(**{name: str(value) for name, value in self.cluster.addresses["flink"].items()})
+        self.flink = Flink(setting, self.kafka)
+        self.flink.await_slots(2)
+        self.flink.submit(1, options=("--checkpoint", "1000"))
+        eventually(self._decides)
+
+    def _decides(self) -> bool:
+        assert self.flink is not None
+        job = self.flink.job()
+        return job is not None and job["state"] == "RUNNING" and job["tasks"]["running"] == job["tasks"]["total"]
 
     # -- parts --
 
@@ -144,8 +157,31 @@ class Machines:
         return {
             "kafka": server("kafka"), "postgres": server("postgres"), "redis": server("redis"),
             "relay": server("sink"), "brain": _process(self.brain),
-            "worker": _process(self.worker), "facts": _chdb(self.chdb),
+            "worker": _process(self.worker), "facts": _chdb(self.chdb), "taskmanager": self._taskmanager(),
         }  # fmt: skip
+
+    def _taskmanager(self) -> Part:
+        """The one on which the job is when it is taken away."""
+        taken: list[str] = []
+
+        def take(act: Callable[[str], object]) -> None:
+            taken[:] = [self._busy_taskmanager()]
+            act(taken[0])
+
+        return Part(
+            kill=lambda: take(self.cluster.kill), start=lambda: self.cluster.start("flink"),
+            pause=lambda: take(self.cluster.pause), resume=lambda: self.cluster.resume(taken[0]),
+        )  # fmt: skip
+
+    def _busy_taskmanager(self) -> str:
+        """A TaskManager says in its log who it is."""
+        assert self.flink is not None
+        with urllib.request.urlopen(f"{self.flink.url}/taskmanagers", timeout=10) as answer:
+            (busy,) = [one["id"] for one in json.load(answer)["taskmanagers"] if not one["freeSlots"]]
+        logs = {name: self.cluster.run / name / "log" for name in self.cluster.names("flink")}
+        return next(
+            name for name, log in logs.items() if f"Starting TaskManager with ResourceID: {busy}" in log.read_text()
+        )
 
     def ready(self, spool_mb: int = 1024) -> None:
         """All of it works; the collector's spool holds so much."""
@@ -226,8 +262,21 @@ class Machines:
     def close(self) -> None:
         for machine in (self.collector, self.worker, self.loader, self.brain):
             machine.kill()
+        if self.flink is not None:
+            self._stop_flink()
         with contextlib.suppress(Exception):
             self.chdb.__exit__(None, None, None)
+
+    def _stop_flink(self) -> None:
+        """And start its TaskManagers anew: what one of them lived through is nobody else's concern."""
+        assert self.flink is not None
+        eventually(self._decides)
+        job = self.flink.job()
+        assert job is not None
+        self.flink.stop(job["jid"])
+        workers = [name for name in self.cluster.names("flink") if name != "flink-jobmanager"]
+        self.cluster.kill(*workers)
+        self.cluster.start("flink")
 
 
 class PostgresStoreUrl:

@@ -18,15 +18,21 @@ HEADS: Final = (
     "All mailed after its return",
 )  # fmt: skip
 
+AWAY: Final = {"killed": "away", "paused": "paused", "slow": "slow"}
+SOON_S: Final = 5.0
+"""Mail that goes within this is not told from mail that goes at once: a machine may be busy."""
+
 
 class Figure(msgspec.Struct):
     """Of one row's last run.  ``slowest_s``: of the answers to events; ``back_s``: from the return of the part until
-    everything was mailed; ``events``: acknowledged in that time; ``unknown``: of their mails."""
+    everything was mailed; ``events``: acknowledged in that time; ``unknown``: of their mails; ``goes_s``: from the
+    absence until what was offered in it was mailed, where it was."""
 
     slowest_s: float
     back_s: float
     events: int
     unknown: int = 0
+    goes_s: float = 0.0
 
 
 def figures() -> dict[str, Figure]:
@@ -53,14 +59,15 @@ def _line(cells: "list[str] | tuple[str, ...]") -> str:
 
 
 def _cells(row: Row, figure: Figure | None) -> list[str]:
-    away = "away" if row.how == "killed" else "slow"
+    away = AWAY[row.how]
+    goes = f" (after {figure.goes_s:.0f} s)" if figure and figure.goes_s >= SOON_S else ""
     slowest = f"; slowest {figure.slowest_s:.1f} s" if figure else ""
     back = f"{figure.back_s:.0f} s (asserted: {row.back_s:.0f})" if figure else f"asserted: {row.back_s:.0f} s"
     answers = ", ".join(dict.fromkeys((*row.noticing, *row.events))) if row.noticing else ", ".join(row.events)
     told = ", ".join(f"`{name}` ({role})" for role, name in row.told) or "-"
     return [
-        f"**{row.title}** {away}", answers + slowest, f"{row.reads} / {row.links}", row.mail, row.means, row.bound,
-        told, back,
+        f"**{row.title}** {away}", answers + slowest, f"{row.reads} / {row.links}", row.mail + goes, row.means,
+        row.bound, told, back,
     ]  # fmt: skip
 
 

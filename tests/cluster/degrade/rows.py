@@ -6,7 +6,7 @@ from typing import Final, Literal
 
 import msgspec
 
-How = Literal["killed", "slow"]
+How = Literal["killed", "paused", "slow"]
 LOG, SPOOL, BUSY = "200 log", "200 spool", "503"
 """An answer to ``/v1/batch``: its status, and what ``Heliograph-Durable`` says."""
 
@@ -14,7 +14,8 @@ LOG, SPOOL, BUSY = "200 log", "200 spool", "503"
 class Row(msgspec.Struct, frozen=True, kw_only=True):
     """``part``: what is taken away (a name of :class:`.machines.Machines`), ``title``: its name for people.
 
-    ``events``: how calls with events are answered, once the absence was noticed; ``noticing``: and until then, besides.
+    ``how``: kill -9; SIGSTOP until it is brought back; or SIGSTOP for three quarters of the time.  ``events``: how
+    calls with events are answered, once the absence was noticed; ``noticing``: and until then, besides.
     ``within_s``: no answer takes longer.  ``reads``, ``links``: status of ``GET /api/messages`` and of a POST to an
     unsubscribe link.  ``mail``: whether what is offered meanwhile is mailed meanwhile; ``status``: of the
     messages that wait, when they are decided already.  ``told``: who says so on
@@ -94,13 +95,13 @@ ROWS: Final = (
         bound="`redis.timeout` (PT0.25S) a call, then none for a second",
     ),
     Row(
-        part="brain", title="Flink", how="killed",
+        part="brain", title="The brain", how="killed",
         mail="waits", told=(("collect", "decisions"),),
         means="Events are taken; decided and mailed when it is back, in order. Mail that was decided before goes.",
         bound="what Kafka keeps of `records` (P7D); what has gone stale meanwhile is not sent (`freshness`)",
     ),
     Row(
-        part="brain", title="Flink", how="slow",
+        part="brain", title="The brain", how="slow",
         means="Mail leaves as much later.",
         bound="told after 10 s of delay (`decisions`)",
     ),
@@ -130,5 +131,18 @@ ROWS: Final = (
         part="facts", title="ClickHouse", how="slow",
         means="Tables are as much later.",
         bound="as away",
+    ),
+    Row(
+        part="taskmanager", title="The TaskManager of Flink that decides", how="killed",
+        told=(("collect", "decisions"),),
+        means="The other TaskManager goes on from the last checkpoint, and says again what was said since; nobody "
+        "hears it twice.",
+        bound="Flink's `heartbeat.timeout` (20 s here), and a start of the job",
+    ),
+    Row(
+        part="taskmanager", title="The TaskManager of Flink that decides", how="paused",
+        told=(("collect", "decisions"),),
+        means="As if it were dead. When it goes on, what it still says is known already, or is the same.",
+        bound="the same",
     ),
 )  # fmt: skip
