@@ -80,7 +80,7 @@ class Committer:
         return landed
 
     def leave(self) -> None:
-        """What this process was publishing may be taken over at once; of one that did nothing, a start that failed, say,
+        """What this process was publishing may be taken over at once; of one that did nothing, a failed start, say,
         nothing stays."""
         try:
             self._driver.rows(_UNDO, self.process)

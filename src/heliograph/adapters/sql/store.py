@@ -4,15 +4,16 @@ Statements are spelled where they are asked; what a commit writes stands in :mod
 connections live on a loop in a thread of their own (:mod:`.driver`).
 """
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import Any, Final, TypeVar
+from collections.abc import Iterator, Sequence
+from typing import Final
 
 import msgspec
 
-from heliograph.adapters.cursor import decode_cursor, encode_cursor
+from heliograph.adapters.cursor import decode_cursor
 from heliograph.adapters.sql import retention, schema
 from heliograph.adapters.sql.committer import Committer
 from heliograph.adapters.sql.driver import Driver
+from heliograph.adapters.sql.pages import EVERYTHING_BEFORE, first, newest_behind, page, place_behind
 from heliograph.adapters.sql.parts import person
 from heliograph.adapters.sql.spell import behind, is_cut, place
 from heliograph.decide.broadcasts import journey_of
@@ -39,8 +40,6 @@ POSITIONS: Final = 1 << 32
 """Of one life of a process: ids of records are made from a position, so none is ever used twice, also in its next life
 and beside others.  Two million lives fit below 2^53, where JSON ends."""
 
-T = TypeVar("T")
-
 _event = msgspec.msgpack.Decoder(Event).decode
 _message = msgspec.msgpack.Decoder(MessageRow).decode
 _journal = msgspec.msgpack.Decoder(JournalRow).decode
@@ -49,7 +48,6 @@ _dead_letter = msgspec.msgpack.Decoder(DeadLetter).decode
 _request = msgspec.msgpack.Decoder(RequestRow).decode
 _broadcast = msgspec.msgpack.Decoder(BroadcastRow).decode
 
-_EVERYTHING_BEFORE: Final = (-(1 << 63), b"")
 _IN: Final = "WHERE workspace = 0"
 
 
@@ -104,7 +102,7 @@ class PostgresRows:
     def keys(self, after: str | None = None, limit: int = 1000) -> list[str]:
         rows = self._db.rows(
             f"SELECT key FROM states {_IN} AND (bucket, key) > ($1, $2) ORDER BY bucket, key LIMIT $3",
-            *_behind(after), limit,
+            *place_behind(after), limit,
         )  # fmt: skip
         return self._texts([row[0] for row in rows])
 
@@ -133,7 +131,7 @@ class PostgresRows:
     def history_part(
         self, key: str, names: frozenset[str] | None, after: tuple[int, str] | None = None, limit: int = 500
     ) -> tuple[list[Event], tuple[int, str] | None]:
-        at, id = _EVERYTHING_BEFORE if after is None else (after[0], place(after[1]))
+        at, id = EVERYTHING_BEFORE if after is None else (after[0], place(after[1]))
         wanted = None if names is None else sorted(place(name) for name in names if name.isascii())
         rows = self._db.rows(
             "SELECT occurred_at, event_id, "
@@ -180,7 +178,7 @@ class PostgresRows:
         limit: int = 50,
         cursor: str | None = None,
     ) -> tuple[list[MessageRow], str | None]:
-        values: list[object] = [*_newest(cursor), limit + 1]
+        values: list[object] = [*newest_behind(cursor), limit + 1]
         tests, source = ["(~created_at, message_id) > ($1::bigint, $2::bytea)"], "messages"
 
         def test(sql: str, *more: object) -> None:
@@ -198,7 +196,7 @@ class PostgresRows:
         where = f"{_IN} AND {' AND '.join(tests)}"
         sql = f"SELECT row FROM {source} {where} ORDER BY ~created_at, message_id LIMIT $3::bigint"
         rows = [_message(row[0]) for row in self._db.rows(sql, *values)]
-        return _page(rows, limit, lambda row: (row.created_at, row.message_id))
+        return page(rows, limit, lambda row: (row.created_at, row.message_id))
 
     @staticmethod
     def _each_status(tests: list[str], values: list[object]) -> str:
@@ -250,9 +248,9 @@ class PostgresRows:
         rows = self._db.rows(
             f"SELECT row FROM broadcasts {_IN} AND (~created_at, broadcast_id) > ($1, $2) "
             "ORDER BY ~created_at, broadcast_id LIMIT $3",
-            *_newest(cursor), limit + 1,
+            *newest_behind(cursor), limit + 1,
         )  # fmt: skip
-        return _page(map(_broadcast, _first(rows)), limit, lambda row: (row.created_at, row.broadcast_id))
+        return page(map(_broadcast, first(rows)), limit, lambda row: (row.created_at, row.broadcast_id))
 
     # -- consent and suppression --
 
@@ -270,7 +268,7 @@ class PostgresRows:
             "AND NOT given AND substring(topic FROM 1 FOR 1) = '\\x21'::bytea ORDER BY address, topic LIMIT $5",
             place(str(address)), place(str(topic)), start, behind(start), limit + 1,
         )  # fmt: skip
-        return _page(map(_ledger, _first(rows)), limit, lambda row: (row.address, row.topic))
+        return page(map(_ledger, first(rows)), limit, lambda row: (row.address, row.topic))
 
     def words(self, after: tuple[str, str] | None = None, limit: int = 1000) -> list[LedgerRow]:
         rows = self._db.rows(
@@ -283,7 +281,7 @@ class PostgresRows:
 
     def keys_of_email(self, address: str) -> list[str]:
         rows = self._db.rows(f"SELECT key FROM emails {_IN} AND address = $1 ORDER BY key", place(address))
-        return self._texts(list(_first(rows)))
+        return self._texts(list(first(rows)))
 
     def emails(self, prefix: str = "", limit: int = 1000) -> list[str]:
         start = prefix.encode()
@@ -291,7 +289,7 @@ class PostgresRows:
             f"SELECT DISTINCT address FROM emails {_IN} AND address >= $1 AND address < $2 ORDER BY address LIMIT $3",
             start, behind(start), limit,
         )  # fmt: skip
-        return self._texts(list(_first(rows)))
+        return self._texts(list(first(rows)))
 
     def members(
         self, name: str, limit: int = 100, cursor: str | None = None, *, after: str | None = None
@@ -301,11 +299,11 @@ class PostgresRows:
         rows = self._db.rows(
             f"SELECT key, since FROM members {_IN} AND name = $1 AND (bucket, key) > ($2, $3) "
             "ORDER BY bucket, key LIMIT $4",
-            place(name), *_behind(after), limit + 1,
+            place(name), *place_behind(after), limit + 1,
         )  # fmt: skip
         keys = self._texts([row[0] for row in rows])
         found = [(key, row[1]) for key, row in zip(keys, rows, strict=True)]
-        return _page(found, limit, lambda row: (row[0],))
+        return page(found, limit, lambda row: (row[0],))
 
     def member_count(self, name: str) -> int:
         row = self._db.row(
@@ -324,9 +322,9 @@ class PostgresRows:
     def dead_letters(self, limit: int = 100, cursor: str | None = None) -> tuple[list[DeadLetter], str | None]:
         rows = self._db.rows(
             f"SELECT row FROM dead_letters {_IN} AND (~at, id) > ($1, $2) ORDER BY ~at, id LIMIT $3",
-            *_newest(cursor), limit + 1,
+            *newest_behind(cursor), limit + 1,
         )  # fmt: skip
-        return _page(map(_dead_letter, _first(rows)), limit, lambda row: (row.at, row.id))
+        return page(map(_dead_letter, first(rows)), limit, lambda row: (row.at, row.id))
 
     def dead_letter(self, id: str) -> DeadLetter | None:
         row = self._db.row(f"SELECT row FROM dead_letters {_IN} AND id = $1", place(id))
@@ -355,7 +353,7 @@ class PostgresRows:
         rows = self._db.rows(
             f"SELECT name FROM meta {_IN} AND name >= $1 AND name < $2 ORDER BY name", start, behind(start)
         )
-        return self._texts(list(_first(rows)))
+        return self._texts(list(first(rows)))
 
     def counts(self) -> dict[str, int]:
         """People are counted where they are few, else told from how full the first buckets are; messages and wake-ups
@@ -386,27 +384,3 @@ class PostgresRows:
             rows = self._db.rows(f"SELECT place, whole FROM long_texts {_IN} AND place = ANY ($1::bytea[])", cut)
             whole = {row[0]: row[1] for row in rows}
         return [whole.get(at, at).decode() for at in places]
-
-
-def _behind(after: str | None) -> tuple[int, bytes]:
-    """The place of this key, or the one before all."""
-    return (-1, b"") if after is None else person(after)
-
-
-def _newest(cursor: str | None) -> tuple[int, bytes]:
-    if cursor is None:
-        return _EVERYTHING_BEFORE
-    at, id = decode_cursor(cursor, (int, str))
-    return ~int(at), place(str(id))
-
-
-def _first(rows: Iterable[Any]) -> Iterator[bytes]:
-    return (row[0] for row in rows)
-
-
-def _page(found: Iterable[T], limit: int, at: Callable[[T], Sequence[str | int]]) -> tuple[list[T], str | None]:
-    """The first ``limit`` rows, and where the next page begins if there is one."""
-    page = list(found)
-    if len(page) <= limit:
-        return page, None
-    return page[:limit], encode_cursor(*at(page[limit - 1])) if limit else None
