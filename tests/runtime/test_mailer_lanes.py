@@ -37,7 +37,10 @@ class Ways:
 
     def decided(self, go: Sequence[str], stop: Sequence[str]) -> None: ...
 
-    def reach(self, receivers: Mapping[str, Reach]) -> None: ...
+    def reach(self, receivers: Mapping[str, Reach]) -> None:
+        self.reaches = dict(receivers)
+        for name in receivers:
+            self.left[DIRECT, name] = 1_000
 
     async def close(self, grace_s: float) -> None: ...
 
@@ -100,6 +103,17 @@ async def test_a_lane_without_room_holds_up_no_other(desk: Desk) -> None:
     desk.courier.delivered(desk.ways.posted[0], MAILED)
     await desk.quiet()
     assert Counter(desk.lanes) == {"slow": 7, "fast": 30}
+
+
+async def test_what_receivers_allow_may_change_under_way_and_what_waited_for_it_goes_on(desk: Desk) -> None:
+    """As when another machine comes or goes."""
+    desk.ways.left[DIRECT, "big"] = 0
+    desk.offer(*(job(n, "big", DIRECT) for n in range(3)))
+    await desk.quiet()
+    assert desk.lanes == []
+    desk.hear(mailwire.Reaches({"big": Reach(2, 0.5, 20)}))
+    await desk.quiet()
+    assert desk.ways.reaches == {"big": Reach(2, 0.5, 20)} and desk.lanes == ["big"] * 3
 
 
 async def test_lanes_take_turns(desk: Desk) -> None:
