@@ -1,5 +1,6 @@
 """What the brain said is gone before a worker came; the brain is put back, says it again, and nobody misses a mail."""
 
+import re
 from pathlib import Path
 
 import pytest
@@ -26,6 +27,13 @@ async def taken(world: Machines, collector: scaled.ScaledServer, *names: str) ->
     for name in names:
         assert (await call(collector, "/v1/batch", order(name)))[0] == 200
     await until(lambda: said(world) >= before + len(names))
+
+
+def documented(meta: str) -> bool:
+    """In the reference; words in capitals stand for any."""
+    page = (Path(__file__).parents[2] / "docs/reference/postgres.md").read_text().partition("### Small values")[2]
+    names = re.findall(r"`([a-z_:]+(?:@?[A-Z:]+)?)`(?:,| \|)", page)
+    return any(re.fullmatch(re.sub("[A-Z]+", ".+", name), meta) for name in names)
 
 
 def people(kind: str, count: int) -> list[str]:
@@ -62,4 +70,5 @@ async def test_said_again_nothing_is_lost_and_skipped_only_what_is_gone(tmp_path
             await until(lambda: lost("heliograph_effects_lost") == sum(gap.lost for gap in done))
             assert not worker.failed.done()
         assert set(receiver.got.values()) == {1}, "and nobody has a second one"
+        assert [name for name in world.store.metas() if not documented(name)] == []
         assert bool(sum(gap.lost for gap in done)) is not again
