@@ -6,11 +6,15 @@ apart.  What each takes while nothing happens is measured first and taken off.
 
 import asyncio
 import contextlib
+import functools
 import itertools
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
+
+import asyncpg
+import msgspec
 
 from bench import traffic
 from bench.broadcast import BROADCAST, ENDED, PATIENCE_S, Api, bring_in, project
@@ -22,6 +26,7 @@ from bench.scaled import deployed, load
 from bench.server import SHOP, WRITE_KEY, Server, serving
 from heliograph.adapters.sql import migrating
 from heliograph.config.settings import KafkaSetting
+from heliograph.ports.stream import EFFECTS, RECORDS
 from heliograph.simulate.client import Job, Pool
 from heliograph.simulate.shop import Shop
 
@@ -31,8 +36,16 @@ QUICK = 20
 EVENTS_PER_S, ORDERS_PER_S = 1_000.0, 60.0
 PROFILES, BUYERS = 6_000, 1_000
 IDLE_S = 5.0
+AT_ONCE = 1e9
 
 Spent = dict[str, float]
+
+
+class Cost(msgspec.Struct):
+    """``cpu``: us of each stage; ``disk``: bytes that each wrote to its log, one copy."""
+
+    cpu: Spent
+    disk: Spent
 
 
 class Stages:
@@ -40,6 +53,7 @@ class Stages:
 
     def __init__(self, world: World, kafka: KafkaSetting, collector: Server, worker: Server) -> None:
         self.kafka, self.collector = kafka, collector
+        self._logs, self._database = world.cluster.run, str(world.cluster.addresses["postgres"]["url"])
         self._pids: dict[str, Callable[[], list[int]]] = {
             "collector": lambda: collector.family,
             "Kafka, one broker": lambda: world.brokers,
@@ -51,13 +65,22 @@ class Stages:
         time.sleep(IDLE_S)
         self.idle = self._since(self._spent(), time.monotonic(), IDLE_S)
 
-    def cost(self, of: int, work: Callable[[], object]) -> Spent:
-        """CPU us of each stage for one of so many, beyond what it takes while nothing happens."""
-        before, began = self._spent(), time.monotonic()
+    def cost(self, of: int, work: Callable[[], object]) -> Cost:
+        """Of one of so many, beyond what is spent while nothing happens."""
+        before, disk, began = self._spent(), self._written(), time.monotonic()
         work()
         asyncio.run(at_rest(self.kafka))
         after, took = self._spent(), time.monotonic() - began
-        return {name: (after[name] - before[name] - self.idle[name] * took) / of * 1e6 for name in after}
+        cpu = {name: (after[name] - before[name] - self.idle[name] * took) / of * 1e6 for name in after}
+        return Cost(cpu, {name: (end - disk[name]) / of for name, end in self._written().items()})
+
+    def _written(self) -> Spent:
+        topics = {name: f"kafka*/data/heliograph.{name}-*/*.log" for name in (RECORDS, EFFECTS, "facts", "outcomes")}
+        found = {
+            f"Kafka, topic {name}": sum(file.stat().st_size for file in self._logs.glob(pattern))
+            for name, pattern in topics.items()
+        }
+        return {**found, "PostgreSQL, write-ahead log": asyncio.run(_wal(self._database))}
 
     def _since(self, before: Spent, began: float, rest_s: float) -> Spent:
         time.sleep(rest_s)
@@ -85,12 +108,13 @@ def triggered(report: Report, stages: Stages, events: int, orders: int) -> None:
     per_s = EVENTS_PER_S / traffic.BATCH
     post(stages, views(events // 3, seed=9), per_s)
     asyncio.run(at_rest(stages.kafka))
-    spent = stages.cost(events, lambda: post(stages, views(events, seed=10), per_s))
-    say(report, "an event, in batches of 100, no mail", events, spent)
-    spent = stages.cost(events // 10, lambda: post(stages, alone(events // 10), per_s * 30))
-    say(report, "an event, one a request, no mail", events // 10, spent)
-    spent = stages.cost(orders, lambda: post(stages, ordered(orders), ORDERS_PER_S))
-    say(report, "a triggered message, with its event", orders, spent)
+    for what, count, requests, pace in (
+        ("an event, in batches of 100, a queue before each stage", events, views(events, seed=10), AT_ONCE),
+        ("the same, 1,000/s", events // 2, views(events // 2, seed=12), per_s),
+        ("an event, one a request, a queue before each stage", events // 10, alone(events // 10), AT_ONCE),
+        ("a triggered message with its event, 60/s", orders, ordered(orders), ORDERS_PER_S),
+    ):
+        say(report, what, count, stages.cost(count, functools.partial(post, stages, requests, pace)))
 
 
 def broadcast(report: Report, stages: Stages, people: int) -> None:
@@ -175,7 +199,17 @@ async def _post(url: str, requests: list[tuple[bytes, bytes]], per_s: float) -> 
         raise RuntimeError(f"refused: {pool.statuses}")
 
 
-def say(report: Report, what: str, count: int, spent: Spent) -> None:
-    for name, us in spent.items():
+async def _wal(url: str) -> float:
+    connection = await asyncpg.connect(url)
+    found = await connection.fetchval("select pg_current_wal_lsn() - '0/0'::pg_lsn")
+    await connection.close()
+    return float(found)
+
+
+def say(report: Report, what: str, count: int, cost: Cost) -> None:
+    for name, us in cost.cpu.items():
         report.add("pipeline", f"{what}: {name}", us, "us")
-    report.add("pipeline", f"{what}: all of it", sum(spent.values()), "us", note=f"{amount(count)} of them; {load()}")
+    note = f"{amount(count)} of them; {load()}"
+    report.add("pipeline", f"{what}: all of it", sum(cost.cpu.values()), "us", note=note)
+    for name, size in cost.disk.items():
+        report.add("pipeline", f"{what}: {name}", size, "bytes")
