@@ -85,7 +85,7 @@ class Book:
 
     @property
     def states(self) -> dict[str, bytes]:
-        """The blob of each key of which anything is known, at the end."""
+        """The blob of each key of which anything is known, at the end; made anew each time it is asked for."""
         return {key: one.state for key, one in self.last.items() if one.state is not None}
 
     def __enter__(self) -> Self:

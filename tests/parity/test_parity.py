@@ -42,10 +42,11 @@ def test_memory_and_rocksdb_decide_alike(
         reading.compare(answer)
     reading.end()
     assert {decode_record(data).id: data for data in rocksdb.hops} == logged
-    keys = sorted(memory.states)
+    states = memory.states
+    keys = sorted(states)
     assert sorted(rocksdb.store.keys(limit=10**9)) == keys
     for key, blob in zip(keys, rocksdb.store.states(keys), strict=True):
-        assert blob == memory.states[key], f"the state of {key} at the end"
+        assert blob == states[key], f"the state of {key} at the end"
     due = {key: at for at, key in rocksdb.store.due(10**15, 10**9)}
     assert due == {key: one.deadline for key, one in memory.last.items() if one.deadline is not None}
     rocksdb.store.close()
