@@ -9,7 +9,7 @@ from heliograph.deliver.breaker import Rules
 from heliograph.events.record import Outcome
 from heliograph.ports import MessageRow
 from heliograph.runtime import mailwire
-from heliograph.runtime.breaker import MailBreaker, Sample
+from heliograph.runtime.breaker import MailBreaker, Sample, Seen
 from heliograph.runtime.clock import ManualClock
 from heliograph.runtime.engine import EmbeddedEngine
 from heliograph.runtime.holds import BREAKER
@@ -144,6 +144,24 @@ def test_a_hold_that_is_on_its_way_is_asked_for_once_and_what_is_let_go_begins_a
     held.clear()
     assert bounce(23) == 1, "let go: only what comes from now on is evidence"
     assert bounce(1) == 2
+
+
+def test_what_another_process_held_begins_anew_here_too_when_it_is_let_go() -> None:
+    asked: list[str] = []
+    held: set[str] = set()
+    breaker = MailBreaker(
+        RULES, ManualClock(T0), Meter(), held=held.__contains__, hold=lambda name, *_: asked.append(name)
+    )
+    for n in range(23):
+        breaker.heard([Sample(row(n), "bounced")])
+    held.add("j")  # the other one had seen one more
+    breaker.held_elsewhere(["j"])
+    held.clear()
+    for n in range(23):
+        breaker.heard([Sample(row(n), "bounced")])
+    assert not asked
+    breaker.judge(Seen({("j", "1.example", "bounced"): 1}, {}))
+    assert asked == ["j"], "what others saw counts like our own"
 
 
 def test_receivers_are_told_apart_by_who_takes_their_mail() -> None:
