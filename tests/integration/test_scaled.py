@@ -214,6 +214,8 @@ async def test_mail_of_somebody_of_whom_only_something_too_old_is_known_waits_an
         await call(server, "/api/journeys/order/resume", {})
         await until(lambda: "profiles" in [one.what for one in server.troubles()])
         await asyncio.sleep(0.5)
+        await call(server, "/v1/batch", order("bob"))
+        await until(lambda: receiver.got["bob@x.test"])
         assert late.statuses() == ["queued"]
         late.answers.set()
         await until(lambda: receiver.got["ann@x.test"])

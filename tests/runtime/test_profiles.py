@@ -169,6 +169,8 @@ def test_while_an_answer_is_overdue_the_store_is_not_asked_again(world: World) -
     asked = world.store.asked
     for _ in range(50):
         assert world.found()[0] == "Bath"
+        with pytest.raises(Late):
+            world.profiles.find("u:nobody")
     assert world.store.asked == asked + 1
 
 

@@ -4,15 +4,20 @@ it meanwhile."""
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
+from msgspec.structs import replace
+
 from heliograph.deliver.lifecycle import MISSED
 from heliograph.ports import MessageRow, StoreAway
 from heliograph.runtime import mailwire
 from heliograph.runtime.mailer_link import Mailer
 from heliograph.runtime.outbox import Entry, Outbox
+from heliograph.runtime.profiles import Late
 from heliograph.runtime.traffic import Traffic
 
 NOT_OFFERED: Final = mailwire.Done("", "stopped", "", 0)
 """Of a message that comes back without having been anywhere."""
+LATE_MS: Final = 1_000
+"""A message whose person nobody knows in time is looked at again so much later."""
 SLICE: Final = 64
 """Messages offered before other tasks have a turn: a render context costs some 50 us."""
 
@@ -65,6 +70,9 @@ class Judging:
                 if (job := self._judge(claim, fates, now)) is not None:
                     mailer.held[job.message_id] = claim.row
                     jobs.append(job)
+            except Late:  # others may be known
+                self._release(claim, now)
+                self._outbox.add(replace(claim.row, next_at=now + LATE_MS))
             except StoreAway:
                 self._release(claim, now)
                 self._outbox.resync()

@@ -8,14 +8,13 @@
                                               what was known last, if that is fresh enough: marked
 
 The first three are the newest there is: a change is visible in the next render.  The store is late when it does not
-answer within ``wait_s``; then its answer is waited for in the background, and until it is there nobody else waits for
-more than what they cannot do without.  A store that is *away* (it says so) is another thing: no mail passes its commit
-point without it, so there is nothing to be gained by old words.
+answer within ``wait_s``; then its answer is waited for in the background, and until it is there nobody asks again. A
+store that is *away* (it says so) is another thing: no mail passes its commit point without it, so there is nothing to
+be gained by old words.
 
 Consent and suppression are not read here: they are looked up at the commit point, in the ledger, and never old.
 """
 
-import time
 from collections import OrderedDict
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor, wait
@@ -123,16 +122,13 @@ class Profiles:
             return self._from("here", here), None
         if self._cache is not None and (blob := self._cache.get({key: 0}).get(key)) is not None:
             return self._from("cache", blob), None
-        known = self._last(key) if self._is_overdue() else None
         try:
-            blob = self._ask(key, 0 if known is not None else self._wait_s)
+            return self._from("store", self._ask(key)), None
         except Late:
-            known = known or self._last(key)
-            if known is None:
+            if (known := self._last(key)) is None:
                 self._meter.count("render_reads_total", "late")
                 raise
             return self._from("last", known.blob), known.age_ms / 1000
-        return self._from("store", blob), None
 
     def _from(self, where: str, blob: Blob | None) -> Blob | None:
         self._meter.count("render_reads_total", where)
@@ -140,7 +136,7 @@ class Profiles:
 
     def _newest(self, key: str) -> Blob | None:
         here = self._at_hand.get(key)
-        return self._ask(key, self._wait_s) if here is None else here
+        return self._ask(key) if here is None else here
 
     def _last(self, key: str) -> Known | None:
         """The freshest of what is known, if that is fresh enough."""
@@ -150,16 +146,12 @@ class Profiles:
 
     # -- the store, within the bound --
 
-    def _is_overdue(self) -> bool:
-        return self._overdue is not None and not self._overdue.done()
-
-    def _ask(self, key: str, wait_s: float) -> bytes | None:
-        until = time.monotonic() + wait_s
-        if self._overdue is not None and not wait([self._overdue], wait_s).done:
+    def _ask(self, key: str) -> bytes | None:
+        if self._overdue is not None and not self._overdue.done():
             raise self._late()
         self._overdue = None
         asked = self._asking.submit(self._store.states, (key,))
-        if not wait([asked], max(until - time.monotonic(), 0)).done:
+        if not wait([asked], self._wait_s).done:
             log.warning("the store is late: mail is rendered from what was known last", after_s=self._wait_s)
             self._overdue = asked
             raise self._late()

@@ -23,7 +23,7 @@ SOON_S: Final = 5.0
 """Mail that goes within this is not told from mail that goes at once: a machine may be busy."""
 
 
-class Figure(msgspec.Struct):
+class Figure(msgspec.Struct, omit_defaults=True):
     """Of one row's last run.  ``slowest_s``: of the answers to events; ``back_s``: from the return of the part until
     everything was mailed; ``events``: acknowledged in that time; ``unknown``: of their mails; ``goes_s``: from the
     absence until what was offered in it was mailed, where it was."""
