@@ -23,8 +23,11 @@ from heliograph.adapters.kafka.client import Way
 from heliograph.config import KafkaSetting
 from heliograph.events.ids import BUCKETS
 from heliograph.events.partitions import partition_key, partition_of
+from heliograph.ports import Commit, Relayed
 from heliograph.ports.stream import RECORDS, TOPICS, EntryRefused, Post, StreamAway, StreamGap, StreamRefused
+from heliograph.runtime.relay import Relay, row_in
 from tests.contracts.test_stream import Owner, StreamLaws, World, gather, posts
+from tests.runtime.test_relay import World as RelayWorld
 
 
 class KafkaWorld:
@@ -187,7 +190,7 @@ def test_what_is_wrong_with_a_topic_is_said_with_the_mend(kafka: KafkaSetting) -
         ("records", "1 copies, where the settings say 3"),
         ("records", "min.insync.replicas is 1"),
         ("effects", "max.message.bytes is 1000"),
-        ("effects", "kept for 0.0417 days, not 1"),
+        ("effects", "kept for 0.0417 days, not 7"),
         ("plan", "cleanup.policy is delete"),
         ("outcomes", "a broker that lagged behind may lead"),
         ("facts", "there is no such topic"),
@@ -269,4 +272,23 @@ async def test_who_is_not_allowed_is_refused_with_the_command_that_mends_it(
         await stream.appender().append(posts(1))
     with pytest.raises(StreamRefused, match=r"User:bob is not allowed on .*effects"):
         await gather(stream.reader(["effects"], Owner(), group=None), 1)
+    await stream.close()
+
+
+async def test_a_relay_sets_aside_what_a_broker_refuses_and_its_neighbours_arrive(kafka: KafkaSetting) -> None:
+    """Also those that librdkafka put into one batch with it."""
+    ensure_topics(kafka)
+    stream, world = KafkaStream(kafka), RelayWorld()
+    relay = Relay(world.store, stream.appender(), world.meter, world.processor.put)
+    values = [b"%d" % n for n in range(50)]
+    values[20] = b"".join(n.to_bytes(8, "big") for n in range(600_000))  # of the 2 MB that records take
+    world.store.commit(Commit(relay=[Relayed(f"r{n}", RECORDS, b"\0\1", value) for n, value in enumerate(values)]))
+    while await relay.portion():
+        pass
+    (letter,) = world.letters()
+    row = row_in(letter)
+    assert row is not None and row.value == values[20] and "max.message.bytes" in letter.reason
+    arrived = [entry.value for entry in await gather(stream.reader([RECORDS], Owner(), group=None), 49)]
+    assert list(dict.fromkeys(arrived)) == [*values[:20], *values[21:]]
+    await world.stop()
     await stream.close()
