@@ -110,9 +110,7 @@ class Edge:
         some of them may be there all the same."""
         published = self._published()
         if published is None or self.closing:
-            raise Busy(
-                "stopping" if self.closing else "no plan is known yet: nothing is published, or the log is away", 2
-            )
+            raise Busy("stopping" if self.closing else NO_PLAN, 2)
         judged = [judge(arrival, published) for arrival in arrivals]
         rows = await self._rows({one.address for one in judged if one.address})
         at = self._now()
