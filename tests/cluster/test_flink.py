@@ -3,6 +3,7 @@
 Each test submits a job of its own and stops it; repeats are taken out as a worker does, by the key's own number.
 """
 
+import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
@@ -10,7 +11,7 @@ from typing import Any
 import msgspec
 import pytest
 from confluent_kafka import Consumer, Producer, TopicPartition
-from deploy.local.cluster import Cluster
+from deploy.local.cluster import HERE, Cluster
 from msgspec.structs import replace
 from typer.testing import CliRunner
 
@@ -231,7 +232,13 @@ def test_a_deadline_comes_back_through_the_log(bench: Bench) -> None:
     assert "run_started" in {fact["kind"] for fact in facts}
 
 
-def test_the_command_line_moves_the_job(bench: Bench, flink: FlinkSetting, tmp_path: Any) -> None:
+def new_managers(cluster: Cluster) -> str:
+    """The command that an operator gives for a restart of the TaskManagers."""
+    tool = f"{sys.executable} {HERE / 'cluster.py'} --run {cluster.run}"
+    return f"sh -c '{tool} kill flink-1 && {tool} kill flink-2 && {tool} start flink'"
+
+
+def test_the_command_line_moves_the_job(bench: Bench, flink: FlinkSetting, cluster: Cluster, tmp_path: Any) -> None:
     home = Home("exact")
     for version, document in home.plans:
         bench.publish(version, document)
@@ -256,6 +263,10 @@ def test_the_command_line_moves_the_job(bench: Bench, flink: FlinkSetting, tmp_p
     until(lambda: True if running(bench.flink) else None)
     assert "RUNNING" in run("status")
     assert run("savepoint").startswith("file:")
+    managers = cluster.pids("flink-1") + cluster.pids("flink-2")
+    assert "on 2 slots" in run("upgrade", "--restart", new_managers(cluster))
+    assert not {*managers} & {*cluster.pids("flink-1"), *cluster.pids("flink-2")}
+    until(lambda: True if running(bench.flink) else None)
     assert "submit --from file:" in run("stop")
     assert "no job" in run("savepoint", code=1)
     home.judge(bench.await_said(home.log))

@@ -69,12 +69,12 @@ def upgrade(restart: Restart, project: Project = Path(), mode: Mode = "thread") 
 
     A TaskManager keeps the Python modules that it has once loaded, so new code needs new TaskManagers."""
     with _cluster(project) as (flink, settings):
-        parallelism = flink.parallelism(_running(flink))
+        parallelism, old = flink.parallelism(_running(flink)), flink.managers().keys()
         place = _stop(flink)
         done = subprocess.run(shlex.split(restart), check=False)
         if done.returncode:
             fail(f"{restart!r} ended with {done.returncode}. Mend it, then: heliograph flink submit --from {place}")
-        flink.await_slots(parallelism)
+        flink.await_slots(parallelism, besides=old)
         _submit(flink, settings, parallelism, place, mode)
 
 

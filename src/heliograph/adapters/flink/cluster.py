@@ -10,7 +10,7 @@ import subprocess
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -132,12 +132,18 @@ class Flink:
             raise FlinkError("Flink did not take the job: " + " | ".join(said[-6:]))
         return found
 
-    def await_slots(self, wanted: int, patience_s: float = PATIENCE_S) -> None:
-        """Until so many slots are free."""
+    def managers(self) -> dict[str, int]:
+        """TaskManagers that the cluster counts on, and their free slots."""
+        known = self._call("GET", "/taskmanagers")["taskmanagers"]
+        return {str(one["id"]): int(one["freeSlots"]) for one in known}
+
+    def await_slots(self, wanted: int, besides: Collection[str] = (), patience_s: float = PATIENCE_S) -> None:
+        """Until so many slots are free, not counting those of the TaskManagers ``besides``."""
         until = time.monotonic() + patience_s
-        while (free := int(self.overview()["slots-available"])) < wanted:
+        while (free := sum(slots for name, slots in self.managers().items() if name not in besides)) < wanted:
             if time.monotonic() > until:
-                raise FlinkError(f"{free} of {wanted} slots are free: start more TaskManagers (one slot each)")
+                whose = " of new TaskManagers" if besides else ""
+                raise FlinkError(f"{free} of {wanted} slots{whose} are free: start more TaskManagers (one slot each)")
             time.sleep(1)
 
     # -- how --
