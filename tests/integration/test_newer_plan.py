@@ -3,7 +3,9 @@
 from pathlib import Path
 
 import msgspec
+import pytest
 
+from heliograph import bootstrap
 from heliograph.bootstrap import scaled
 from heliograph.events.record import decode_record
 from heliograph.ports import Commit, PlanRow
@@ -43,6 +45,19 @@ async def test_an_older_collector_goes_on_under_the_last_plan_that_it_can_read_a
         assert status == 200 and "plan 2 cannot be read" in trouble["why"] and "telepathy" in trouble["why"]
         assert collector.meter.registry.get_sample_value("heliograph_plan_refused") == 2
         assert not collector.failed.done()
+
+
+async def test_a_plan_that_the_topic_would_not_take_is_refused_before_it_is_in_force(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("heliograph.runtime.plan_watch.LARGEST", 1_000)
+    async with machines(tmp_path) as (world, _), world.process(scaled.COLLECT) as collector:
+        await ready(collector)
+        document = bootstrap.document_of(world.project)
+        document["templates"]["note"]["text"] = "x" * 1_000
+        status, _, said = await call(collector, "/api/plan", {"document": document})
+        assert status == 422 and "more than the topic `plan` takes" in str(said)
+        assert [version for version, _ in world.store.plans()] == [1]
 
 
 async def test_an_older_collector_that_starts_then_takes_events_without_its_api(tmp_path: Path) -> None:

@@ -9,13 +9,16 @@ from typing import TYPE_CHECKING, Annotated, Final
 import msgspec
 import typer
 
-from heliograph.cli.show import count, fail, print_json, say, table, when, whoami
+from heliograph.cli.show import complain, count, fail, print_json, say, table, when, whoami
 from heliograph.ports import Fenced, StoreAway, StoreFailed, StoreTooNew, StreamAway, StreamRefused
 
 if TYPE_CHECKING:
     from heliograph.bootstrap.world import World
+    from heliograph.config import Settings
     from heliograph.runtime.gaps import Gap
 
+ENDED: Final = frozenset({"FINISHED", "CANCELED", "FAILED", "SUSPENDED"})
+"""States of a job that says nothing any more."""
 GUIDE: Final = "docs/how-to/effects-were-lost.md"
 WAYS: Final = (
     "  heliograph gap --again   nothing is lost, if there is a savepoint from before the gap: stop the job, say this, "
@@ -41,6 +44,8 @@ def gap(
     settings = config.load(project)
     if not world.is_scaled(settings):
         fail("kafka.brokers is not set: one machine carries out what it decides in the same breath", 2)
+    if again and asyncio.run(_brain_runs(settings)):
+        fail("the job still runs, and workers would begin with what it says next: `heliograph flink stop` first")
     try:
         open_, known = asyncio.run(_dealt(world.world_of(settings), skip=skip, again=again))
     except (StoreFailed, StoreTooNew, StreamRefused, world.CannotServe) as error:
@@ -53,6 +58,22 @@ def gap(
         _tell(open_, known)
     if open_:
         raise typer.Exit(1)
+
+
+async def _brain_runs(settings: "Settings") -> bool:
+    """Whether Flink has our job; said when it cannot be known."""
+    import aiohttp
+
+    from heliograph.doctor.flink import JOB, PATIENCE, Rest
+
+    name = f"{JOB} {settings.kafka.prefix}"
+    try:
+        async with aiohttp.ClientSession(timeout=PATIENCE) as session:
+            jobs = (await Rest(session, settings.flink.url.rstrip("/")).get("/jobs/overview"))["jobs"]
+    except (aiohttp.ClientError, OSError, TimeoutError, ValueError) as error:
+        complain(f"Flink does not answer ({error or 'in time'}): be sure that the job is stopped")
+        return False
+    return any(job["name"] == name and job["state"] not in ENDED for job in jobs)
 
 
 async def _dealt(world: "World", *, skip: bool, again: bool) -> tuple[list["Gap"], list["Gap"]]:

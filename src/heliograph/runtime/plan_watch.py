@@ -32,6 +32,8 @@ from heliograph.runtime.desk import CompileSchema, Published
 
 KEY = 4
 """Bytes of a version."""
+LARGEST = 15 * 1024 * 1024
+"""Bytes of a plan: the topic takes 16 MB, and a plan that never gets there would keep the brain waiting for it."""
 READ = 100
 WAIT_S = 1.0
 PAUSE_S = 1.0

@@ -17,6 +17,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Seque
 from pathlib import Path
 from typing import Any, Final
 
+import msgspec
 import structlog
 
 from heliograph import decide
@@ -41,6 +42,7 @@ from heliograph.ports import (
     Trouble,
     steady_ms,
 )
+from heliograph.runtime import plan_watch
 from heliograph.runtime.breaker import Sample, Seen
 from heliograph.runtime.caching import CachedDelivery, keep_profiles
 from heliograph.runtime.chunk import Chunk
@@ -281,6 +283,8 @@ class ScaledEngine(EmbeddedEngine):
         return None
 
     async def publish(self, document: dict[str, Any], *, dry_run: bool = False) -> PublishReport:
+        if (size := len(msgspec.json.encode(document))) > plan_watch.LARGEST:
+            raise PlanRefused([("", f"{size:,} bytes are more than the topic `plan` takes: make templates smaller")])
         if dry_run:
             await self._newest_plan()
             return await super().publish(document, dry_run=True)
