@@ -26,7 +26,7 @@ SOON_S: Final = 5.0
 class Figure(msgspec.Struct, omit_defaults=True):
     """Of one row's last run.  ``slowest_s``: of the answers to events; ``back_s``: from the return of the part until
     everything was mailed; ``events``: acknowledged in that time; ``unknown``: of their mails; ``goes_s``: from the
-    absence until what was offered in it was mailed, where it was."""
+    absence until what was offered in it was mailed, where that was before its return."""
 
     slowest_s: float
     back_s: float
