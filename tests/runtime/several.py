@@ -72,7 +72,7 @@ class Several:
 
     async def sign_up(self, *people: str) -> None:
         for who in people:
-            said = {"traits": {"email": f"{who}@r{len(who + who[-1]) % 4}.example"}}
+            said = {"traits": {"email": f"{who}@r{sum(who.encode()) % 8}.example"}}
             await self._append(Event(f"i-{who}", "identify", "Identified", T0, user_id=who, **said))  # type: ignore[arg-type]
             await self._append(Event(f"s-{who}", "track", "Signed Up", T0, user_id=who))
 

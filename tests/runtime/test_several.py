@@ -8,6 +8,8 @@ import pytest
 from heliograph.deliver.breaker import Rules
 from heliograph.deliver.limits import SenderLimits, Shaping
 from heliograph.events.record import Outcome
+from heliograph.runtime import mailwire
+from heliograph.runtime.crank import HandMailer
 from heliograph.runtime.holds import BREAKER
 from tests.runtime.harness import T0, until
 from tests.runtime.several import Several, names
@@ -35,6 +37,27 @@ async def test_partitions_that_move_while_mail_is_under_way_lose_and_repeat_noth
         assert {row.key for row in world.rows()} == {f"u:{name}" for name in everybody}
         assert set(world.wire.values()) == {1}, "nobody had it twice"
         assert len(world.wire) == 160
+
+
+async def test_whoever_lost_a_partition_offers_none_of_its_mail_and_fetches_none() -> None:
+    """All of it was at hand before; what is queued since stands in the store beside its own."""
+    world = Several()
+    async with world.running():
+        one = await world.start("one", mailers=0)
+        await world.sign_up(*names(20))
+        await until(lambda: len(one.dispatcher.outbox) == 20)
+        await world.start("two", mailers=0)
+        await world.shared_out()
+        await world.sign_up(*(f"q{number}" for number in range(20)))
+        await until(lambda: len(world.rows("queued")) == 40)
+        hand = HandMailer(one.dispatcher.next_epoch(), 100)
+        one.dispatcher.welcome(hand, 100)
+        own = {row.message_id for row in world.rows() if one._desk.is_mine(row.key)}
+        await until(lambda: len(hand.held) == len(own))
+        await asyncio.sleep(0.05)
+        jobs = [job.message_id for said in hand.heard if isinstance(said, mailwire.Offer) for job in said.jobs]
+        assert sorted(jobs) == sorted(own) and 0 < len(own) < 40
+        one.dispatcher.lost(hand)
 
 
 async def test_what_is_queued_by_whoever_lost_a_partition_is_mailed_by_whoever_has_it(seed: int = 7) -> None:

@@ -81,13 +81,11 @@ class Quota:
         self._gap_s = 1 / reach.connections_per_s if reach.connections_per_s else 0.0
 
     def bound(self, reach: Reach) -> None:
-        """Other limits are ours: idle connections beyond them are closed now, busy ones behind their message."""
+        """Other limits are ours: every pool looks again; idle connections beyond them are closed now, busy ones behind
+        their message."""
         self._set(reach)
-        surplus = self.held - self.limit
         for seat in list(self.seats):
-            while surplus > 0 and seat.shed():
-                surplus -= 1
-        self.capacity.changed()
+            seat.stir()
 
     @property
     def over(self) -> bool:
