@@ -21,11 +21,11 @@ def said(world: Machines) -> int:
     return sum(map(len, world.broker.topics[EFFECTS]))
 
 
-async def taken(world: Machines, collector: scaled.ScaledServer, *names: str) -> None:
+async def taken(world: Machines, collector: scaled.ScaledServer, *names: str, event: str = "Order Completed") -> None:
     """Events of these people, decided; each is two decisions or more (somebody takes an address)."""
     before = said(world)
     for name in names:
-        assert (await call(collector, "/v1/batch", order(name)))[0] == 200
+        assert (await call(collector, "/v1/batch", order(name, event)))[0] == 200
     await until(lambda: said(world) >= before + len(names))
 
 
@@ -53,6 +53,7 @@ async def test_said_again_nothing_is_lost_and_skipped_only_what_is_gone(tmp_path
         for number, part in enumerate(world.broker.topics[EFFECTS]):
             world.broker.oldest[EFFECTS, number] = len(part)
         await taken(world, collector, *people("after", AFTER))
+        await taken(world, collector, *people("gone", GONE), event="Seen")  # numbers above those that are gone
         async with world.process(scaled.DELIVER) as worker:
             error = await worker.failed
             assert isinstance(error, StreamRefused) and "heliograph gap" in str(error)
