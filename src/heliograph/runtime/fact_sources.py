@@ -11,7 +11,7 @@ from heliograph.decide.decided import decode_decided
 from heliograph.decide.effects import Fact
 from heliograph.events.record import Record
 from heliograph.measure.facts import Told
-from heliograph.ports import Entry, JournalRow, Reader, Stream, StreamAway
+from heliograph.ports import Entry, JournalRow, Reader, Stream, StreamAway, StreamGap
 from heliograph.ports.facts import Block
 from heliograph.ports.stream import EFFECTS
 from heliograph.runtime.loading import Starting
@@ -120,6 +120,8 @@ class TopicSource:
         self._stream, self._group = stream, group
         self._reader: Reader | None = None
         self._start: Starting | None = None
+        self._oldest: dict[int, int] = {}
+        """Where partitions began when something was found to be gone."""
 
     async def read(self, limit: int, wait_s: float, start: Starting) -> list[tuple[int, Told]]:
         self._start = start
@@ -131,7 +133,20 @@ class TopicSource:
             log.warning("the log is away", reason=str(error))
             await asyncio.sleep(wait_s)
             return []
+        except StreamGap as error:
+            await self._pass_over(self._reader, str(error))
+            return []
         return [(entry.partition, _told(entry)) for entry in entries]
+
+    async def _pass_over(self, reader: Reader, why: str) -> None:
+        """What the topic does not keep any more is in no table; what it keeps shall be."""
+        try:
+            self._oldest = {partition: begin for partition, (begin, _) in (await reader.ends(EFFECTS)).items()}
+        except StreamAway:
+            return
+        log.error("facts are gone before they were loaded; loading goes on at the oldest", reason=why)
+        await reader.close()
+        self._reader = None
 
     async def loaded(self, block: Block) -> None:
         if self._reader is not None:
@@ -146,7 +161,12 @@ class TopicSource:
     async def assigned(self, partitions: Sequence[tuple[str, int]]) -> dict[tuple[str, int], int]:
         assert self._start is not None
         starts = await self._start.begin([partition for _, partition in partitions])
-        return {(topic, partition): starts[partition] for topic, partition in partitions}
+        return {
+            (topic, partition): start
+            if (start := starts[partition]) < 0
+            else max(start, self._oldest.get(partition, 0))
+            for topic, partition in partitions
+        }
 
     async def revoked(self, partitions: Sequence[tuple[str, int]], lost: bool) -> None:
         if self._start is not None:

@@ -92,13 +92,7 @@ def test_a_topic_and_a_log_give_the_same_tables_though_the_brain_repeats_itself(
     expected = tables(sink)
     for table in ("raw_facts", "raw_events", "raw_messages", "raw_runs", "loads"):
         sink._connected().command(f"TRUNCATE TABLE {table}")
-    with contextlib.closing(RocksView(folder)) as view:
-        logged = view.log(0, HUGE)
-        facts = facts_of(view, logged)
-    values = [
-        Post(EFFECTS, partition_key(bucket(record.key)), encode_decided(Decided(record, _told(facts, at), None, None)))
-        for at, record in logged
-    ]
+    values = _decisions(folder)
     stream = MemoryStream(MemoryBroker(4))
     again = values[len(values) // 2 :]  # restored from a checkpoint, it says the second half once more
     asyncio.run(_append(stream, values + again))
@@ -108,6 +102,29 @@ def test_a_topic_and_a_log_give_the_same_tables_though_the_brain_repeats_itself(
         len(entries) for entries in stream.broker.topics[EFFECTS]
     }
     sink.close()
+
+
+def test_what_the_topic_keeps_no_longer_is_passed_over_and_the_rest_is_loaded(tmp_path: Path) -> None:
+    values = _decisions(recorded(tmp_path / "data", 5))
+    sink = ClickhouseSink(in_this_process(str(tmp_path)))
+    for kept, oldest in ((values[:20], 0), (values, 25)):
+        stream = MemoryStream(MemoryBroker(1))
+        asyncio.run(_append(stream, kept))
+        stream.broker.oldest[EFFECTS, 0] = oldest
+        load(sink, TopicSource(stream, "t.effects"))
+    assert sink.blocks("t.effects")[0].last + 1 == len(values) > 25
+    sink.close()
+
+
+def _decisions(folder: Path) -> list[Post]:
+    """What a brain would have said about the log in ``folder``."""
+    with contextlib.closing(RocksView(folder)) as view:
+        logged = view.log(0, HUGE)
+        facts = facts_of(view, logged)
+    return [
+        Post(EFFECTS, partition_key(bucket(record.key)), encode_decided(Decided(record, _told(facts, at), None, None)))
+        for at, record in logged
+    ]
 
 
 def _told(facts: dict[int, list[Fact]], at: int) -> list[Any]:
