@@ -165,6 +165,8 @@ def test_postgres_late_at_render_mail_goes_from_what_was_known_last_and_says_so(
     eventually(lambda: len(call(url + "/api/messages?status=queued")[2]["messages"]) == 1)
     assert first.stop() == 0
     ready(world.serve("deliver", "second"))
+    with contextlib.closing(PostgresStore(world.postgres.url)) as store:
+        eventually(lambda: len([claim for claim in store.claims() if claim.owner]) == world.kafka.partitions)
     with locked(world.postgres.url):
         assert call(url + "/api/journeys/order/resume", {})[0] == 200
         eventually(lambda: receiver.got["ann@x.test"] == 1, 60)
