@@ -28,28 +28,26 @@ class MoodyLog:
         self._turn: asyncio.Future[None] | None = None
 
     def append(self, posts: Sequence[Post]) -> Awaitable[list[tuple[int, int]]]:
-        before, self._turn = self._turn, asyncio.get_running_loop().create_future()
-        return asyncio.ensure_future(self._append(list(posts), before, self._turn))
+        before, mine = self._turn, asyncio.get_running_loop().create_future()
+        self._turn = mine
+        appending = asyncio.ensure_future(self._append(list(posts), before))
+        appending.add_done_callback(lambda _: mine.set_result(None))  # also of one that is cancelled before it begins
+        return appending
 
-    async def _append(
-        self, posts: list[Post], before: "asyncio.Future[None] | None", mine: "asyncio.Future[None]"
-    ) -> list[tuple[int, int]]:
-        try:
-            if before is not None:
-                await before
-            if self.refuses:
-                raise StreamRefused(self.refuses)
-            if self.slow:
-                await asyncio.sleep(0.3)
-            if self.away:
-                await asyncio.sleep(self._rng.random() * 0.005)
-                if self._rng.random() < 0.3:
-                    self.entries += posts  # it is there, but its acknowledgement was lost
-                raise StreamAway("no broker answers")
-            self.entries += posts
-            return [(0, len(self.entries))]
-        finally:
-            mine.set_result(None)
+    async def _append(self, posts: list[Post], before: "asyncio.Future[None] | None") -> list[tuple[int, int]]:
+        if before is not None:
+            await asyncio.shield(before)
+        if self.refuses:
+            raise StreamRefused(self.refuses)
+        if self.slow:
+            await asyncio.sleep(0.3)
+        if self.away:
+            await asyncio.sleep(self._rng.random() * 0.005)
+            if self._rng.random() < 0.3:
+                self.entries += posts  # it is there, but its acknowledgement was lost
+            raise StreamAway("no broker answers")
+        self.entries += posts
+        return [(0, len(self.entries))]
 
     async def partitions(self, topic: str) -> int:
         return 1
