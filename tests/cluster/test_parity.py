@@ -11,7 +11,7 @@ from tests.parity.test_parity import seed
 
 __all__ = ["seed"]
 
-EVENTS = {"thread": 20_000, "process": 3_000}
+EVENTS = {"thread": 10_000, "process": 2_000}
 SLOTS = {"thread": 2, "process": 1}
 
 
