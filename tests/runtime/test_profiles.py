@@ -174,6 +174,30 @@ def test_while_an_answer_is_overdue_the_store_is_not_asked_again(world: World) -
     assert world.store.asked == asked + 1
 
 
+def test_where_every_answer_is_late_what_it_said_is_known_the_next_time(world: World) -> None:
+    world.write("Bath")
+    world.store.answers.clear()
+    with pytest.raises(Late):
+        world.found()
+    world.answer()
+    world.store.answers.clear()
+    world.now += 1_000
+    assert world.found() == ("Bath", 1.0)
+
+
+def test_who_went_meanwhile_is_not_brought_back_by_an_answer_that_is_late(world: World) -> None:
+    world.write("Bath")
+    world.store.answers.clear()
+    with pytest.raises(Late):
+        world.found()
+    world.now += 1_000
+    world.at_hand.note(ANN, False)
+    world.answer()
+    world.store.answers.clear()
+    with pytest.raises(Late):
+        world.found()
+
+
 def test_a_read_that_failed_behind_time_spoils_no_later_one(world: World) -> None:
     world.carry_out("Bath")
     world.at_hand.forget()

@@ -7,7 +7,7 @@ from typing import Any, Final
 from msgspec.structs import replace
 
 from heliograph.deliver.lifecycle import MISSED
-from heliograph.ports import MessageRow, StoreAway
+from heliograph.ports import MessageRow, StoreAway, steady_ms
 from heliograph.runtime import mailwire
 from heliograph.runtime.mailer_link import Mailer
 from heliograph.runtime.outbox import Entry, Outbox
@@ -20,6 +20,8 @@ LATE_MS: Final = 1_000
 """A message whose person nobody knows in time is looked at again so much later."""
 SLICE: Final = 64
 """Messages offered before other tasks have a turn: a render context costs some 50 us."""
+LONGEST_MS: Final = 1_000
+"""And no longer than this, however slowly the store tells who somebody is: leases are renewed on the same loop."""
 
 Fate = tuple[str, str, str]
 """Message id, status, reason."""
@@ -65,7 +67,10 @@ class Judging:
 
     def jobs(self, mailer: Mailer, count: int, fates: list[Fate], now: int) -> list[mailwire.Job]:
         jobs: list[mailwire.Job] = []
-        while len(jobs) < count and len(fates) < SLICE and (claim := self._outbox.claim(now)) is not None:
+        until = steady_ms() + LONGEST_MS
+        while len(jobs) < count and len(fates) < SLICE and steady_ms() < until:
+            if (claim := self._outbox.claim(now)) is None:
+                break
             try:
                 if (job := self._judge(claim, fates, now)) is not None:
                     mailer.held[job.message_id] = claim.row

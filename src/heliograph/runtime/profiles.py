@@ -43,13 +43,13 @@ class Late(StoreAway):
 
 
 class Remembered(Recent[str, Blob]):
-    """What is forgotten here was the newest until then, and is kept as that (``bound`` of them)."""
+    """What is forgotten here was the newest until then, and is kept as that (``bound`` of them).  ``now``: ms."""
 
-    __slots__ = ("_before", "_now")
+    __slots__ = ("_before", "now")
 
     def __init__(self, bound: int, now: Callable[[], int] = steady_ms) -> None:
         super().__init__(bound)
-        self._now = now
+        self.now = now
         self._before: OrderedDict[str, tuple[Blob, int]] = OrderedDict()
 
     def forget(self) -> None:
@@ -60,16 +60,19 @@ class Remembered(Recent[str, Blob]):
         self._put_aside()
         super().clear()
 
-    def note(self, key: str, blob: Blob) -> None:
-        """So it is now, says somebody who knows."""
-        self._before[key] = blob, self._now()
+    def note(self, key: str, blob: Blob, at: int | None = None) -> None:
+        """So it was at that instant (now), says somebody who knows; who knows of a later one knows better."""
+        at = self.now() if at is None else at
+        if self._before.get(key, (False, at))[1] > at:
+            return
+        self._before[key] = blob, at
         self._before.move_to_end(key)
         if len(self._before) > self._bound:
             self._before.popitem(last=False)
 
     def last(self, key: str) -> Known | None:
         blob, at = self._before.get(key, (False, 0))
-        return Known(blob, self._now() - at) if blob else None
+        return Known(blob, self.now() - at) if blob else None
 
     def _put_aside(self) -> None:
         for key, blob in self._clean.items():
@@ -87,14 +90,16 @@ class Profiles:
         self._store, self._at_hand, self._cache, self._meter = store, at_hand, cache, meter
         self._wait_s, self._oldest_s = wait_s, oldest_s
         self._asking = ThreadPoolExecutor(1, "heliograph-profiles")
-        self._overdue: Future[list[bytes | None]] | None = None
+        self._overdue: tuple[str, int, Future[list[bytes | None]]] | None = None
+        """Of whom, when and what was asked that is not answered in time."""
 
     def close(self) -> None:
         self._asking.shutdown(wait=False, cancel_futures=True)
 
     def troubles(self) -> list[Trouble]:
         """From any thread."""
-        if self._overdue is None or self._overdue.done():
+        overdue = self._overdue
+        if overdue is None or overdue[2].done():
             return []
         why = f"PostgreSQL takes longer than {self._wait_s:g} s to say who somebody is"
         return [Trouble("profiles", why, "mail is rendered from what was known last, and marked; else it waits")]
@@ -147,18 +152,25 @@ class Profiles:
     # -- the store, within the bound --
 
     def _ask(self, key: str) -> bytes | None:
-        if self._overdue is not None and not self._overdue.done():
-            raise self._late()
-        self._overdue = None
-        asked = self._asking.submit(self._store.states, (key,))
+        if self._overdue is not None:
+            self._heed(*self._overdue)
+        at, asked = self._at_hand.now(), self._asking.submit(self._store.states, (key,))
         if not wait([asked], self._wait_s).done:
             log.warning("the store is late: mail is rendered from what was known last", after_s=self._wait_s)
-            self._overdue = asked
+            self._overdue = key, at, asked
             raise self._late()
         (blob,) = asked.result()
         if blob is not None:
             self._at_hand.note(key, blob)
         return blob
+
+    def _heed(self, key: str, at: int, asked: Future[list[bytes | None]]) -> None:
+        """What was answered too late is known from then on: where every answer is late, mail still goes, marked."""
+        if not asked.done():
+            raise self._late()
+        self._overdue = None
+        if asked.exception() is None and (blob := asked.result()[0]) is not None:
+            self._at_hand.note(key, blob, at)
 
     def _late(self) -> Late:
         return Late(f"PostgreSQL did not say within {self._wait_s:g} s who somebody is")
