@@ -97,9 +97,11 @@ class FarHolds(Holds):
             self._holds = self._stored()
 
     def look(self) -> None:
-        """As others left them.  From any thread."""
-        changes, found = self.changes, self._stored()
-        if self.settled and self.changes == changes:
+        """As others left them, unless a change of ours is under way: what is read beside it may be from before it.
+        From any thread."""
+        changes, settled = self.changes, self.settled
+        found = self._stored()
+        if settled and self.changes == changes:
             self._holds = found
 
     def _stored(self) -> dict[str, Hold]:
@@ -109,8 +111,9 @@ class FarHolds(Holds):
 
     def _write(self, chunk: "Chunk", journey: str) -> None:
         self._open, self.changes = True, self.changes + 1
-        if moved := Holds.load(self._store).all():
-            chunk.commit.meta |= {META: msgspec.msgpack.encode([]), **{ROW + name: _row(moved[name]) for name in moved}}
+        if moved := Holds.load(self._store).all():  # as they are by now: another change may be under way
+            rows = {ROW + name: _row(self._holds.get(name)) for name in moved}
+            chunk.commit.meta |= {META: msgspec.msgpack.encode([]), **rows}
         chunk.commit.meta[ROW + journey] = _row(self._holds.get(journey))
 
     def seal(self) -> None:

@@ -125,6 +125,8 @@ class Division(NamedTuple):
 
 def division(machines: int, rank: int, now: int) -> Division:
     """``now``: by the wall clock, which machines keep within a second of each other (``heliograph doctor`` looks)."""
+    if machines == 1:
+        return Division()
     turn, passed = divmod(now, TURN_MS)
     return Division(machines, rank, turn if passed >= BETWEEN_MS else None)
 
