@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import Callable, Sequence
 
-from heliograph.ports import Claim, ProfileCache
+from heliograph.ports import ProfileCache
 from heliograph.ports.cache import Cached
 from heliograph.runtime.chunk import Chunk
 from heliograph.runtime.delivery import Delivery
@@ -17,17 +17,19 @@ class CachedDelivery(Delivery):
     cache: ProfileCache | None = None
     taken: Callable[[], None] = staticmethod(lambda: None)
 
+    async def start(self, ended: Callable[[asyncio.Task[None]], None] = lambda _: None) -> None:
+        self.leases.claimed = self._renew
+        await super().start(ended)
+
     async def assigned(self, partitions: Sequence[tuple[str, int]]) -> dict[tuple[str, int], int]:
         found = await super().assigned(partitions)
         self.taken()
         return found
 
-    async def _claim(self, partitions: Sequence[int]) -> tuple[list[Claim], int]:
-        """Behind the claim, when the former owner can commit no more; and before any of their mail is rendered."""
-        found = await super()._claim(partitions)
+    async def _renew(self) -> None:
+        """Before any of their mail is rendered."""
         if self.cache is not None:
             await asyncio.to_thread(self.cache.renew)
-        return found
 
 
 def keep_profiles(cache: ProfileCache, chunk: Chunk) -> None:

@@ -23,13 +23,20 @@ RENEWALS: Final = 4
 log = structlog.get_logger("heliograph.leases")
 
 
+async def _nothing() -> None:
+    pass
+
+
 class Leases:
-    """``epochs``: partition -> the epoch under which it is ours.  Others hold on to this dict: it stays the same."""
+    """``epochs``: partition -> the epoch under which it is ours.  Others hold on to this dict: it stays the same.
+    ``claimed`` is awaited behind each claim, when the former owner can commit no more, and before anybody here takes
+    these people for ours."""
 
     def __init__(self, store: SharedStore, owner: str, lease_ms: int, *, steady: Callable[[], int] = steady_ms) -> None:
         self.owner, self.lease_ms = owner, lease_ms
         self.epochs: dict[int, int] = {}
         self._store, self._steady = store, steady
+        self.claimed: Callable[[], Awaitable[None]] = _nothing
         self._until = 0
 
     @property
@@ -48,6 +55,7 @@ class Leases:
         before = {one.partition: one for one in await asyncio.to_thread(self._store.claims)}
         asked_at = self._steady()
         claims = await asyncio.to_thread(self._store.claim, self.owner, partitions, self.lease_ms)
+        await self.claimed()
         ends = self._ends(asked_at)
         self._until = min(self._until, ends) if self.epochs.keys() - set(partitions) else ends
         self.epochs.update((one.partition, one.epoch) for one in claims)
