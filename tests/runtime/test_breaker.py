@@ -164,6 +164,18 @@ def test_what_another_process_held_begins_anew_here_too_when_it_is_let_go() -> N
     assert asked == ["j"], "what others saw counts like our own"
 
 
+def test_the_troubles_of_some_seconds_are_a_share_of_all_mail_of_these_seconds() -> None:
+    held: list[str] = []
+    breaker = MailBreaker(
+        RULES, ManualClock(T0), Meter(), held=lambda _: False, hold=lambda name, *_: held.append(name)
+    )
+    breaker.judge(Seen({("j", "1.example", "bounced"): 3, ("j", "1.example", "sent"): 97}, {}))
+    breaker.judge(Seen({("j", "1.example", "bounced"): 5, ("j", "1.example", "sent"): 200}, {}))
+    assert not held, "8 of 305, never 8 of 105"
+    breaker.judge(Seen({("j", "1.example", "bounced"): 12}, {}))
+    assert held == ["j"]
+
+
 def test_receivers_are_told_apart_by_who_takes_their_mail() -> None:
     """Three domains, one receiver: it alone refuses, and the campaign goes on."""
     held: list[str] = []

@@ -39,6 +39,10 @@ def domain_of(row: MessageRow) -> str:
     return row.address[row.address.rfind("@") + 1 :]
 
 
+def _is_trouble(mails: tuple[tuple[str, str, Kind], int]) -> bool:
+    return mails[0][2] != "sent"
+
+
 class Holding(Protocol):
     def __call__(self, journey: str, reason: str, held: Callable[[str], None]) -> None:
         """Hold the mail of this journey, soon; ``held`` is called once that is on disk."""
@@ -71,9 +75,10 @@ class MailBreaker:
         return seen
 
     def judge(self, seen: Seen) -> None:
-        """What was seen here or by another process."""
+        """What was seen here or by another process.  What went well is counted first: the troubles of some seconds are
+        a share of all mail of these seconds."""
         now, judged = self._clock.now(), self._breaker
-        for (journey, receiver, kind), count in seen.mails.items():
+        for (journey, receiver, kind), count in sorted(seen.mails.items(), key=_is_trouble):
             if not self._is_held(journey, now):
                 self._act(judged.mails(journey, receiver, kind, count, now))
         for (journey, receiver, kind, sent_at), count in seen.late.items():
