@@ -14,7 +14,7 @@ from heliograph import decide
 from heliograph.events.ids import bucket
 from heliograph.events.partitions import partition_of
 from heliograph.events.record import LedgerRow
-from heliograph.ports import BroadcastRow, Claim, MessageRow, SharedStore, StoreAway, StoreTooNew
+from heliograph.ports import BroadcastRow, Claim, MessageRow, SharedStore, StoreAway, StoreFailed, StoreTooNew
 from heliograph.runtime.catching_up import CatchingUp
 from heliograph.runtime.desk import MESSAGES, CompileSchema, Desk
 from heliograph.runtime.far_counts import (
@@ -265,7 +265,7 @@ class FarDesk(Desk):
         """:class:`StoreTooNew` for a plan that only a newer program can read."""
         try:
             super()._reload_plan()
-        except StoreAway:
+        except (StoreAway, StoreFailed):  # it is not about the plan
             raise
         except Exception as error:
             raise StoreTooNew(
