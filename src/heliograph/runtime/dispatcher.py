@@ -160,6 +160,7 @@ class Dispatcher:
                 group.create_task(self._sharing.run())
             while True:
                 self._stirred.clear()
+                self.divide()  # turns end by the clock, however long the store takes to say anything
                 if not self._draining and self.offer_slice():
                     await asyncio.sleep(0)
                 else:
