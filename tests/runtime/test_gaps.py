@@ -14,6 +14,7 @@ from heliograph.ports.stream import EFFECTS
 from heliograph.runtime import gaps
 from heliograph.runtime.delivery import Delivery
 from heliograph.runtime.gaps import Gap
+from heliograph.runtime.leases import Leases
 from tests.runtime.harness import T0, until
 from tests.runtime.test_delivery import new, worker
 
@@ -120,6 +121,19 @@ async def test_who_was_quicker_is_not_put_back() -> None:
     with pytest.raises(gaps.GapMoved):
         gaps.go_on(store, found, again=False, by="ops", at=T0)
     assert store.claims()[0].offset == 7 and gaps.dealt_with(store) == []
+
+
+@pytest.mark.parametrize(("passed", "left"), [(0, 30_000), (20_000, 10_000), (30_000, 0)])
+async def test_the_next_worker_waits_for_the_lease_that_still_ran(passed: int, left: int) -> None:
+    """Its mailers may be writing until then."""
+    now = T0
+    store = SharedMemoryStore(now=lambda: now)
+    stream = MemoryStream(await lost(store))
+    store.claim("killed", [0], 30_000)
+    now += passed
+    gaps.go_on(store, await gaps.find(store, stream), again=False, by="ops", at=T0)
+    (claim,), wait_ms = await Leases(store, "next", 30_000).claim([0])
+    assert (claim.offset, wait_ms) == (5, left)
 
 
 async def test_a_worker_that_comes_back_in_between_wins(monkeypatch: pytest.MonkeyPatch) -> None:
