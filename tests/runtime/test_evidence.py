@@ -1,9 +1,12 @@
 """What processes saw of mail goes round: each batch is heard once by everybody else, and nothing of before or of the
 dead is."""
 
+import msgspec
+
 from heliograph.adapters.memory.shared import SharedMemoryStore
 from heliograph.adapters.schema import JsonSchema
 from heliograph.deliver.breaker import OTHERS, RECEIVERS
+from heliograph.ports import Commit
 from heliograph.runtime.breaker import Seen
 from heliograph.runtime.chunk import Chunk
 from heliograph.runtime.clock import ManualClock
@@ -51,6 +54,21 @@ async def test_each_batch_is_heard_once_and_by_everybody_else() -> None:
     (batch,) = two.heard
     assert batch.seen() == Seen({("welcome", "r", "sent"): 4}, {("welcome", "r", "complained", T0): 1})
     assert batch.warmed == [("default", "sent", 1)]
+
+
+async def test_what_only_a_later_program_can_read_is_left_out_and_the_rest_is_heard() -> None:
+    store = SharedMemoryStore()
+    one = Process("one", store)
+    assert await one.hears() == []
+    said = [
+        [1, [["welcome", "r", "sent", 2]]],
+        [2, [["welcome", "r", "telepathed", 3]]],
+        [3, [["welcome", "r", "sent", 4]]],
+    ]
+    store.commit(Commit(meta={META + "later": msgspec.msgpack.encode(said)}))
+    assert await one.hears() == [2, 4]
+    store.commit(Commit(meta={META + "later": msgspec.msgpack.encode({"another": "form"})}))
+    assert await one.hears() == []
 
 
 async def test_what_was_said_before_a_process_began_is_not_for_it_to_judge() -> None:
