@@ -23,6 +23,7 @@ import structlog
 
 from heliograph.ports import Claim, Commit, Fence, SharedStore, Stream
 from heliograph.ports.stream import EFFECTS
+from heliograph.runtime.plan_watch import Everything
 
 META: Final = "effects_gaps"
 """Meta value: every :class:`Gap` that somebody has dealt with, msgpack."""
@@ -69,17 +70,9 @@ class GapMoved(Exception):
     """Somebody else worked on these partitions meanwhile; nothing was changed.  Look again."""
 
 
-class _Everything:
-    async def assigned(self, partitions: Sequence[tuple[str, int]]) -> dict[tuple[str, int], int]:
-        return dict.fromkeys(partitions, -1)
-
-    async def revoked(self, partitions: Sequence[tuple[str, int]], lost: bool) -> None:
-        pass
-
-
 async def find(store: SharedStore, stream: Stream) -> list[Gap]:
     """Those that nobody has dealt with.  What the store or the stream raise."""
-    reader = stream.reader([EFFECTS], _Everything(), group=None)
+    reader = stream.reader([EFFECTS], Everything(), group=None)
     try:
         ends = await reader.ends(EFFECTS)
     finally:

@@ -58,7 +58,7 @@ def plan_of(value: bytes) -> PlanRow:
     return _ROW.decode(value)
 
 
-class _Everything:
+class Everything:
     """A reader by itself: all partitions, from the oldest entry."""
 
     async def assigned(self, partitions: Sequence[tuple[str, int]]) -> dict[tuple[str, int], int]:
@@ -134,7 +134,7 @@ class PlanWatch:
 
     async def run(self) -> None:
         """Follow the topic, until cancelled.  Away, the plan in force stays."""
-        reader = self._stream.reader([PLAN], _Everything(), group=None)
+        reader = self._stream.reader([PLAN], Everything(), group=None)
         try:
             while True:
                 try:
