@@ -159,3 +159,18 @@ async def test_a_worker_that_cannot_read_the_plan_in_force_stops_and_leaves_noth
         work.prepare(desk)
     with pytest.raises(StoreTooNew, match="update it"):
         work.isolate()
+
+
+async def test_who_carries_nothing_out_begins_anew_under_the_plan_that_it_knows() -> None:
+    """The store was away, and meanwhile a newer program published."""
+    store = SharedMemoryStore()
+    store.commit(Commit(plan=row(1)))
+    desk = FarDesk(store, JsonSchema, partitions=1)
+    store.commit(Commit(plan=row(2, **NEWER)))
+    desk.reload()
+    assert desk.plan.version == 1 and desk.careful
+    with pytest.raises(StoreTooNew, match="update it"):
+        FarDesk(store, JsonSchema, partitions=1)
+    desk.leases = Leases(store, "one", 60_000)
+    with pytest.raises(StoreTooNew, match="update it"):
+        desk.reload()

@@ -10,6 +10,8 @@ from collections import OrderedDict
 from collections.abc import Collection, Iterable, Sequence
 from typing import Any
 
+import structlog
+
 from heliograph import decide
 from heliograph.events.ids import bucket
 from heliograph.events.partitions import partition_of
@@ -37,6 +39,8 @@ BLOBS = 20_000
 """States as they came from the brain, some kilobytes each at most: they are wanted for rendering at once."""
 PARTS = 10_000
 """Of broadcasts: a hundred of them in a hundred partitions."""
+
+log = structlog.get_logger("heliograph.desk")
 
 
 class FarDesk(Desk):
@@ -97,8 +101,15 @@ class FarDesk(Desk):
         self.tally.forget(set(self.leases.epochs) - set(taken) if self.leases is not None else ())
 
     def reload(self) -> None:
+        """Who carries nothing out works on by the plan that is known, as its collector does (``plan_watch``, which
+        tells ``/readyz``); :class:`StoreTooNew` for all others."""
         last_at = getattr(self, "last_at", 0)
-        super().reload()
+        try:
+            super().reload()
+        except StoreTooNew as error:
+            if self.leases is not None or not self.planned:
+                raise
+            log.error("the plan before stays in force", in_force=self.plan.version, reason=str(error))
         self.last_at = max(last_at, self.last_at)
         self.tally, self.holds = FarTally(self.store, self.partitions), FarHolds(self.store)
         self.bases, self.guards = {}, {}
