@@ -12,7 +12,7 @@ from heliograph.decide.effects import Fact
 from heliograph.events.record import Record
 from heliograph.measure.facts import Told
 from heliograph.ports import Entry, JournalRow, Reader, Stream, StreamAway, StreamGap
-from heliograph.ports.facts import Block
+from heliograph.ports.facts import Block, FactsRefused
 from heliograph.ports.stream import EFFECTS
 from heliograph.runtime.loading import Starting
 
@@ -23,6 +23,10 @@ SKEW_MS: Final = 60_000
 RENEW_S: Final = 600.0
 PAGE: Final = 16
 """Rows of a person's journal that are read at first; four times as many with each further look."""
+MADE_ANEW: Final = (
+    "the topic {name} was made anew: it ends before what is loaded already (partitions {partitions}).  Name another "
+    "database in clickhouse.url and start again: what the topic has is loaded there, what was loaded stays where it is"
+)
 
 log = structlog.get_logger("heliograph.facts")
 
@@ -122,6 +126,8 @@ class TopicSource:
         self._start: Starting | None = None
         self._oldest: dict[int, int] = {}
         """Where partitions began when something was found to be gone."""
+        self._begun: dict[int, int] = {}
+        """Where the tables said that we begin."""
 
     async def read(self, limit: int, wait_s: float, start: Starting) -> list[tuple[int, Told]]:
         self._start = start
@@ -139,11 +145,15 @@ class TopicSource:
         return [(entry.partition, _told(entry)) for entry in entries]
 
     async def _pass_over(self, reader: Reader, why: str) -> None:
-        """What the topic does not keep any more is in no table; what it keeps shall be."""
+        """What the topic does not keep any more is in no table; what it keeps shall be.  :class:`FactsRefused` when it
+        was made anew: its positions begin again, and tables take those of blocks that they have for repeated."""
         try:
-            self._oldest = {partition: begin for partition, (begin, _) in (await reader.ends(EFFECTS)).items()}
+            ends = await reader.ends(EFFECTS)
         except StreamAway:
             return
+        if anew := [number for number, (_, following) in ends.items() if self._begun.get(number, -1) > following]:
+            raise FactsRefused(MADE_ANEW.format(partitions=anew, name=self.name))
+        self._oldest = {partition: begin for partition, (begin, _) in ends.items()}
         log.error("facts are gone before they were loaded; loading goes on at the oldest", reason=why)
         await reader.close()
         self._reader = None
@@ -161,6 +171,7 @@ class TopicSource:
     async def assigned(self, partitions: Sequence[tuple[str, int]]) -> dict[tuple[str, int], int]:
         assert self._start is not None
         starts = await self._start.begin([partition for _, partition in partitions])
+        self._begun |= starts
         return {
             (topic, partition): start
             if (start := starts[partition]) < 0
