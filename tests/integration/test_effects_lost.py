@@ -73,3 +73,24 @@ async def test_said_again_nothing_is_lost_and_skipped_only_what_is_gone(tmp_path
         assert set(receiver.got.values()) == {1}, "and nobody has a second one"
         assert [name for name in world.store.metas() if not documented(name)] == []
         assert bool(sum(gap.lost for gap in done)) is not again
+
+
+async def test_a_process_that_collects_too_goes_on_with_that_and_says_what_to_do(tmp_path: Path) -> None:
+    async with machines(tmp_path) as (world, receiver), world.process(scaled.COLLECT) as collector:
+        await ready(collector)
+        await taken(world, collector, *people("gone", GONE))
+        for number, part in enumerate(world.broker.topics[EFFECTS]):
+            world.broker.oldest[EFFECTS, number] = len(part)
+        async with world.process(scaled.ALL) as server:
+            await until(
+                lambda: any(one.what == "delivery" and "heliograph gap" in one.why for one in server.troubles())
+            )
+            await until(lambda: [claim.owner for claim in world.store.claims()] == [""] * 4)
+            await taken(world, server, *people("after", AFTER))
+            status, _, answer = await call(server, "/readyz")
+            assert (status, answer["status"]) == (200, "degraded") and "start this process again" in str(answer)
+            assert (await call(server, "/api/messages"))[0] == 200
+            assert not server.failed.done() and not receiver.got
+        gaps.go_on(world.store, await gaps.find(world.store, MemoryStream(world.broker)), again=False, by="ops", at=T0)
+        async with world.process(scaled.ALL):
+            await until(lambda: set(receiver.got) == {f"{name}@x.test" for name in people("after", AFTER)})

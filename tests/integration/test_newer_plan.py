@@ -6,10 +6,12 @@ import msgspec
 import pytest
 
 from heliograph import bootstrap
+from heliograph.adapters.memory.stream import MemoryStream
 from heliograph.bootstrap import scaled
-from heliograph.events.record import decode_record
-from heliograph.ports import Commit, PlanRow
-from heliograph.ports.stream import PLAN, RECORDS
+from heliograph.decide.decided import Decided, encode_decided
+from heliograph.events.record import Record, Wake, decode_record
+from heliograph.ports import Commit, PlanRow, Post
+from heliograph.ports.stream import EFFECTS, PLAN, RECORDS
 from heliograph.runtime.plan_watch import plan_of, plan_post
 from tests.integration.test_scaled import Machines, call, machines, order, ready
 from tests.runtime.harness import until
@@ -74,3 +76,23 @@ async def test_an_older_collector_that_starts_then_takes_events_without_its_api(
             assert {one["what"] for one in said["troubles"]} >= {"plan", "start"}
             assert (await call(collector, "/api/profiles/bob"))[0] == 503
             assert not collector.failed.done()
+
+
+async def test_an_older_process_that_does_all_of_it_goes_on_taking_events(tmp_path: Path) -> None:
+    async with machines(tmp_path) as (world, _), world.process(scaled.ALL) as server:
+        await ready(server)
+        row = await newer(world)
+        await until(lambda: server.watch.refused == 2)
+        await world.brain.stop()
+        record = Record("u:ann", "w", 1, 2, Wake())
+        value = encode_decided(Decided(record, [], None, None, row.version))
+        await MemoryStream(world.broker).appender().append([Post(EFFECTS, b"", value, 0)])
+        await until(lambda: any(one.what == "delivery" and "update it" in one.why for one in server.troubles()))
+        assert (await call(server, "/v1/batch", order("ann")))[0] == 200
+        status, _, said = await call(server, "/readyz")
+        assert (status, said["status"]) == (200, "degraded")
+        assert not server.failed.done()
+    async with world.process(scaled.ALL) as server:
+        await ready(server)
+        assert (await call(server, "/v1/batch", order("bob")))[0] == 200
+        assert "start" in {one.what for one in server.troubles()} and not server.failed.done()

@@ -34,12 +34,13 @@ Document = dict[str, Any] | Callable[[], dict[str, Any]]
 
 
 class Backs:
-    """Opened as soon as the store answers.  ``delivers``: with mail; ``socket``: where mailers call; ``base_url``: of
-    links in mails, where it is not that of the settings; ``failed`` is told when only a new process helps."""
+    """Opened as soon as the store answers.  ``delivers``: with mail; ``collects``: the process takes events;
+    ``socket``: where mailers call; ``base_url``: of links in mails, where it is not that of the settings; ``failed`` is
+    told when only a new process helps."""
 
     def __init__(
-        self, settings: Settings, world: World, meter: Meter, *, delivers: bool, data: Path, document: Document,
-        socket: Path, clock: Clock | None, failed: Callable[[Exception], None],
+        self, settings: Settings, world: World, meter: Meter, *, delivers: bool, collects: bool, data: Path,
+        document: Document, socket: Path, clock: Clock | None, failed: Callable[[Exception], None],
     ) -> None:  # fmt: skip
         self.engine: ScaledEngine | None = None
         self.store: SharedStore | None = None
@@ -47,7 +48,8 @@ class Backs:
         """Why there is no engine yet, "" when there is one."""
         self.base_url = settings.project.base_url
         self._settings, self._world, self._meter = settings, world, meter
-        self._delivers, self._data, self._document = delivers, data, document
+        self._delivers, self._collects = delivers, collects
+        self._data, self._document = data, document
         self._socket, self._clock, self._failed = socket, clock, failed
         self._stack = contextlib.AsyncExitStack()
         self._pages: App | None = None
@@ -86,7 +88,8 @@ class Backs:
         mail = msgspec.structs.replace(mail_settings(settings, keys, self._data), base_url=self.base_url)
         return ScaledEngine(
             store, owner=self._world.owner, partitions=settings.kafka.partitions, delivers=self._delivers,
-            lease_ms=ms(settings.postgres.lease), compile_schema=JsonSchema, load_template=render.load,
+            collects=self._collects, lease_ms=ms(settings.postgres.lease), compile_schema=JsonSchema,
+            load_template=render.load,
             profile_wait_s=ms(settings.postgres.profile_timeout) / 1000,
             profile_oldest_s=ms(settings.postgres.profile_oldest) / 1000,
             clock=self._clock, meter=self._meter, caller=AiohttpCaller(), breaker=breaker_rules(settings.breaker),

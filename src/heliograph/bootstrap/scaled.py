@@ -82,8 +82,8 @@ class ScaledServer:
         self.meter, self._settings, self._stage, self._role = Meter(), settings, stage, role
         self.watch = PlanWatch(stream, JsonSchema, self._plan_changed)
         self.backs = Backs(
-            settings, world, self.meter, delivers=role != COLLECT, data=data, document=document,
-            socket=folder / "mail.sock", clock=clock, failed=self._fail,
+            settings, world, self.meter, delivers=role != COLLECT, collects=role != DELIVER, data=data,
+            document=document, socket=folder / "mail.sock", clock=clock, failed=self._fail,
         )  # fmt: skip
         self.spool = FileSpool(data / "spool", settings.kafka.spool_mb * MB) if self._spools else None
         self.funnel = Funnel(stream.appender(), self.spool, self.meter)
@@ -166,7 +166,7 @@ class ScaledServer:
         try:
             await self._stage.run(self.backs.open())
         except (StoreAway, StreamAway, StoreTooNew) as error:
-            if isinstance(error, StoreTooNew) and self._role != COLLECT:
+            if isinstance(error, StoreTooNew) and self._role == DELIVER:
                 raise
             if self.backs.why != str(error):
                 log.warning("not yet", reason=str(error))

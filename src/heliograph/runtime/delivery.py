@@ -29,7 +29,6 @@ from heliograph.ports import (
     Stream,
     StreamAway,
     StreamGap,
-    StreamRefused,
     steady_ms,
 )
 from heliograph.ports.stream import EFFECTS
@@ -50,6 +49,7 @@ PORTION: Final = 256
 MAX_AHEAD: Final = 4_096
 """Decisions read and not yet on disk."""
 WAIT_S: Final = 0.5
+PATIENCE_S: Final = 10.0
 AWAY_S: Final = 1.0
 LOOK_S: Final = 1.0
 """How late a hold that somebody put elsewhere bites at the latest."""
@@ -116,6 +116,9 @@ class Delivery:
         self._tasks: list[asyncio.Task[None]] = []
         self._burials: set[asyncio.Task[None]] = set()
         self._trouble = "it has not begun"
+        self.halted = ""
+        """Why it was stopped for good, with the rest of its process going on."""
+        self._stopping: asyncio.Task[None] | None = None
         self._ending = False
 
     # -- life --
@@ -134,8 +137,20 @@ class Delivery:
         for task in self._tasks:
             task.add_done_callback(ended)
 
-    async def stop(self, patience_s: float = 10.0) -> None:
+    async def stop(self, patience_s: float = PATIENCE_S) -> None:
         """Read no more, let mailers finish what is past its commit point, give the partitions back."""
+        if self._stopping is None:
+            self._stopping = asyncio.create_task(self._stop(patience_s), name="stopping")
+        await self._stopping
+
+    def halt(self, why: str) -> None:
+        """The same, for a process that has more to do than this."""
+        log.error("nothing is carried out here any more", reason=why)
+        self.halted = self.halted or why
+        if self._stopping is None:
+            self._stopping = asyncio.create_task(self._stop(PATIENCE_S), name="stopping")
+
+    async def _stop(self, patience_s: float) -> None:
         self._trouble, self._ending = "it has been stopped", True
         for task in self._tasks:
             task.cancel()
@@ -153,8 +168,8 @@ class Delivery:
     @property
     def why(self) -> str:
         """What keeps it from working, "" for nothing."""
-        if self._trouble:
-            return self._trouble
+        if self.halted or self._trouble:
+            return self.halted or self._trouble
         if failed := next((task for task in self._tasks if task.done() and not task.cancelled()), None):
             return f"its loop {failed.get_name()} ended: {failed.exception()!r}"
         if self.leases.epochs and not self.leases.left_ms():
@@ -176,7 +191,7 @@ class Delivery:
                 await asyncio.sleep(AWAY_S)
                 continue
             except StreamGap as error:
-                raise StreamRefused(f"{error}; {GAP_MEND}") from error
+                raise StreamGap(f"{error}; {GAP_MEND}") from error
             self._trouble = ""
             self._carry(entries)
             if self._astray():

@@ -38,7 +38,9 @@ from heliograph.ports import (
     SharedStore,
     Store,
     StoreAway,
+    StoreTooNew,
     Stream,
+    StreamGap,
     Trouble,
     steady_ms,
 )
@@ -66,6 +68,7 @@ from heliograph.runtime.relay import PublishAgain, Relay, row_in
 from heliograph.runtime.retention import keep_expiring
 from heliograph.runtime.sharing import Sharing
 from heliograph.runtime.together import Together
+from heliograph.runtime.work import Stopped
 
 PUBLISH_MS: Final = 30_000
 """One process publishes at a time; compiling the largest project takes some seconds."""
@@ -82,7 +85,8 @@ log = structlog.get_logger("heliograph.engine")
 
 class ScaledEngine(EmbeddedEngine):
     """``owner``: names this process among all.  ``partitions``: of the topics.  ``delivers``: carry out decisions and
-    mail; without, this engine only serves the API and links, and changes what they change.  ``profile_wait_s``,
+    mail; without, this engine only serves the API and links, and changes what they change.  ``collects``: its process
+    takes events, too, and goes on with that when nothing can be carried out any more.  ``profile_wait_s``,
     ``profile_oldest_s``: of :class:`~heliograph.runtime.profiles.Profiles`."""
 
     store: SharedStore
@@ -97,6 +101,7 @@ class ScaledEngine(EmbeddedEngine):
         partitions: int,
         delivers: bool,
         lease_ms: int,
+        collects: bool = False,
         cache: ProfileCache | None = None,
         share: RateShare | None = None,
         profile_wait_s: float = WAIT_S,
@@ -109,7 +114,7 @@ class ScaledEngine(EmbeddedEngine):
         self._sharing = Sharing(share, machine=owner, workers=lambda: self._workers) if delivers else None
         super().__init__(store, sharing=self._sharing, **options)
         self.store = store
-        self.owner, self._lease_ms = owner, lease_ms
+        self.owner, self._lease_ms, self._collects = owner, lease_ms, collects
         self._stream, self._cache = stream, cache
         self.profiles = Profiles(
             store, self._desk.blobs, cache, self.meter, wait_s=profile_wait_s, oldest_s=profile_oldest_s
@@ -175,11 +180,7 @@ class ScaledEngine(EmbeddedEngine):
             name: leading(self.store, self.owner, name, self._lease_ms, lambda job=job: patiently(job))  # type: ignore[misc]
             for name, job in jobs.items()
         }
-        return {
-            "dispatcher": patiently(self.dispatcher.run),
-            "webhooks": patiently(self.webhooks.run),
-            **led,
-        }
+        return {"dispatcher": patiently(self.dispatcher.run), "webhooks": patiently(self.webhooks.run), **led}
 
     async def _first_plan(self, document: dict[str, Any] | None) -> None:
         while not self._desk.planned:
@@ -202,6 +203,13 @@ class ScaledEngine(EmbeddedEngine):
         await self._relay.stop()
         await self._appender.close(patience_s)
         self.profiles.close()
+
+    def _fatal(self, error: Exception) -> None:
+        """What somebody has to mend first would end the process at each start, and with it collecting."""
+        if self._collects and self._delivery is not None and isinstance(error, StreamGap | StoreTooNew):
+            self._delivery.halt(f"{error}; then start this process again")
+        elif self._delivery is None or not (self._delivery.halted and isinstance(error, Stopped)):
+            super()._fatal(error)
 
     def _settled(self, chunk: Chunk) -> None:
         if self._cache is not None and chunk.commit.states:
