@@ -36,7 +36,7 @@ FILES = {
 
 def known(number: int, at: int) -> Record:
     event = Event(
-        event_id=f"known-{number}", type="identify", name="Identified", user_id=f"p{number}", occurred_at=at,
+        event_id=f"known-{number}-{at}", type="identify", name="Identified", user_id=f"p{number}", occurred_at=at,
         traits={"email": f"p{number}@x.test"},
     )  # fmt: skip
     return Record(f"u:p{number}", event.event_id, at, 1, EventBody(event, []))
@@ -50,10 +50,12 @@ def happened(number: int, name: str, at: int) -> Record:
     return Record(f"u:p{number}", event.event_id, at, 1, EventBody(event, []))
 
 
-async def slowly(brain: near_brain.NearBrain) -> None:
-    """As one that has two hours before it."""
+async def slowly(brain: near_brain.NearBrain, over: asyncio.Event) -> None:
+    """As one that has two hours before it; ``over``: it has nothing more."""
     while True:
         found = await brain.portion()
+        if not found:
+            over.set()
         await asyncio.sleep(0.8 if found == 10 else 0.02)
 
 
@@ -61,7 +63,6 @@ async def test_first_everything_that_happened_is_learnt_then_mail_goes(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(near_brain, "PORTION", 10)
-    monkeypatch.setattr("heliograph.runtime.catching_up.SILENT_MS", 3_000)  # this brain is never silent for so long
     receiver = Receiver()
     async with await receiver.listen():
         world = Machines(tmp_path, receiver)
@@ -80,11 +81,14 @@ async def test_first_everything_that_happened_is_learnt_then_mail_goes(
             carts = [happened(one, "Product Added", then) for one in range(PEOPLE)]
             orders = [happened(one, "Order Completed", then + 60_000) for one in range(0, PEOPLE, 2)]
             await appender.append([as_post(record) for record in [*carts, *orders]])
-            deciding = asyncio.create_task(slowly(brain))
+            over = asyncio.Event()
+            deciding = asyncio.create_task(slowly(brain, over))
             await until(lambda: "catching up" in [one.what for one in worker.troubles()], 60)
             await until(lambda: "receipt" in sent(world), 60)
             assert sent(world) == {"receipt"}, "marketing mail waits for what has happened meanwhile"
             assert "catching up" in [one.what for one in worker.troubles()]
+            await asyncio.wait_for(over.wait(), 60)
+            await appender.append([as_post(known(one, time.time_ns() // 1_000_000)) for one in range(PEOPLE)])
             await until(lambda: len(receiver.got) == PEOPLE, 60)
             await until(lambda: not any(one.status in ("queued", "sending", "deferred") for one in rows(world)), 60)
             await until(lambda: not worker.troubles(), 60)
