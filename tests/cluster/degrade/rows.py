@@ -134,10 +134,10 @@ ROWS: Final = (
     ),
     Row(
         part="taskmanager", title="The TaskManager of Flink that decides", how="killed",
-        told=(("collect", "decisions"),),
         means="The other TaskManager goes on from the last checkpoint, and says again what was said since; nobody "
         "hears it twice.",
-        bound="Flink's `heartbeat.timeout` (20 s here), and a start of the job",
+        bound="Flink's `heartbeat.timeout` (20 s here), and a start of the job; beyond 10 s of delay it is told "
+        "(`decisions`)",
     ),
     Row(
         part="taskmanager", title="The TaskManager of Flink that decides", how="paused",
