@@ -235,7 +235,7 @@ def test_a_deadline_comes_back_through_the_log(bench: Bench) -> None:
 def new_managers(cluster: Cluster) -> str:
     """The command that an operator gives for a restart of the TaskManagers."""
     tool = f"{sys.executable} {HERE / 'cluster.py'} --run {cluster.run}"
-    return f"sh -c '{tool} kill flink-1 && {tool} kill flink-2 && {tool} start flink'"
+    return f"sh -c '{tool} stop flink-1 flink-2 && {tool} start flink'"
 
 
 def test_the_command_line_moves_the_job(bench: Bench, flink: FlinkSetting, cluster: Cluster, tmp_path: Any) -> None:
