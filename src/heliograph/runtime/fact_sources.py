@@ -172,12 +172,10 @@ class TopicSource:
         assert self._start is not None
         starts = await self._start.begin([partition for _, partition in partitions])
         self._begun |= starts
-        return {
-            (topic, partition): start
-            if (start := starts[partition]) < 0
-            else max(start, self._oldest.get(partition, 0))
-            for topic, partition in partitions
-        }
+        return {(topic, partition): self._from(partition, starts[partition]) for topic, partition in partitions}
+
+    def _from(self, partition: int, start: int) -> int:
+        return start if start < 0 else max(start, self._oldest.get(partition, 0))
 
     async def revoked(self, partitions: Sequence[tuple[str, int]], lost: bool) -> None:
         if self._start is not None:
