@@ -10,6 +10,7 @@ from typing import Any
 import jsonschema_rs
 import pytest
 
+from heliograph.adapters.flink.options import words
 from tests.deploy.judges import compose, schema_of
 from tests.e2e.harness import ROOT
 
@@ -73,6 +74,11 @@ def test_the_proxy_is_trusted_and_nobody_else() -> None:
     document = compose()
     (pool,) = document["networks"]["inside"]["ipam"]["config"]
     assert document["services"]["collect"]["environment"]["HELIOGRAPH_SERVER_TRUSTED_PROXIES"] == pool["subnet"]
+
+
+def test_the_brain_understands_what_it_is_started_with() -> None:
+    options = words().parse_args(compose()["services"]["jobmanager"]["command"])
+    assert (options.brokers, options.prefix, options.parallelism) == ("kafka:9092", "heliograph", 1)
 
 
 def test_a_brain_that_comes_up_again_goes_on_from_its_newest_checkpoint(tmp_path: Path) -> None:

@@ -8,16 +8,22 @@ from typing import Any
 
 import pytest
 
+from heliograph.adapters.flink import KAFKA_VARIABLE
+from heliograph.adapters.flink.options import words
 from tests.deploy.judges import CHART, HERE, ask, rendered, schema_of
 
-EVERYTHING = {
+EVERYTHING: dict[str, Any] = {
     "ingress": {"enabled": True, "className": "nginx", "tlsSecret": "tls", "annotations": {"a": "b"}},
     "serviceMonitor": {"enabled": True, "labels": {"release": "prometheus"}},
     "networkPolicy": {"enabled": True, "from": [{"namespaceSelector": {"matchLabels": {"name": "ingress"}}}]},
     "secrets": {"name": "s", "keys": ["collect_write_key", "api_token", "smtp_url"], "extra": "dkim"},
     "project": {"volume": {"persistentVolumeClaim": {"claimName": "project"}}},
     "imagePullSecrets": [{"name": "registry"}],
-    "flink": {"enabled": True, "configuration": {"s3.endpoint": "http://minio:9000"}},
+    "flink": {
+        "enabled": True,
+        "configuration": {"s3.endpoint": "http://minio:9000"},
+        "kafka": {"security.protocol": "SASL_SSL", "sasl.jaas.config": "${dir:/etc/heliograph/keys:jaas}"},
+    },
 }
 LEAST = {
     "flink": {"enabled": False},
@@ -77,6 +83,18 @@ def test_the_flink_operator_takes_the_brain(values: dict[str, Any]) -> None:
     broken = deepcopy(brain)
     broken["spec"]["job"]["parallelism"] = "two"
     assert flink_says(broken)
+
+
+def test_the_brain_understands_what_it_is_started_with() -> None:
+    brain = of(rendered(**EVERYTHING), "FlinkDeployment")["spec"]
+    arguments = brain["job"]["args"]
+    module = arguments.index("-pym") + 1
+    assert arguments[module] == "heliograph.adapters.flink.job"
+    options = words().parse_args(arguments[module + 1 :])
+    assert (options.prefix, options.parallelism, options.past_gap) == ("heliograph", 2, False)
+    (container,) = brain["podTemplate"]["spec"]["containers"]
+    variables = {one["name"]: one["value"] for one in container["env"]}
+    assert json.loads(variables[KAFKA_VARIABLE]) == EVERYTHING["flink"]["kafka"]
 
 
 @pytest.mark.parametrize(

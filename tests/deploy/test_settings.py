@@ -9,12 +9,15 @@ from typing import Any
 import pytest
 import typer
 
+from heliograph.adapters.flink import KAFKA_VARIABLE
 from heliograph.cli.app import app
 from heliograph.config.settings import NAMED, SECTIONS, fields, variable_of
 from tests.deploy.judges import FILES, compose, rendered, unit_commands
 from tests.e2e.harness import ROOT
 
-VARIABLES = {variable_of(f"{section}.{name}") for section, kind in SECTIONS.items() for name in fields(kind)}
+VARIABLES = {
+    KAFKA_VARIABLE, *(variable_of(f"{section}.{name}") for section, kind in SECTIONS.items() for name in fields(kind)),
+}  # fmt: skip
 NAMED_VARIABLES = re.compile(
     "|".join(f"HELIOGRAPH_{section}_\\w+_{name}".upper() for section, kind in NAMED.items() for name in fields(kind))
 )

@@ -15,12 +15,19 @@ from pyflink.common import Configuration, Types, WatermarkStrategy
 from pyflink.common.serialization import ByteArraySchema, RowFieldExtractorSchema
 from pyflink.datastream import CheckpointingMode, StreamExecutionEnvironment
 from pyflink.datastream.connectors.base import DeliveryGuarantee
-from pyflink.datastream.connectors.kafka import KafkaOffsetsInitializer, KafkaSink, KafkaSource
+from pyflink.datastream.connectors.kafka import (
+    KafkaOffsetResetStrategy,
+    KafkaOffsetsInitializer,
+    KafkaSink,
+    KafkaSource,
+    KafkaTopicPartition,
+)
 from pyflink.java_gateway import get_gateway
 
 from heliograph import __version__
 from heliograph.adapters.flink import JOB, KAFKA_VARIABLE
 from heliograph.adapters.flink.brain import PLAN, PLANS, RECORDS, Brain, key_of
+from heliograph.adapters.flink.options import words
 from heliograph.events.ids import BUCKETS
 
 BYTES: Final = Types.PRIMITIVE_ARRAY(Types.BYTE())
@@ -40,46 +47,27 @@ SETTINGS: Final = {
 }
 PRODUCER: Final = {"linger.ms": "2", "batch.size": "262144", "compression.type": "lz4", "max.request.size": "8388608"}
 
+OLDEST: Final = -2
+"""Instead of an offset: `KafkaPartitionSplit.EARLIEST_OFFSET`."""
 TRANSACTIONS: Final = {"transaction.timeout.ms": "600000"}
 """Shorter than the broker's bound (15 min), longer than a restart."""
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    options = _options().parse_args(arguments)
+    options = words().parse_args(arguments)
     kafka: dict[str, str] = json.loads(os.environ.get(KAFKA_VARIABLE, "{}"))
     env = _environment(options)
     records = env.from_source(
-        _source(options, kafka, RECORDS), WatermarkStrategy.no_watermarks(), RECORDS, type_info=BYTES
+        _source(options, kafka, RECORDS, _first(options)), WatermarkStrategy.no_watermarks(), RECORDS, type_info=BYTES
     ).uid(RECORDS)
-    plans = (
-        env.from_source(_source(options, kafka, PLAN), WatermarkStrategy.no_watermarks(), PLAN, type_info=BYTES)
-        .uid(PLAN)
-        .set_parallelism(1)
-    )
+    plan = _source(options, kafka, PLAN, KafkaOffsetsInitializer.earliest())
+    plans = env.from_source(plan, WatermarkStrategy.no_watermarks(), PLAN, type_info=BYTES).uid(PLAN).set_parallelism(1)
     people = records.key_by(key_of, key_type=Types.STRING())
     said = people.connect(plans.broadcast(PLANS)).process(
         Brain(options.into or options.prefix, options.facts), output_type=POSTED
     )
     said.uid("brain").name("brain").sink_to(_sink(options, kafka)).uid("said").name("said")
     env.execute(f"{JOB} {options.into or options.prefix}")
-
-
-def _options() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="job.py")
-    parser.add_argument("--brokers", required=True)
-    parser.add_argument("--prefix", required=True, help="of topics, groups and of the job's name")
-    parser.add_argument("--into", default="", help="prefix of the topics to write, where nobody carries out what is "
-                        "said: a job tried beside the one that decides, or on a recorded log")  # fmt: skip
-    parser.add_argument("--parallelism", type=int, default=1)
-    parser.add_argument("--checkpoint", type=int, default=10_000, help="ms between two")
-    parser.add_argument("--mode", choices=("thread", "process"), default="thread")
-    parser.add_argument(
-        "--no-facts", dest="facts", action="store_false", help="do not write the topics facts and outcomes"
-    )
-    parser.add_argument("--exactly-once", action="store_true", help="readers of read_committed get what is said at the "
-                        "end of its checkpoint, and once: what that costs is in decision 0049")  # fmt: skip
-    parser.add_argument("--restarts", choices=("exponential-delay", "none"), default="exponential-delay")
-    return parser
 
 
 def _environment(options: argparse.Namespace) -> StreamExecutionEnvironment:
@@ -96,14 +84,26 @@ def _environment(options: argparse.Namespace) -> StreamExecutionEnvironment:
     return env
 
 
-def _source(options: argparse.Namespace, kafka: Mapping[str, str], topic: str) -> KafkaSource:
-    """From the oldest entry on, unless a savepoint or a checkpoint says where."""
+def _first(options: argparse.Namespace) -> KafkaOffsetsInitializer:
+    """The oldest record.  What a savepoint or a checkpoint says instead must still be there: a job passes over records
+    that nobody decided only when it is told to."""
+    if options.past_gap:
+        return KafkaOffsetsInitializer.earliest()
+    topic = f"{options.prefix}.{RECORDS}"
+    parts = {KafkaTopicPartition(topic, number): OLDEST for number in range(BUCKETS)}
+    return KafkaOffsetsInitializer.offsets(parts, KafkaOffsetResetStrategy.NONE)
+
+
+def _source(
+    options: argparse.Namespace, kafka: Mapping[str, str], topic: str, first: KafkaOffsetsInitializer
+) -> KafkaSource:
+    """From ``first`` on, unless a savepoint or a checkpoint says where."""
     builder = (
         KafkaSource.builder()
         .set_bootstrap_servers(options.brokers)
         .set_topics(f"{options.prefix}.{topic}")
         .set_group_id(f"{options.into or options.prefix}.brain")
-        .set_starting_offsets(KafkaOffsetsInitializer.earliest())
+        .set_starting_offsets(first)
         .set_value_only_deserializer(ByteArraySchema())
     )
     for name, value in kafka.items():
