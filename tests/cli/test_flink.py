@@ -3,8 +3,8 @@
 import json
 import socket
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
@@ -28,6 +28,10 @@ url = "smtp://127.0.0.1:25"
 from = "Shop <shop@x.test>"
 postal_address = "1 Quay Street"
 """
+
+
+JOB = {"jid": "j1", "name": "heliograph heliograph", "state": "RUNNING", "start-time": 0}
+JOB["tasks"] = {"running": 3, "total": 3}
 
 
 def project(folder: Path, text: str) -> str:
@@ -94,27 +98,17 @@ def test_a_certificate_that_is_not_there_is_named(tmp_path: Path) -> None:
 
 
 @contextmanager
-def jobmanager(stops: list[str]) -> Iterator[str]:
-    """The REST interface of a job that runs, and says these classes of failures ("" for none) to one stop each."""
+def rest(answers: Callable[[str, str], object]) -> Iterator[str]:
+    """A JobManager's REST interface: method and path -> what it says."""
 
     class Rest(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
-            tasks = {"running": 3, "total": 3}
-            job = {"jid": "j1", "name": "heliograph heliograph", "state": "RUNNING", "tasks": tasks}
-            if "savepoints" not in self.path:
-                return self.say({"jobs": [job], "exceptionHistory": {"entries": []}})
-            why = stops.pop(0)
-            done = {"failure-cause": {"stack-trace": f"{why}: it failed\n"}} if why else {"location": "file:/s/1"}
-            return self.say({"status": {"id": "COMPLETED"}, "operation": done})
-
-        def do_POST(self) -> None:
-            self.rfile.read(int(self.headers["content-length"]))
-            self.say({"request-id": "r1"})
-
-        def say(self, body: object) -> None:
+            self.rfile.read(int(self.headers["content-length"] or 0))
             self.send_response(200)
             self.end_headers()
-            self.wfile.write(json.dumps(body).encode())
+            self.wfile.write(json.dumps(answers(self.command, self.path)).encode())
+
+        do_POST = do_PATCH = do_GET
 
         def log_message(self, *_: object) -> None:
             """Nothing."""
@@ -123,6 +117,21 @@ def jobmanager(stops: list[str]) -> Iterator[str]:
         threading.Thread(target=server.serve_forever, daemon=True).start()
         yield f"http://127.0.0.1:{server.server_port}"
         server.shutdown()
+
+
+def jobmanager(stops: list[str]) -> AbstractContextManager[str]:
+    """Of a job that runs, and says these classes of failures ("" for none) to one stop each."""
+
+    def answers(method: str, path: str) -> object:
+        if method == "POST":
+            return {"request-id": "r1"}
+        if "savepoints" not in path:
+            return {"jobs": [JOB], "exceptionHistory": {"entries": []}}
+        why = stops.pop(0)
+        done = {"failure-cause": {"stack-trace": f"{why}: it failed\n"}} if why else {"location": "file:/s/1"}
+        return {"status": {"id": "COMPLETED"}, "operation": done}
+
+    return rest(answers)
 
 
 BADLY = "org.apache.flink.runtime.scheduler.stopwithsavepoint.StopWithSavepointStoppingException"
@@ -135,3 +144,33 @@ def test_a_job_that_fails_while_it_stops_is_stopped_again() -> None:
         Flink(FlinkSetting(url=url), KafkaSetting(brokers="x:1")).stop("j1")
     with jobmanager(["NoRoom"]) as url, pytest.raises(FlinkError, match="no savepoint was made"):
         Flink(FlinkSetting(url=url), KafkaSetting(brokers="x:1")).stop("j1")
+
+
+def test_a_job_whose_records_are_gone_says_how_it_goes_on(tmp_path: Path) -> None:
+    """It fails again and again, and is told to end as it is; then to pass over what nobody decided."""
+    cancelled: list[str] = []
+    gone = "java.lang.RuntimeException\n\tat x\nCaused by: org.x.OffsetOutOfRangeException: position 3 of records-0"
+    points = {"completed": None, "savepoint": None, "restored": {"id": 7, "external_path": "file:/s/7"}}
+
+    def answers(method: str, path: str) -> object:
+        if method == "PATCH":
+            cancelled.append(path)
+        if path == "/overview":
+            return {"flink-version": "2.3.0", "taskmanagers": 2, "slots-available": 1, "slots-total": 2}
+        if path.endswith("/checkpoints"):
+            return {"latest": points, "counts": {"completed": 0, "failed": 0}}
+        jobs = [] if cancelled else [{**JOB, "state": "RESTARTING"}]
+        return {"jobs": jobs, "exceptionHistory": {"entries": [{"stacktrace": gone}]}}
+
+    def run(*words: str) -> str:
+        done = CliRunner().invoke(app, ["flink", *words, "--project", folder])
+        assert done.exit_code == 0, done.output
+        return " ".join(done.output.split())
+
+    with rest(answers) as url:
+        folder = project(tmp_path, f'[kafka]\nbrokers = "127.0.0.1:9092"\n[flink]\nurl = "{url}"\n')
+        said = run("status")
+        assert "OffsetOutOfRangeException: position 3 of records-0" in said
+        assert "heliograph flink stop --now" in said and "--past-gap" in said
+        assert "submit --from file:/s/7" in run("stop", "--now")
+    assert cancelled == ["/jobs/j1?mode=cancel"]

@@ -11,6 +11,7 @@ from typing import Any
 import msgspec
 import pytest
 from confluent_kafka import Consumer, Producer, TopicPartition
+from confluent_kafka.admin import AdminClient
 from deploy.local.cluster import HERE, Cluster
 from msgspec.structs import replace
 from typer.testing import CliRunner
@@ -267,6 +268,30 @@ def test_the_command_line_moves_the_job(bench: Bench, flink: FlinkSetting, clust
     assert "on 2 slots" in run("upgrade", "--restart", new_managers(cluster))
     assert not {*managers} & {*cluster.pids("flink-1"), *cluster.pids("flink-2")}
     until(lambda: True if running(bench.flink) else None)
-    assert "submit --from file:" in run("stop")
+    place = run("stop").split()[-1]
+    assert place.startswith("file:")
     assert "no job" in run("savepoint", code=1)
     home.judge(bench.await_said(home.log))
+    passes_a_gap(bench, run, place)
+
+
+def passes_a_gap(bench: Bench, run: Callable[..., str], place: str) -> None:
+    """Of two events that came while no job ran the first is removed, as retention does: the job that goes on says so
+    and decides nothing, until it is told to go on without."""
+    now = int(time.time() * 1000)
+    events = [Event(name, "track", "Seen", now, user_id="late") for name in ("lost", "kept")]
+    log = [encode_record(Record("u:late", event.event_id, now, 1, EventBody(event))) for event in events]
+    bench.feed(log)
+    part = TopicPartition(f"{bench.kafka.prefix}.records", partition_of(bucket("u:late"), bench.kafka.partitions))
+    consumer = Consumer({"bootstrap.servers": bench.kafka.brokers, "group.id": "test"})
+    part.offset = consumer.get_watermark_offsets(part)[1] - 1
+    consumer.close()
+    admin = AdminClient({"bootstrap.servers": bench.kafka.brokers})  # while it lives its answers come
+    admin.delete_records([part])[part].result()
+    run("submit", "--from", place)
+    said = until(lambda: said if "--past-gap" in (said := run("status")) else None)
+    assert "OffsetOutOfRange" in said
+    assert run("stop", "--now").split()[-1] == place
+    run("submit", "--from", place, "--past-gap")
+    said = bench.await_said(log[1:])
+    assert "lost" not in {one.record.id for one in said}

@@ -2,21 +2,25 @@
 
 import shlex
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Final
 
 import typer
 
 from heliograph import config
-from heliograph.adapters.flink.cluster import Flink, FlinkError
+from heliograph.adapters.flink.cluster import GAP, Flink, FlinkError
 from heliograph.cli.show import fail, say, when
 from heliograph.config import Settings
 from heliograph.decide.times import ms
 
 app = typer.Typer(no_args_is_help=True, help="The job that decides, on a cluster of Apache Flink.")
 
+PAST_GAP: Final = (
+    "To go on with the oldest that is there: `heliograph flink stop --now`, then what that says, with --past-gap. What "
+    "is given up: docs/how-to/effects-were-lost.md"
+)
 Project = Annotated[Path, typer.Option("--project", "-p", help="The project folder, for [flink] and [kafka].")]
 From = Annotated[str, typer.Option("--from", help="A savepoint to begin from, as `stop` told it.")]
 Mode = Annotated[str, typer.Option("--mode", help="thread (fast), or process (Python beside the JVM).")]
@@ -26,12 +30,21 @@ Restart = Annotated[
 
 
 @app.command()
-def submit(project: Project = Path(), savepoint: From = "", mode: Mode = "thread", facts: bool = True) -> None:
+def submit(
+    project: Project = Path(),
+    savepoint: From = "",
+    mode: Mode = "thread",
+    facts: bool = True,
+    past_gap: Annotated[
+        bool, typer.Option("--past-gap", help="Give up records that Kafka removed before they were decided.")
+    ] = False,
+) -> None:
     """Start the job: from a savepoint, or anew from the oldest record that Kafka keeps."""
     with _cluster(project) as (flink, settings):
         if (running := flink.job()) is not None:
             fail(f"the job runs already ({running['jid']}); change it with `heliograph flink rescale` or `upgrade`")
-        _submit(flink, settings, settings.flink.parallelism, savepoint, mode, facts)
+        options = [*([] if facts else ["--no-facts"]), *(["--past-gap"] if past_gap else [])]
+        _submit(flink, settings, settings.flink.parallelism, savepoint, mode, options)
 
 
 @app.command()
@@ -42,10 +55,16 @@ def savepoint(project: Project = Path()) -> None:
 
 
 @app.command()
-def stop(project: Project = Path()) -> None:
+def stop(
+    project: Project = Path(),
+    now: Annotated[bool, typer.Option("--now", help="Without a savepoint: a job that fails again and again.")] = False,
+) -> None:
     """Stop the job with a savepoint.  Kafka goes on taking records; nothing is decided until the next `submit`."""
     with _cluster(project) as (flink, _):
-        _stop(flink)
+        if now:
+            _stopped(flink.cancel(_running(flink)))
+        else:
+            _stop(flink)
 
 
 @app.command()
@@ -115,13 +134,18 @@ def _running(flink: Flink) -> str:
 
 
 def _stop(flink: Flink) -> str:
-    place = flink.stop(_running(flink))
-    say(f"stopped; to go on: heliograph flink submit --from {place}")
+    return _stopped(flink.stop(_running(flink)))
+
+
+def _stopped(place: str) -> str:
+    say("stopped; to go on: heliograph flink submit" + (f" --from {place}" if place else ""))
     return place
 
 
-def _submit(flink: Flink, settings: Settings, parallelism: int, place: str, mode: str, facts: bool = True) -> None:
-    options = ["--checkpoint", str(ms(settings.flink.checkpoint)), "--mode", mode, *([] if facts else ["--no-facts"])]
+def _submit(
+    flink: Flink, settings: Settings, parallelism: int, place: str, mode: str, options: Sequence[str] = ()
+) -> None:
+    options = ["--checkpoint", str(ms(settings.flink.checkpoint)), "--mode", mode, *options]
     job = flink.submit(parallelism, place, options)
     say(f"job {job} on {parallelism} slots" + (f", from {place}" if place else ", from the oldest record"), "green")
 
@@ -136,3 +160,5 @@ def _tell(flink: Flink, job: dict[str, Any]) -> None:
     say(f"{told}{size}; {counts['completed']:,} done, {counts['failed']:,} failed")
     if why := flink.failure(job["jid"]):
         say(f"failed last because of {why}", "yellow")
+    if GAP in why and job["state"] != "RUNNING":
+        say(f"the records that are next are gone from Kafka. {PAST_GAP}", "red")

@@ -62,11 +62,16 @@ async def _look(rest: Rest, patient: Patient) -> list[Finding]:
     running = [job for job in jobs if job["state"] == "RUNNING"]
     if len(running) != 1:
         states = ", ".join(f"{job['name']} {job['state']}" for job in jobs) or f"there is no job {ours!r}"
-        mend = "heliograph flink submit" if not running else "heliograph flink stop: two decide everything twice"
+        mend = "heliograph flink stop: two decide everything twice" if running else _start(jobs)
         return [cluster, fail("flink.job", states, mend)]
     number = running[0]["jid"]
     job = ok("flink.job", f"{running[0]['name']} runs since {running[0]['duration'] // 1000:,} s")
     return [cluster, job, await _checkpoints(rest, patient, number), *await _job(rest, patient, number)]
+
+
+def _start(jobs: list[Any]) -> str:
+    tries = any(job["state"] in ("RESTARTING", "FAILING", "INITIALIZING", "CREATED") for job in jobs)
+    return "heliograph flink status: it tells why the job does not run" if tries else "heliograph flink submit"
 
 
 async def _checkpoints(rest: Rest, patient: Patient, number: str) -> Finding:

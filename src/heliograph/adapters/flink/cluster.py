@@ -24,6 +24,8 @@ PATIENCE_S: Final = 600
 STOPS: Final = 3
 """How often a job is told to stop, when it fails while it does."""
 SUBMIT_S: Final = 300
+GAP: Final = "OffsetOutOfRange"
+"""In the name of what a job fails with when the records that are next are gone."""
 _BADLY: Final = "StopWithSavepointStoppingException"
 _SHADED: Final = "org.apache.flink.kafka.shaded.org.apache.kafka.common.security"
 _LOGIN: Final = {
@@ -92,6 +94,19 @@ class Flink:
             except StillRuns:
                 self._await_running(job)
         return self._stop(job)
+
+    def cancel(self, job: str) -> str:
+        """End it as it is, without a savepoint: one that cannot start makes none.  The checkpoint or savepoint that it
+        would have gone back to, empty when there is none."""
+        latest = self.checkpoints(job)["latest"]
+        self._call("PATCH", f"/jobs/{job}?mode=cancel")
+        until = time.monotonic() + PATIENCE_S
+        while (seen := self.job()) and seen["jid"] == job:
+            if time.monotonic() > until:
+                raise FlinkError(f"the job does not end within {PATIENCE_S} s: look at {self.url}/#/job/running/{job}")
+            time.sleep(0.3)
+        back = [latest[kind] for kind in ("completed", "savepoint", "restored") if latest.get(kind)]
+        return str(max(back, key=lambda one: int(one["id"]))["external_path"]) if back else ""
 
     def _stop(self, job: str) -> str:
         target = {"targetDirectory": one} if (one := self._setting.savepoints) else {}
@@ -180,13 +195,14 @@ class Flink:
         return home
 
     def _call(self, method: str, path: str, body: Any = None) -> Any:
+        """``{}`` for an answer without a body."""
         data = None if body is None else json.dumps(body).encode()
         request = urllib.request.Request(
             self.url + path, data, {"Content-Type": "application/json"} if data else {}, method=method
         )
         try:
             with urllib.request.urlopen(request, timeout=TIMEOUT_S) as answer:
-                return json.loads(answer.read())
+                return json.loads(answer.read() or b"{}")
         except urllib.error.HTTPError as error:
             said = error.read(2_000).decode(errors="replace").splitlines()
             raise FlinkError(f"{self.url}{path} answers {error.code}: {said[0][:300] if said else ''}") from error

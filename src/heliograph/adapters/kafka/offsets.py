@@ -18,7 +18,7 @@ BRAIN: Final = "brain"
 """The group under which Flink notes at each checkpoint how far it is."""
 GONE: Final = {
     EFFECTS: "`heliograph gap` tells what is gone and how workers go on",
-    RECORDS: "they are lost; lengthen retention.ms, and see docs/how-to/effects-were-lost.md",
+    RECORDS: "`heliograph flink status` tells how the brain goes on behind them; docs/how-to/effects-were-lost.md",
 }
 
 
