@@ -51,7 +51,7 @@ MAX_AHEAD: Final = 4_096
 WAIT_S: Final = 0.5
 PATIENCE_S: Final = 10.0
 AWAY_S: Final = 1.0
-LOOK_S: Final = 1.0
+LOOK_S: Final = 0.25
 """How late a hold that somebody put elsewhere bites at the latest."""
 ROUND_S: Final = 15.0
 """How long mail that another process queued (a resend by hand) may lie before it is found."""
