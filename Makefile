@@ -19,13 +19,14 @@ lint: setup
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-test: setup lint
+test: PROCESSES ?= 2
+test: setup lint  ## PROCESSES=1 for one test after the other
 	sh scripts/browser.sh
 	sh scripts/opendkim.sh
 	sh scripts/postfix.sh
 	sh scripts/postgres.sh
 	sh scripts/proxies.sh
-	$(BIN)/pytest $(ARGS)
+	$(BIN)/pytest -n $(PROCESSES) --dist worksteal $(ARGS)
 
 test-cluster: setup  ## against real servers on this machine: Kafka, PostgreSQL, Redis, Flink, a mail server
 	sh scripts/servers.sh
@@ -37,7 +38,7 @@ bench: setup
 
 soak: WHAT ?= tests/simulation
 soak: setup  ## WHAT="tests/parity tests/cluster/test_parity.py" ARGS="--records 1000000": one log through every runtime
-	$(BIN)/pytest $(WHAT) --soak $(ARGS)
+	$(BIN)/pytest $(WHAT) --soak --timeout 0 $(ARGS)
 
 flink: setup  ## .flink: PyFlink with its cluster, the Kafka connector, and of Heliograph what decides
 	sh scripts/flink.sh
