@@ -1,9 +1,19 @@
-"""For every test: nothing is skipped in CI, and long simulations run only when asked for."""
+"""For every test: nothing is skipped in CI, one seed a run, and long simulations run only when asked for."""
 
 import os
 from collections.abc import Iterator
 
 import pytest
+
+from tests import seeds
+
+
+def pytest_configure() -> None:
+    seeds.draw()
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    terminalreporter.write_line(f"random tests: {seeds.VARIABLE}={os.environ[seeds.VARIABLE]}")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

@@ -24,6 +24,7 @@ from heliograph.ports import (
 from heliograph.ports.stream import EFFECTS, RECORDS
 from tests.contracts.conftest import Shared
 from tests.contracts.samples import arrival, fact, ledger, message, messages, suppression, wake
+from tests.seeds import seeds
 
 LONG_MS = 600_000
 
@@ -199,7 +200,7 @@ class TestGuards:
             shared.store.commit(Commit(ledger={("a@x", "offers"): before}, guards={"a@x": {"offers": before}}))
         assert shared.store.ledger("a@x") == [after]
 
-    @pytest.mark.parametrize("seed", [random.randrange(1 << 32) for _ in range(3)])
+    @pytest.mark.parametrize("seed", seeds(3))
     def test_nothing_is_sent_behind_an_unsubscribe_that_was_committed_first(self, shared: Shared, seed: int) -> None:
         """Whoever passes the commit point has read the address's words, and they hold until ``sending`` is there: after
         an unsubscribe that came back, no message of that address becomes ``sending`` any more."""

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from heliograph.decide.conditions.operators import OPERATORS
 from tests.decide.people import Person, condition, event, problems
 
-MISSING = object()
+MISSING = type("Missing", (), {"__repr__": lambda _: "missing"})()
 
 
 def holds(operators: dict[str, Any], value: Any) -> bool:

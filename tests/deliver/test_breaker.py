@@ -19,10 +19,10 @@ from heliograph.deliver.breaker import (
     Rules,
     kind_of_report,
 )
+from tests.seeds import seeds
 
 HOUR = 3_600_000
 NOW = 1_750_000_000_000
-SEED = random.randrange(2**32)
 
 
 def run(breaker: Breaker, *mails: tuple[str, Kind, int], journey: str = "j", at: int = NOW) -> Finding | None:
@@ -145,7 +145,7 @@ def test_journeys_receivers_and_buckets_are_bounded() -> None:
     assert len(watched.fast.sums) <= BUCKETS * (RECEIVERS + 1) and len(watched.slow.sums) <= SLOW * (RECEIVERS + 1)
 
 
-@pytest.mark.parametrize("seed", [SEED])
+@pytest.mark.parametrize("seed", seeds(1))
 def test_a_ring_is_the_sum_of_what_lies_in_its_window(seed: int) -> None:
     """Against a list that remembers everything."""
     chance, ring, width, size = random.Random(seed), Ring(100, 5), 100, 5

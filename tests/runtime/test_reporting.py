@@ -9,6 +9,7 @@ from heliograph import render
 from heliograph.ports import Heard
 from heliograph.runtime.reporting import NOT_OURS, NOT_READ, TakeMail
 from tests.runtime.test_settling import ADDRESS, Post
+from tests.seeds import seeds
 
 KEYS = render.LinkKeys({1: b"k" * 32})
 OTHER = render.LinkKeys({1: b"x" * 32})
@@ -165,7 +166,7 @@ def test_a_server_without_keys_still_reads(post: Post) -> None:
     assert (heard.kind, heard.proven, heard.suppressed) == ("bounced", False, False)
 
 
-@pytest.mark.parametrize("seed", [random.randrange(2**32)])
+@pytest.mark.parametrize("seed", seeds(1))
 def test_no_forgery_ever_stops_anybody_however_it_is_damaged(post: Post, seed: int) -> None:
     """And what is signed stops the address of its message, never another."""
     chance = random.Random(seed)

@@ -18,8 +18,9 @@ from heliograph.runtime import mailwire
 from heliograph.runtime.clock import ManualClock
 from heliograph.runtime.crank import Crank, HandMailer
 from tests.runtime.harness import DAY, T0, call, identify, shop, template
+from tests.seeds import seeds
 
-SEEDS = [random.randrange(2**32) for _ in range(12)]
+SEEDS = seeds(12)
 STEPS = 1_500
 JOURNEYS = ("welcome", "confirmation")
 ARRIVES = {"sent": 1.0, "retry": 0.1, "unknown": 0.5, "bounced": 0.0}
