@@ -173,22 +173,6 @@ def test_the_same_log_says_the_same_on_two_slots_after_kill_9(bench: Bench, clus
     home.judge(bench.await_said(home.log))
 
 
-def test_savepoint_rescale_and_on(bench: Bench) -> None:
-    home = Home("shop")
-    middle = len(home.log) // 2
-    for version, document in home.plans:
-        bench.publish(version, document)
-    job = bench.flink.submit(1, options=bench.replay())
-    bench.feed(home.log[:middle])
-    bench.await_said(home.log[:middle])
-    assert bench.flink.savepoint(job).startswith("file:")
-    place = bench.flink.stop(job)
-    bench.feed(home.log[middle:])
-    bench.flink.await_slots(2)
-    bench.flink.submit(2, place, bench.replay())
-    home.judge(bench.await_said(home.log))
-
-
 def test_process_mode_says_the_same(bench: Bench) -> None:
     home = Home("exact")
     for version, document in home.plans:
@@ -241,9 +225,10 @@ def new_managers(cluster: Cluster) -> str:
 
 def test_the_command_line_moves_the_job(bench: Bench, flink: FlinkSetting, cluster: Cluster, tmp_path: Any) -> None:
     home = Home("exact")
+    middle = len(home.log) // 2
     for version, document in home.plans:
         bench.publish(version, document)
-    bench.feed(home.log)
+    bench.feed(home.log[:middle])
     (tmp_path / "heliograph.toml").write_text(
         f'{SETTINGS}[kafka]\nbrokers = "{bench.kafka.brokers}"\nprefix = "{bench.kafka.prefix}"\n'
         f'[flink]\nurl = "{flink.url}"\nhome = "{flink.home}"\nsavepoints = "{flink.savepoints}"\n'
@@ -257,9 +242,10 @@ def test_the_command_line_moves_the_job(bench: Bench, flink: FlinkSetting, clust
 
     assert "heliograph flink submit" in run("status", code=1)
     assert "on 1 slots" in run("submit")
-    bench.await_said(home.log)
+    bench.await_said(home.log[:middle])
     assert "runs already" in run("submit", code=1)
     assert "start more TaskManagers" in run("rescale", "64", code=1)
+    bench.feed(home.log[middle:])
     assert "on 2 slots" in run("rescale", "2")
     until(lambda: True if running(bench.flink) else None)
     assert "RUNNING" in run("status")
