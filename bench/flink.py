@@ -257,11 +257,13 @@ async def latencies(world: World, rate: float, seconds: float, *options: str) ->
     ear = Ear()
     async with world.job(kafka, 1, *options):
         ear.due, ear.over = dict.fromkeys(map(name_of, warm), 0.0), True
-        await asyncio.wait_for(ear.listen(reader), PATIENCE_S)
+        async with asyncio.timeout(PATIENCE_S):
+            await ear.listen(reader)
         ear.found, ear.over = [], False
         listening = asyncio.create_task(ear.listen(reader))
         await _append(appender, iter(records), traffic.poisson(rate, seconds, 3), ear)
-        await asyncio.wait_for(listening, PATIENCE_S)
+        async with asyncio.timeout(PATIENCE_S):
+            await listening
     await stream.close()
     return sorted(ear.found)
 

@@ -118,6 +118,23 @@ class StreamLaws:
             (topic, n) for topic in (RECORDS, EFFECTS) for n in range(10)
         )
 
+    async def test_who_is_cancelled_while_something_comes_has_ended(self, world: World) -> None:
+        stream = world.stream()
+        appender, reader = stream.appender(), stream.reader([RECORDS], Owner(), group=None)
+
+        async def read_on() -> None:
+            while True:
+                await reader.read(10, 60)
+
+        for turns in range(40):
+            reading = asyncio.create_task(read_on())
+            await asyncio.sleep(0)
+            await appender.append(posts(1))
+            for _ in range(turns % 4):
+                await asyncio.sleep(0)
+            reading.cancel()
+            assert (await asyncio.wait([reading], timeout=PATIENCE_S))[0]
+
     @pytest.mark.parametrize("group", [None, "workers"])
     async def test_reading_begins_where_the_owner_says(self, world: World, group: str | None) -> None:
         stream = world.stream()

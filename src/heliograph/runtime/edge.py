@@ -60,7 +60,8 @@ class Words:
         reading = asyncio.get_running_loop().run_in_executor(self._threads, self._read, addresses)
         reading.add_done_callback(self._read_ended)
         try:
-            return await asyncio.wait_for(asyncio.shield(reading), self._within_s)
+            async with asyncio.timeout(self._within_s):
+                return await asyncio.shield(reading)
         except Exception:
             self._not_before = time.monotonic() + RETRY_S
             self._meter.count("words_missing_total", by=len(addresses))

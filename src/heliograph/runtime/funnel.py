@@ -272,7 +272,8 @@ class Funnel:
         """Append, and wait no longer than a caller may: :class:`TimeoutError`, and they may be there later."""
         appended = asyncio.ensure_future(self._appender.append(posts))
         appended.add_done_callback(lambda done: done.cancelled() or done.exception())
-        await asyncio.wait_for(asyncio.shield(appended), self._slow_s)
+        async with asyncio.timeout(self._slow_s):
+            await asyncio.shield(appended)
 
     async def _taken(self, appending: Awaitable[object]) -> bool:
         try:

@@ -186,7 +186,8 @@ class Loader:
                 self._away_since = 0
                 return result
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._stop.wait(), pause)
+                async with asyncio.timeout(pause):
+                    await self._stop.wait()
             if self._stop.is_set():
                 return None
             pause = min(pause * 2, LONGEST_RETRY_S)

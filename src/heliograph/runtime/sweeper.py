@@ -143,7 +143,8 @@ class Sweeper:
                 await self._portion(progress)
             else:
                 with contextlib.suppress(TimeoutError):
-                    await asyncio.wait_for(self._stirred.wait(), LOOK_S)
+                    async with asyncio.timeout(LOOK_S):
+                        await self._stirred.wait()
 
     def _due(self) -> Progress | None:
         """The sweep under way, if its plan is in force here, too: under an older one its folds would be wrong."""

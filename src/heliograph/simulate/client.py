@@ -120,7 +120,8 @@ class Pool:
     async def drain(self, timeout_s: float) -> bool:
         """Wait for the answers that are out; False when some never came."""
         try:
-            await asyncio.wait_for(self._empty.wait(), timeout_s)
+            async with asyncio.timeout(timeout_s):
+                await self._empty.wait()
         except TimeoutError:
             return False
         return True

@@ -59,7 +59,8 @@ class HttpServer:
             return
         self._server.stop()  # type: ignore[no-untyped-call]
         with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(self._serving, within_s)
+            async with asyncio.timeout(within_s):
+                await self._serving
         self._server = None
 
 

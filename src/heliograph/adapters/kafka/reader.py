@@ -82,7 +82,8 @@ class KafkaReader:
         if not self._entries and self._trouble is None:
             self._news.clear()
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._news.wait(), wait_s)
+                async with asyncio.timeout(wait_s):
+                    await self._news.wait()
         if not self._entries and self._trouble is not None:
             trouble = self._trouble
             if not self._over.is_set():

@@ -61,6 +61,8 @@ def ensure_topics(setting: KafkaSetting) -> list[str]:
         except KafkaException as error:
             if error.args[0].code() != KafkaError.TOPIC_ALREADY_EXISTS:  # somebody else was quicker
                 raise way.reaction(error, topic) from error
+        except TimeoutError as error:
+            raise way.silence(topic, "") from error
     for topic in missing:
         way.partitions(topic, made=True)  # until its leaders are known: whoever appends next finds it
     return names

@@ -116,7 +116,8 @@ class MemoryReader:
             if (entries := self._take(limit)) or left <= 0:
                 return entries
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._broker.grown.wait(), min(left, LOOK_S))
+                async with asyncio.timeout(min(left, LOOK_S)):
+                    await self._broker.grown.wait()
 
     def _take(self, limit: int) -> list[Entry]:
         taken: list[Entry] = []
