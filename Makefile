@@ -31,7 +31,7 @@ test: setup lint  ## PROCESSES=1 for one test after the other
 test-cluster: setup  ## against real servers on this machine: Kafka, PostgreSQL, Redis, Flink, a mail server
 	sh scripts/servers.sh
 	sh scripts/flink.sh
-	$(BIN)/pytest tests/cluster $(ARGS)
+	$(BIN)/pytest tests/cluster --timeout 1800 $(ARGS)
 
 bench: setup
 	$(BIN)/python -m bench $(ARGS)

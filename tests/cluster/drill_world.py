@@ -1,6 +1,7 @@
 """Everything there is of a deployment, each in a process of its own: collector, two workers with a mailer each, the
 brain on Flink, over real Kafka, PostgreSQL and Redis; and what may befall them."""
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -114,11 +115,10 @@ class Deployment:
 
     def kill_mailer(self, machine: Machine) -> None:
         """Alone; its worker starts another one."""
-        family = {pid: Path(f"/proc/{pid}/cmdline").read_bytes() for pid in _family(machine.process.pid)}
-        mailers = [pid for pid, words in family.items() if b"heliograph.runtime.mailer" in words]
-        assert mailers, machine.said()
-        for pid in mailers:
-            os.kill(pid, signal.SIGKILL)
+        eventually(lambda: bool(_mailers(machine)), PATIENCE_S)
+        for pid in _mailers(machine):
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
 
     def recovered(self, load: Load, since: float) -> float:
         """Seconds from ``since`` until the orders that were acknowledged behind it are mailed."""
@@ -151,3 +151,13 @@ class Deployment:
         applied = {claim.partition: max(claim.offset, 0) for claim in store.claims()}
         under_way = any(store.messages(status=status, limit=1)[0] for status in ("queued", "sending"))
         return applied == ends(self.kafka, EFFECTS) and not under_way
+
+
+def _mailers(machine: Machine) -> list[int]:
+    """Those that run; a worker that has just begun has none yet."""
+    found = []
+    for pid in _family(machine.process.pid):
+        with contextlib.suppress(OSError):
+            if b"heliograph.runtime.mailer" in Path(f"/proc/{pid}/cmdline").read_bytes():
+                found.append(pid)
+    return found

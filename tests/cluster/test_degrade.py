@@ -17,7 +17,7 @@ from deploy.local.cluster import Cluster
 from tests.cluster.degrade.load import Load
 from tests.cluster.degrade.machines import Machines, Slowly
 from tests.cluster.degrade.page import Figure, keep
-from tests.cluster.degrade.rows import BUSY, ROWS, Row
+from tests.cluster.degrade.rows import BUSY, LOG, ROWS, SPOOL, Row
 from tests.cluster.machine import call, eventually
 
 pytest.importorskip("clickhouse_connect")
@@ -131,19 +131,29 @@ def fill(load: Load) -> None:
 
 def look(row: Row, machines: Machines, load: Load, link: str) -> None:
     answer, addresses = load.offer(5)
-    assert answer.said in row.events
+    assert answer.said in may_say(row)
     if answer.said == BUSY:
         assert answer.retry_after == "5"
     assert call(machines.collector.url + "/api/messages?limit=1")[0] == row.reads
     assert unsubscribe(link) == row.links
     if row.mail == "goes":
-        eventually(lambda: addresses <= set(machines.mails()), 90)
+        eventually(lambda: addresses <= set(machines.mails()), 240)
     else:
         time.sleep(WAITS_S)
         assert not addresses & set(machines.mails())
         if row.status:
-            rows = machines.rows(load.prefix + "-")
-            assert {status for one in addresses for status in rows.get(one, ["missing"])} == {row.status}
+            eventually(lambda: statuses(machines, load, addresses) == {row.status}, 60)
+
+
+def statuses(machines: Machines, load: Load, addresses: set[str]) -> set[str]:
+    rows = machines.rows(load.prefix + "-")
+    return {status for one in addresses for status in rows.get(one, ["missing"])}
+
+
+def may_say(row: Row) -> set[str]:
+    """What Kafka acknowledges is in the log; on a machine that is busy with the rest of a row one call may take longer
+    than the second after which the spool has it."""
+    return {*row.events, SPOOL} if LOG in row.events else set(row.events)
 
 
 def unsubscribe(link: str) -> int:
@@ -163,8 +173,8 @@ def settled(machines: Machines, load: Load) -> bool:
 def judge_answers(row: Row, load: Load, began: float, noticed: float, ended: float) -> None:
     early = {one.said for one in load.answers if began <= one.at < noticed}
     late = {one.said for one in load.answers if noticed <= one.at < ended}
-    assert early <= {*row.events, *row.noticing}, early
-    assert late <= set(row.events), late
+    assert early <= {*may_say(row), *row.noticing}, early
+    assert late <= may_say(row), late
     assert max(one.seconds for one in load.answers) <= row.within_s
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from heliograph import __version__
+from heliograph.adapters.flink.cluster import ALIVE
 from heliograph.config.settings import FlinkSetting
 from heliograph.doctor import Finding
 from heliograph.doctor.flink import flink as look_at_flink
@@ -51,13 +52,13 @@ def submit(folder: Path, setting: FlinkSetting, name: str) -> None:
 
 
 def test_no_job_fails_and_one_that_runs_is_well(tmp_path: Path, flink: FlinkSetting, own: str) -> None:
-    until(lambda: looked(tmp_path, flink.url, own)["flink"].status == "ok", "TaskManagers have come")
+    until(lambda: looked(tmp_path, flink.url, own)["flink"].status == "ok", "TaskManagers have come", 300)
     found = looked(tmp_path, flink.url, own)
     assert found["flink.job"].status == "fail"
     assert "heliograph flink submit" in found["flink.job"].mend
     submit(tmp_path, flink, own)
     try:
-        found = until(lambda: well(looked(tmp_path, flink.url, own)), "the job runs and has a checkpoint")
+        found = until(lambda: well(looked(tmp_path, flink.url, own)), "the job runs and has a checkpoint", 300)
         names = ("flink.job", "flink.checkpoints", "flink.parallelism", "flink.code")
         assert {name: found[name].status for name in names} == dict.fromkeys(names, "ok")
     finally:
@@ -70,7 +71,7 @@ def well(found: dict[str, Finding]) -> dict[str, Finding] | None:
 
 def cancel(url: str, name: str) -> None:
     with urllib.request.urlopen(f"{url}/jobs/overview", timeout=10) as answer:
-        jobs = [job["jid"] for job in json.load(answer)["jobs"] if job["name"] == name and job["state"] == "RUNNING"]
+        jobs = [job["jid"] for job in json.load(answer)["jobs"] if job["name"] == name and job["state"] in ALIVE]
     for job in jobs:
         urllib.request.urlopen(urllib.request.Request(f"{url}/jobs/{job}", method="PATCH"), timeout=10).close()
 

@@ -6,7 +6,7 @@ import os
 import resource
 import sys
 from collections import Counter
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 
 import msgspec
 import pytest
@@ -202,11 +202,12 @@ async def polled(read: Callable[[int, float], object]) -> None:
         await read(100, 0.1)  # type: ignore[misc]
 
 
-@pytest.fixture(scope="session")
-def three(new_cluster: Callable[[], Cluster]) -> Cluster:
+@pytest.fixture
+def three(new_cluster: Callable[[], Cluster]) -> Iterator[Cluster]:
     cluster = new_cluster()
     cluster.start("kafka:3")
-    return cluster
+    yield cluster
+    cluster.stop()
 
 
 async def test_of_three_brokers_one_may_die_and_with_two_dead_nothing_is_acknowledged(three: Cluster) -> None:

@@ -58,7 +58,7 @@ async def shares(redis: RedisSetting) -> AsyncIterator[Callable[[], RedisShare]]
     made: list[RedisShare] = []
 
     def new() -> RedisShare:
-        made.append(RedisShare(redis.url, redis.prefix))
+        made.append(RedisShare(redis.url, redis.prefix, 3.0))
         return made[-1]
 
     yield new
@@ -160,7 +160,7 @@ async def test_nothing_lasts_that_nobody_asks_for(redis: RedisSetting, shares: C
 
 
 async def test_without_redis_an_ask_ends_in_its_time(cluster: Cluster, redis: RedisSetting) -> None:
-    share = RedisShare(redis.url, redis.prefix, 0.1)
+    share = RedisShare(redis.url, redis.prefix, 1.0)
     await share.ask(Ask("m", 1, ("m",)))
     cluster.pause("redis")
     began = time.monotonic()

@@ -1,8 +1,10 @@
 """Heliograph as its users have it: the command, HTTP, and a mail server that it sends to."""
 
 import base64
+import contextlib
 import json
 import os
+import random
 import shutil
 import signal
 import socket
@@ -31,9 +33,12 @@ PATIENCE_S = 60.0
 
 
 def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    """Below those that the system gives to connections: it stays free until somebody listens there."""
+    for port in random.sample(range(20_000, 32_000), 100):
+        with contextlib.suppress(OSError), socket.socket() as probe:
+            probe.bind(("127.0.0.1", port))
+            return port
+    raise OSError("no port is free")
 
 
 def until(fact: Callable[[], Any], what: str, patience_s: float = PATIENCE_S) -> Any:

@@ -11,7 +11,6 @@ import json
 import os
 import random
 import signal
-import socket
 import sys
 import time
 from collections import Counter
@@ -19,6 +18,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
+from tests.e2e.harness import free_port
 
 KILLS = int(os.environ.get("HELIOGRAPH_TEST_KILLS", "50"))
 RATE = 400
@@ -244,12 +245,6 @@ class Load:
 
 def address_of(name: str) -> str:
     return f"{name}@customers.test"
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 async def settled(tree: Tree) -> list[dict[str, Any]]:

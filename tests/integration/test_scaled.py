@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import functools
 import json
 import re
 import threading
@@ -26,9 +27,10 @@ from heliograph.bootstrap.world import World
 from heliograph.ports import PlanRow
 from heliograph.runtime.near_brain import NearBrain, plans_of
 from tests.integration.test_kill9 import KEY, TOKEN, Receiver, write_project
-from tests.runtime.harness import until
+from tests.runtime import harness
 
 PARTITIONS = 4
+until = functools.partial(harness.until, patience_s=60)
 
 
 class Machines:
@@ -129,7 +131,7 @@ async def test_an_event_at_one_machine_is_a_mail_from_another(tmp_path: Path) ->
             _, _, found = await call(collector, "/api/messages")
             return [one["status"] for one in found["messages"]]
 
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             while await statuses() != ["sent"]:  # noqa: ASYNC110
                 await asyncio.sleep(0.05)
         await call(collector, "/v1/batch", order("ann"))
@@ -160,7 +162,7 @@ class LateStore:
 
     def states(self, keys: Sequence[str]) -> list[bytes | None]:
         if threading.current_thread().name.startswith("heliograph-profiles"):
-            self.answers.wait(10)
+            self.answers.wait(120)
         return self._states(keys)
 
     async def begin(self) -> None:
@@ -357,7 +359,7 @@ async def test_what_a_schema_rejects_is_kept_for_repair(tmp_path: Path) -> None:
         async def letters() -> list[Any]:
             return (await call(server, "/api/dead-letters"))[2]["dead_letters"]
 
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             while not await letters():  # noqa: ASYNC110
                 await asyncio.sleep(0.05)
         (letter,) = await letters()
