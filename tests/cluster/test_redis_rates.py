@@ -2,6 +2,7 @@
 script says what its twin says."""
 
 import asyncio
+import itertools
 import random
 import time
 from collections.abc import AsyncIterator, Callable
@@ -157,6 +158,21 @@ async def test_nothing_lasts_that_nobody_asks_for(redis: RedisSetting, shares: C
     await share.ask(Ask("m", 3, ("m",)))
     assert not await client.hexists(key, "w:short")
     await client.aclose()
+
+
+async def test_who_is_cancelled_while_an_answer_comes_has_ended(shares: Callable[[], RedisShare]) -> None:
+    share, numbers = shares(), itertools.count(1)
+
+    async def ask_on() -> None:
+        while True:
+            await share.ask(Ask("m", next(numbers), ("m",)))
+
+    for turns in range(200):
+        asking = asyncio.create_task(ask_on())
+        for _ in range(turns % 10):
+            await asyncio.sleep(0)
+        asking.cancel()
+        assert (await asyncio.wait([asking], timeout=20))[0], turns
 
 
 async def test_without_redis_an_ask_ends_in_its_time(cluster: Cluster, redis: RedisSetting) -> None:
