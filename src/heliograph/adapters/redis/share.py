@@ -34,8 +34,8 @@ class RedisShare:
 
     def __init__(self, url: str, prefix: str = "heliograph", timeout_s: float = 0.25) -> None:
         self.patience_ms = max(int(timeout_s * 1000), 1)
-        # `socket_timeout` None: redis-py keeps that by `asyncio.wait_for`, which before Python 3.12 swallows a cancellation
-        # that comes with the answer; whoever asks would ask on for ever.  The bound of an ask is in `ask`.
+        # `socket_timeout` None: redis-py keeps it by `wait_for`, which before Python 3.12 swallows a cancellation that
+        # comes with the answer; whoever asks would ask on for ever.  The bound of an ask is in `ask`.
         self._redis: Redis = Redis.from_url(
             url, socket_timeout=None, socket_connect_timeout=timeout_s, max_connections=2, retry=None, protocol=2
         )
