@@ -5,6 +5,7 @@ from typing import Any, Final
 import aiohttp
 
 from heliograph import __version__
+from heliograph.adapters.flink.cluster import ALIVE
 from heliograph.decide.times import ms
 from heliograph.doctor.finding import Finding, fail, ok, skipped, warn
 from heliograph.doctor.patient import Patient, where
@@ -70,7 +71,7 @@ async def _look(rest: Rest, patient: Patient) -> list[Finding]:
 
 
 def _start(jobs: list[Any]) -> str:
-    tries = any(job["state"] in ("RESTARTING", "FAILING", "INITIALIZING", "CREATED") for job in jobs)
+    tries = any(job["state"] in ALIVE for job in jobs)
     return "heliograph flink status: it tells why the job does not run" if tries else "heliograph flink submit"
 
 
