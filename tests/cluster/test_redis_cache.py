@@ -13,7 +13,7 @@ from heliograph.ports.cache import Cached
 from tests.contracts.cache_laws import *  # noqa: F403
 
 Pair = tuple[RedisProfiles, RedisProfiles]
-TIMEOUT_S = 0.25
+TIMEOUT_S = 2.0
 
 
 @pytest.fixture
