@@ -276,6 +276,18 @@ class TestClaims:
         shared.store.commit(Commit(offsets={(EFFECTS, 0): 8}))
         assert [claim.offset for claim in shared.beside().claim("w", [0, 1, 2], LONG_MS)] == [8, 3, -1]
 
+    def test_a_claim_says_how_long_the_lease_that_it_ended_would_have_run_on(self, shared: Shared) -> None:
+        """As it was when it ended: a renewal just before counts."""
+        store, other = shared.store, shared.beside()
+        first = _epochs(store.claim("w1", [0, 1, 2], 1))
+        assert store.renew("w1", {0: first[0], 2: first[2]}, LONG_MS)
+        store.release("w1", {2: first[2]})
+        time.sleep(0.01)
+        ran_on, over, released, new = [one.former_ms for one in other.claim("w2", [0, 1, 2, 3], 5)]
+        assert LONG_MS / 2 < ran_on <= LONG_MS
+        assert over == released == new == 0
+        assert [one.former_ms for one in store.claims()] == [0] * 4
+
     def test_all_are_renewed_or_none(self, shared: Shared) -> None:
         store = shared.store
         epochs = _epochs(store.claim("w1", [0, 1], 1))

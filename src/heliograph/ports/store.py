@@ -186,13 +186,15 @@ class Fence(msgspec.Struct, frozen=True):
 class Claim(msgspec.Struct, frozen=True):
     """A partition of ``effects`` and who works on it ("" when nobody does).  ``epoch`` grows with every claim.
     ``lease_until`` (ms, the store's clock): from then on others may claim it; until somebody does, it is still the
-    owner's.  ``offset``: the next one to apply, -1 for the oldest there is."""
+    owner's.  ``offset``: the next one to apply, -1 for the oldest there is.  ``former_ms``, of a claim that was just
+    made: how long the lease that it ended would have run on."""
 
     partition: int
     owner: str
     epoch: int
     lease_until: int
     offset: int = -1
+    former_ms: int = 0
 
 
 class Commit(msgspec.Struct):

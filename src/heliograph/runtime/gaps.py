@@ -100,7 +100,6 @@ def go_on(store: SharedStore, gaps: Sequence[Gap], *, again: bool, by: str, at: 
     """Behind these: whoever works on their partitions begins there.  Blocks.  :class:`GapMoved`, and
     :class:`~heliograph.ports.Fenced`, which says the same, when a worker was quicker."""
     owner = f"gap-{by}-{at}"
-    before = {claim.partition: claim for claim in store.claims()}
     claims = {claim.partition: claim for claim in store.claim(owner, [gap.partition for gap in gaps], LEASE_MS)}
     epochs = {number: claim.epoch for number, claim in claims.items()}
     try:
@@ -118,18 +117,17 @@ def go_on(store: SharedStore, gaps: Sequence[Gap], *, again: bool, by: str, at: 
             )
         )
     finally:
-        for number, claim in claims.items():
-            _leave(store, claim, before.get(number))
+        for claim in claims.values():
+            _leave(store, claim)
     for gap in said:
         log.error("effects are gone", **msgspec.structs.asdict(gap), gone=gap.gone, lost=gap.lost)
     return said
 
 
-def _leave(store: SharedStore, ours: Claim, before: Claim | None) -> None:
+def _leave(store: SharedStore, ours: Claim) -> None:
     """At once, or when the lease that we claimed over ends: until then its mailers may be writing what the next worker
     would call unknown.  All by the store's clock."""
-    left = before.lease_until - (ours.lease_until - LEASE_MS) if before is not None and before.owner else 0
-    if left > 0:
-        store.renew(ours.owner, {ours.partition: ours.epoch}, left)
+    if ours.former_ms:
+        store.renew(ours.owner, {ours.partition: ours.epoch}, ours.former_ms)
     else:
         store.release(ours.owner, {ours.partition: ours.epoch})

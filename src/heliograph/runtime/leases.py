@@ -52,20 +52,13 @@ class Leases:
 
     async def claim(self, partitions: Sequence[int]) -> tuple[list[Claim], int]:
         """Take them over; the claims, and in how many ms whoever had them before will have stopped for certain."""
-        before = {one.partition: one for one in await asyncio.to_thread(self._store.claims)}
         asked_at = self._steady()
         claims = await asyncio.to_thread(self._store.claim, self.owner, partitions, self.lease_ms)
         await self.claimed()
         ends = self._ends(asked_at)
         self._until = min(self._until, ends) if self.epochs.keys() - set(partitions) else ends
         self.epochs.update((one.partition, one.epoch) for one in claims)
-        return claims, max((self._left(before.get(one.partition), one) for one in claims), default=0)
-
-    def _left(self, before: Claim | None, now: Claim) -> int:
-        """Of the former owner's lease (ms): both ends are by the store's clock."""
-        if before is None or not before.owner:
-            return 0
-        return max(before.lease_until - (now.lease_until - self.lease_ms), 0)
+        return claims, max((one.former_ms for one in claims), default=0)
 
     async def renew(self) -> list[int]:
         """Go on; the partitions that turned out to be somebody else's.  :class:`StoreAway`."""

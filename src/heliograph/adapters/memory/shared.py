@@ -10,6 +10,8 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from itertools import count
 
+from msgspec.structs import replace
+
 from heliograph.adapters.memory.store import MemoryStore, _atomic
 from heliograph.events.event import Event
 from heliograph.events.ids import bucket
@@ -157,11 +159,12 @@ class SharedMemoryStore(MemoryStore):
 
     @_atomic
     def claim(self, owner: str, partitions: Sequence[int], lease_ms: int) -> list[Claim]:
+        former: dict[int, int] = {}
         for partition in sorted(set(partitions)):
-            old = self._claims.get(partition)
-            epoch = 1 if old is None else old.epoch + 1
-            self._claims[partition] = Claim(partition, owner, epoch, self._now() + lease_ms)
-        return [claim for claim in self.claims() if claim.partition in partitions]
+            old, now = self._claims.get(partition, Claim(partition, "", 0, 0)), self._now()
+            self._claims[partition] = Claim(partition, owner, old.epoch + 1, now + lease_ms)
+            former[partition] = max(old.lease_until - now, 0)
+        return [replace(one, former_ms=former[one.partition]) for one in self.claims() if one.partition in former]
 
     @_atomic
     def renew(self, owner: str, epochs: dict[int, int], lease_ms: int) -> bool:

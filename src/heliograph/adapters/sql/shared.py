@@ -54,14 +54,16 @@ _CLAIMS: Final = """
 """
 _CLAIM: Final = """
     WITH ended AS MATERIALIZED (
-        SELECT 1 FROM claims WHERE workspace = 0 AND partition = ANY ($3::integer[]) ORDER BY partition FOR UPDATE
+        SELECT partition, lease_until FROM claims WHERE workspace = 0 AND partition = ANY ($3::integer[])
+        ORDER BY partition FOR UPDATE
     )
     INSERT INTO claims AS c (workspace, partition, owner, epoch, lease_until)
     SELECT 0, partition, $1, 1, now_ms() + $2::bigint FROM unnest($3::integer[]) AS t (partition)
     WHERE (SELECT count(*) FROM ended) >= 0 ORDER BY partition
     ON CONFLICT (workspace, partition)
     DO UPDATE SET owner = excluded.owner, epoch = c.epoch + 1, lease_until = excluded.lease_until
-    RETURNING partition, epoch, lease_until
+    RETURNING partition, epoch, lease_until, coalesce((
+        SELECT greatest(ended.lease_until - (c.lease_until - $2), 0) FROM ended WHERE ended.partition = c.partition), 0)
 """
 """``ended``: no commit is under way under the old claims any more; they hold these rows ``FOR KEY SHARE``."""
 _OFFSETS: Final = (
@@ -117,7 +119,10 @@ class PostgresStore(PostgresRows):
         wanted = sorted(set(partitions))
         taken = self._db.rows(_CLAIM, owner.encode(), lease_ms, wanted)
         next = {row[0]: row[1] for row in self._db.rows(_OFFSETS, EFFECTS.encode(), wanted)}
-        return [Claim(at, owner, epoch, until, next.get(at, -1)) for at, epoch, until in sorted(map(tuple, taken))]
+        return [
+            Claim(at, owner, epoch, until, next.get(at, -1), former_ms)
+            for at, epoch, until, former_ms in sorted(map(tuple, taken))
+        ]
 
     def renew(self, owner: str, epochs: dict[int, int], lease_ms: int) -> bool:
         row = self._db.row(_RENEW, owner.encode(), list(epochs), list(epochs.values()), lease_ms)
