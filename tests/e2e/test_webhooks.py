@@ -159,6 +159,7 @@ async def test_kill_9_between_a_request_and_its_answer_leaves_nobody_waiting(tmp
             try:
                 await until(lambda: server.get("/api/journeys")["journeys"][1]["active"] == 0, 120)
                 await until(lambda: not server.get("/api/webhooks")["webhooks"])
+                await until(server.settled)  # counts are told a commit ahead of rows
                 sent = [one for one in server.messages() if one["status"] in ("sent", "unknown")]
             finally:
                 await asyncio.to_thread(server.stop)
