@@ -75,8 +75,8 @@ async def gather(reader: Reader, count: int) -> list[Entry]:
     return found
 
 
-async def until(true: Callable[[], bool]) -> None:
-    async with asyncio.timeout(PATIENCE_S):
+async def until(true: Callable[[], bool], patience_s: float = PATIENCE_S) -> None:
+    async with asyncio.timeout(patience_s):
         while not true():  # noqa: ASYNC110 - what is awaited happens in several places
             await asyncio.sleep(0.01)
 
@@ -287,6 +287,31 @@ class StreamLaws:
             ]  # fmt: skip
         for task in tasks:
             task.cancel()
+
+    async def test_who_is_cancelled_while_it_lets_go_and_closes_keeps_nothing(self, world: World) -> None:
+        class Slow(Owner):
+            letting_go = asyncio.Event()
+
+            async def revoked(self, partitions: Sequence[Place], lost: bool) -> None:
+                if not self.letting_go.is_set():
+                    self.letting_go.set()
+                    await asyncio.sleep(3600)
+
+        async def poll(reader: Reader) -> None:
+            while True:
+                await reader.read(10, 0.05)
+
+        first = world.stream().reader([RECORDS], slow := Slow(), group="workers")
+        polling = asyncio.create_task(poll(first))
+        await until(lambda: len(slow.held) == PARTITIONS)
+        next = asyncio.create_task(poll(world.stream().reader([RECORDS], owner := Owner(), group="workers")))
+        async with asyncio.timeout(PATIENCE_S):
+            await slow.letting_go.wait()
+        polling.cancel()
+        await asyncio.wait([polling])
+        await first.close()
+        await until(lambda: len(owner.held) == PARTITIONS)
+        next.cancel()
 
     async def test_how_far_a_group_is_may_be_noted_at_any_time(self, world: World) -> None:
         stream = world.stream()

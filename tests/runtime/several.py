@@ -17,6 +17,7 @@ from heliograph.ports import MessageRow
 from heliograph.runtime.clock import ManualClock
 from heliograph.runtime.near_brain import NearBrain, as_post, plans_of
 from heliograph.runtime.scaled import ScaledEngine
+from heliograph.runtime.work import Stopped
 from tests.runtime.harness import T0, shop, until
 from tests.simulation.far_world import FarMailer
 
@@ -67,7 +68,8 @@ class Several:
     async def _mail(self) -> None:
         while True:
             for mailer in [one for several in self.mailers.values() for one in several]:
-                mailer.act(self.chance, careful=self.chance.random() < 0.5)
+                with contextlib.suppress(Stopped):  # its worker hears nobody any more
+                    mailer.act(self.chance, careful=self.chance.random() < 0.5)
             await asyncio.sleep(0.001)
 
     async def sign_up(self, *people: str) -> None:

@@ -29,7 +29,7 @@ from heliograph.runtime.rollup import Rollup
 from heliograph.runtime.sharing import Sharing
 from heliograph.runtime.traffic import Traffic
 from heliograph.runtime.traffic_kept import CLAIMS, kept_in, load_claims
-from heliograph.runtime.work import Work
+from heliograph.runtime.work import Stopped, Work
 
 DEFAULT_SENDER = "default"
 LOST = mailwire.Done("", "unknown", "", 0)
@@ -266,7 +266,7 @@ class Dispatcher:
         try:
             await self._opened.wait()
             await self._listen_to(mailer, reader)
-        except (asyncio.IncompleteReadError, ConnectionError):
+        except (asyncio.IncompleteReadError, ConnectionError, Stopped):
             pass
         except msgspec.MsgspecError as error:
             log.error("a mailer speaks nonsense", error=str(error))

@@ -150,9 +150,17 @@ class MemoryReader:
     def _free(self, place: Place) -> bool:
         return self._group is None or self._broker.owners.setdefault((self._group, place), self) is self
 
+    def _held(self) -> list[Place]:
+        """Nobody else gets them; also those that were about to come or to go when a read was cancelled."""
+        return [
+            place for (group, place), owner in self._broker.owners.items() if group == self._group and owner is self
+        ]
+
     async def _let_go(self, places: list[Place]) -> None:
+        if not places:
+            return
         for place in places:
-            del self._next[place]
+            self._next.pop(place, None)
         await self._assignment.revoked(places, lost=False)
         for place in places:
             self._broker.owners.pop((self._group or "", place), None)
@@ -170,8 +178,7 @@ class MemoryReader:
         if self._closed:
             return
         self._closed = True
-        if self._next:
-            await self._let_go(list(self._next))
+        await self._let_go([*self._next, *(place for place in self._held() if place not in self._next)])
         if self._group is not None:
             self._broker.groups[self._group].remove(self)
 
