@@ -19,6 +19,7 @@ from typing import Any
 from urllib.parse import parse_qsl, urlsplit
 
 from heliograph.adapters.clickhouse import Place
+from tests.e2e.harness import free_port
 
 OF_TRANSPORT = {
     "query", "database", "client_protocol_version", "query_id", "session_id", "enable_http_compression",
@@ -33,7 +34,7 @@ class ChdbServer:
     """Serves while the ``with`` lasts; then it is killed, as by ``kill -9``.  What it has stays in the folder."""
 
     def __init__(self, folder: Path, port: int = 0) -> None:
-        self.folder, self.port = folder, port or unused_port()
+        self.folder, self.port = folder, port or free_port()
         self._process: subprocess.Popen[bytes] | None = None
 
     @property
@@ -67,13 +68,6 @@ def _folder() -> Path:
 def in_this_process(name: str) -> Place:
     """A database of this name in the one folder that this process opens: the engine takes no second one."""
     return Place(path=_folder(), database="t" + blake2b(name.encode(), digest_size=8).hexdigest())
-
-
-def unused_port() -> int:
-    with socket.socket() as line:
-        line.bind(("127.0.0.1", 0))
-        port: int = line.getsockname()[1]
-        return port
 
 
 def serve(folder: str, port: int) -> None:

@@ -73,7 +73,7 @@ def kafka(cluster: Cluster, own: str) -> Iterator[KafkaSetting]:
     yield setting
     _up(cluster, "kafka")
     admin = AdminClient({"bootstrap.servers": setting.brokers})
-    mine = [topic for topic in admin.list_topics(timeout=10).topics if topic.startswith(f"{own}.")]
+    mine = [topic for topic in admin.list_topics(timeout=60).topics if topic.startswith(f"{own}.")]
     for deleted in (admin.delete_topics(mine) if mine else {}).values():
         deleted.result()
 

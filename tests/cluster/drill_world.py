@@ -12,6 +12,8 @@ from deploy.local.cluster import Cluster, _family
 
 from heliograph.adapters.flink.cluster import Flink
 from heliograph.adapters.kafka import ensure_topics
+from heliograph.adapters.kafka.client import Way
+from heliograph.adapters.kafka.offsets import BRAIN, noted
 from heliograph.adapters.sql import PostgresStore, migrating
 from heliograph.config.settings import FlinkSetting, KafkaSetting, PostgresSetting, RedisSetting
 from heliograph.ports.stream import EFFECTS, RECORDS
@@ -148,9 +150,11 @@ class Deployment:
         eventually(still, PATIENCE_S)
 
     def _carried_out(self, store: PostgresStore) -> bool:
+        decided = noted(Way(self.kafka), RECORDS, BRAIN)
+        undecided = any(decided.get(number, 0) < end for number, end in ends(self.kafka, RECORDS).items())
         applied = {claim.partition: max(claim.offset, 0) for claim in store.claims()}
         under_way = any(store.messages(status=status, limit=1)[0] for status in ("queued", "sending"))
-        return applied == ends(self.kafka, EFFECTS) and not under_way
+        return applied == ends(self.kafka, EFFECTS) and not under_way and not undecided
 
 
 def _mailers(machine: Machine) -> list[int]:

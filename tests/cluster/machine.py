@@ -23,7 +23,7 @@ import asyncio, os, sys, time
 from heliograph.adapters.kafka import KafkaStream
 from heliograph.adapters.sql import PostgresStore
 from heliograph.config.settings import KafkaSetting
-from heliograph.ports import StreamAway
+from heliograph.ports import StoreAway, StreamAway
 from heliograph.runtime.near_brain import NearBrain, plans_of
 
 async def main():
@@ -34,7 +34,7 @@ async def main():
         try:
             await brain.portion()
             await brain.wake(time.time_ns() // 1_000_000)
-        except StreamAway:
+        except (StoreAway, StreamAway):
             await asyncio.sleep(0.5)
 
 asyncio.run(main())
@@ -70,7 +70,7 @@ class Machine:
 
     def stop(self) -> int:
         self.process.send_signal(signal.SIGTERM)
-        return self.process.wait(30)
+        return self.process.wait(120)
 
 
 def environment(kafka: KafkaSetting, postgres: str, redis: RedisSetting, lease: str, **more: str) -> dict[str, str]:
@@ -111,7 +111,7 @@ def call(url: str, body: Any = None) -> tuple[int, dict[str, str], Any]:
     data = None if body is None else json.dumps(body).encode()
     headers = {"authorization": f"Bearer {TOKEN}", "content-type": "application/json"}
     try:
-        with urllib.request.urlopen(urllib.request.Request(url, data, headers), timeout=15) as answer:
+        with urllib.request.urlopen(urllib.request.Request(url, data, headers), timeout=60) as answer:
             return answer.status, {k.lower(): v for k, v in answer.headers.items()}, json.loads(answer.read() or b"{}")
     except urllib.error.HTTPError as error:
         return error.code, {k.lower(): v for k, v in error.headers.items()}, error.read()
@@ -125,7 +125,7 @@ def put(url: str) -> int:
         return int(answer.status)
 
 
-def eventually(fact: Callable[[], bool], patience_s: float = 120) -> None:
+def eventually(fact: Callable[[], bool], patience_s: float = 300) -> None:
     until = time.monotonic() + patience_s
     while not fact():
         assert time.monotonic() < until, "it did not come"

@@ -72,21 +72,26 @@ def test_while_a_part_is_away(row: Row, machines: Machines) -> None:
             slow.close()
             bring(row, machines)
         returned = time.monotonic()
-        load.end(row.back_s)
-        eventually(lambda: settled(machines, load), row.back_s)
-        eventually(lambda: machines.clean(machines.collector) and machines.clean(machines.worker), row.back_s)
+        load.end(patience(row.back_s))
+        eventually(lambda: settled(machines, load), patience(row.back_s))
+        eventually(lambda: machines.clean(machines.collector) and machines.clean(machines.worker), patience(row.back_s))
         back_s = time.monotonic() - returned
     judge_answers(row, load, began, noticed, ended)
     rows = judge_mail(row, machines, load)
     if row.part == "facts":
-        eventually(lambda: machines.loaded(row.name) == (len(rows), len(rows)), row.back_s)
+        eventually(lambda: machines.loaded(row.name) == (len(rows), len(rows)), patience(row.back_s))
         back_s = time.monotonic() - returned
-    assert back_s <= row.back_s
+    assert back_s <= patience(row.back_s)
     if os.environ.get("HELIOGRAPH_MEASURED"):
         slowest = max(one.seconds for one in load.answers if one.at >= began)
         unknown = sum(statuses == ["unknown"] for statuses in rows.values())
         goes_s = round(looked - began, 1) if row.mail == "goes" and row.how != "slow" else 0.0
         keep(row.name, Figure(round(slowest, 2), round(back_s, 1), len(load.acknowledged), unknown, goes_s))
+
+
+def patience(seconds: float) -> float:
+    """A bound of the table is that of a machine which does nothing else."""
+    return seconds * (3 if "CI" in os.environ else 1)
 
 
 def take(row: Row, machines: Machines, stack: ExitStack) -> ExitStack:
@@ -175,7 +180,7 @@ def judge_answers(row: Row, load: Load, began: float, noticed: float, ended: flo
     late = {one.said for one in load.answers if noticed <= one.at < ended}
     assert early <= {*may_say(row), *row.noticing}, early
     assert late <= may_say(row), late
-    assert max(one.seconds for one in load.answers) <= row.within_s
+    assert max(one.seconds for one in load.answers) <= patience(row.within_s)
 
 
 def judge_mail(row: Row, machines: Machines, load: Load) -> dict[str, list[str]]:

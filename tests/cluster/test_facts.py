@@ -53,7 +53,7 @@ def loader(job: Job) -> Any:
             process.kill()
 
 
-def counted(sink: ClickhouseSink, wanted: int, patience_s: float = 90.0) -> int:
+def counted(sink: ClickhouseSink, wanted: int, patience_s: float = 300.0) -> int:
     found, until = -1, time.monotonic() + patience_s
     while found < wanted and time.monotonic() < until:
         with contextlib.suppress(Exception):

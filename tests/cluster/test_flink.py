@@ -78,7 +78,7 @@ class Bench:
         consumer.assign([TopicPartition(name, part.partition, 0) for part in parts if ends[part.partition]])
         left, found = sum(ends.values()), []
         while left > 0:
-            message = consumer.poll(10)
+            message = consumer.poll(60)
             assert message is not None, f"{left} entries of {name} are missing"
             if message.offset() < ends[message.partition()]:
                 found.append((message.partition(), message.key(), message.value()))
@@ -272,7 +272,8 @@ def passes_a_gap(bench: Bench, run: Callable[..., str], place: str) -> None:
     run("submit", "--from", place)
     said = until(lambda: said if "--past-gap" in (said := run("status")) else None)
     assert "OffsetOutOfRange" in said
-    assert run("stop", "--now").split()[-1] == place
+    place = run("stop", "--now").split()[-1]  # the newest: a checkpoint before the first try may be newer than ours
+    assert place.startswith("file:")
     run("submit", "--from", place, "--past-gap")
     said = bench.await_said(log[1:])
     assert "lost" not in {one.record.id for one in said}

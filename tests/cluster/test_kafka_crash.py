@@ -14,7 +14,18 @@ from deploy.local.cluster import Cluster
 
 from heliograph.adapters.kafka import KafkaStream, check_topics, ensure_topics
 from heliograph.config import KafkaSetting
-from heliograph.ports.stream import EFFECTS, PLAN, RECORDS, TOPICS, Appender, Entry, Post, Stream, StreamAway
+from heliograph.ports.stream import (
+    EFFECTS,
+    PLAN,
+    RECORDS,
+    TOPICS,
+    Appender,
+    Entry,
+    Post,
+    Stream,
+    StreamAway,
+    StreamRefused,
+)
 from tests.contracts.test_stream import Owner, gather, until
 
 WRITERS = 12
@@ -45,7 +56,7 @@ class Writing:
     async def so_many(self, count: int) -> None:
         """More than there are."""
         wanted = len(self.acknowledged) + count
-        await until(lambda: len(self.acknowledged) >= wanted or any(task.done() for task in self._tasks))
+        await until(lambda: len(self.acknowledged) >= wanted or any(task.done() for task in self._tasks), 180)
 
     async def end(self) -> None:
         self._stop = True
@@ -210,11 +221,21 @@ def three(new_cluster: Callable[[], Cluster]) -> Iterator[Cluster]:
     cluster.stop()
 
 
+async def all_know(setting: KafkaSetting) -> None:
+    """Any of the brokers may be asked, and each hears of a topic when it does."""
+    async with asyncio.timeout(60):
+        while True:
+            with contextlib.suppress(StreamAway, StreamRefused):
+                if not await asyncio.to_thread(check_topics, setting):
+                    break
+            await asyncio.sleep(0.2)
+
+
 async def test_of_three_brokers_one_may_die_and_with_two_dead_nothing_is_acknowledged(three: Cluster) -> None:
     brokers = str(three.addresses["kafka"]["brokers"])
-    setting = KafkaSetting(brokers=brokers, prefix="three", partitions=4, replication=3, timeout="PT1M")
+    setting = KafkaSetting(brokers=brokers, prefix="three", partitions=4, replication=3, timeout="PT3M")
     ensure_topics(setting)
-    assert check_topics(setting) == []
+    await all_know(setting)
     stream = KafkaStream(setting)
     writing = Writing(stream.appender())
     await writing.so_many(1_000)

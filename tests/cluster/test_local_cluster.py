@@ -1,5 +1,6 @@
 """The local cluster itself: what is started answers, what is killed comes back, and nothing survives ``stop``."""
 
+import contextlib
 import smtplib
 import subprocess
 import sys
@@ -64,5 +65,6 @@ def test_stop_ends_what_another_process_started(new_cluster: Callable[[], Cluste
 
 
 def _state(pid: int) -> str:
-    stat = Path(f"/proc/{pid}/stat")
-    return stat.read_text().rpartition(")")[2].split()[0] if stat.exists() else ""
+    with contextlib.suppress(OSError):
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+    return ""

@@ -68,14 +68,14 @@ async def shares(redis: RedisSetting) -> AsyncIterator[Callable[[], RedisShare]]
 
 
 async def sending(redis: RedisSetting, trouble: Callable[[], None] | None) -> list[tuple[float, str]]:
-    """What three machines let go in 5 s, 2 s of them behind the trouble."""
+    """What three machines let go, 10 s of it behind the trouble."""
     gone: list[tuple[float, str]] = []
     senders = [Sender(redis, name, gone) for name in NAMES]
     tasks = [asyncio.create_task(sender.run()) for sender in senders]
     await asyncio.sleep(7)
     if trouble is not None:
         await asyncio.to_thread(trouble)
-    await asyncio.sleep(6.5)
+    await asyncio.sleep(10)
     for task in tasks:
         task.cancel()
     await asyncio.gather(*tasks, return_exceptions=True)
@@ -176,12 +176,12 @@ async def test_who_is_cancelled_while_an_answer_comes_has_ended(shares: Callable
 
 
 async def test_without_redis_an_ask_ends_in_its_time(cluster: Cluster, redis: RedisSetting) -> None:
-    share = RedisShare(redis.url, redis.prefix, 1.0)
+    share = RedisShare(redis.url, redis.prefix, 3.0)
     await share.ask(Ask("m", 1, ("m",)))
     cluster.pause("redis")
     began = time.monotonic()
     with pytest.raises(ShareAway):
         await share.ask(Ask("m", 2, ("m",)))
-    assert time.monotonic() - began < 5
+    assert time.monotonic() - began < 30
     cluster.resume("redis")
     await share.close()

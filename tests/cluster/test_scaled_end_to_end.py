@@ -176,7 +176,7 @@ def test_postgres_late_at_render_mail_goes_from_what_was_known_last_and_says_so(
         eventually(lambda: len([claim for claim in store.claims() if claim.owner]) == world.kafka.partitions)
     with locked(world.postgres.url):
         assert call(url + "/api/journeys/order/resume", {})[0] == 200
-        eventually(lambda: receiver.got["ann@x.test"] == 1, 60)
+        eventually(lambda: receiver.got["ann@x.test"] == 1)
     eventually(lambda: bool(outcome(url, "ann")))
     (ann,) = outcome(url, "ann")
     assert ann["kind"] == "sent"

@@ -15,7 +15,8 @@ from heliograph.events.record import EventBody, Outcome, Record
 from heliograph.measure import schema
 from heliograph.measure.facts import COLUMNS, EVENTS, FACTS, MESSAGES, RUNS, Told, rows_of
 from heliograph.ports.facts import Block, FactsAway, FactSink, FactsRefused, FactsTooNew
-from tests.clickhouse_servers import ChdbServer, in_this_process, unused_port
+from tests.clickhouse_servers import ChdbServer, in_this_process
+from tests.e2e.harness import free_port
 
 pytest.importorskip("clickhouse_connect")
 pytest.importorskip("chdb")
@@ -166,7 +167,7 @@ def test_named_queries_answer(sink: FactSink) -> None:
 
 
 def test_a_server_that_is_away_is_waited_for_and_found_again(tmp_path: Path) -> None:
-    port = unused_port()
+    port = free_port()
     sink = ClickhouseSink(place_of(f"http://127.0.0.1:{port}/facts"))
     with pytest.raises(FactsAway):
         sink.prepare()

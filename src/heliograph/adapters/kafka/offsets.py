@@ -27,11 +27,11 @@ def check_offsets(setting: KafkaSetting, workers: Mapping[int, int], now: int) -
     in ``records``, at ``now`` (ms).  Blocks for a few round trips.  Raises as
     :func:`~heliograph.adapters.kafka.topics.ensure_topics`."""
     way = Way(setting)
-    found = [(EFFECTS, "workers", workers), (RECORDS, "the brain", _of_group(way, RECORDS, BRAIN))]
+    found = [(EFFECTS, "workers", workers), (RECORDS, "the brain", noted(way, RECORDS, BRAIN))]
     return [fault for topic, who, offsets in found for fault in _faults(way, topic, who, offsets, now)]
 
 
-def _of_group(way: Way, topic: str, group: str) -> dict[int, int]:
+def noted(way: Way, topic: str, group: str) -> dict[int, int]:
     """Partition -> the next offset, of those that the group has noted."""
     request = ConsumerGroupTopicPartitions(
         f"{way.setting.prefix}.{group}", [TopicPartition(way.name(topic), number) for number in way.partitions(topic)]
