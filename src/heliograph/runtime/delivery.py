@@ -115,8 +115,6 @@ class Delivery:
         self._room = asyncio.Event()
         self._tasks: list[asyncio.Task[None]] = []
         self._burials: set[asyncio.Task[None]] = set()
-        self._leaving: set[asyncio.Task[None]] = set()
-        """Partitions on their way to somebody else."""
         self._trouble = "it has not begun"
         self.halted = ""
         """Why it was stopped for good, with the rest of its process going on."""
@@ -157,10 +155,9 @@ class Delivery:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
-        self._leave(list(self.leases.epochs), patience_s)
-        _, late = await asyncio.wait(self._leaving, timeout=patience_s + 1)
-        for task in (*late, *self._burials):
-            task.cancel()
+        await self._give_up(list(self.leases.epochs), patience_s)
+        for burial in self._burials:
+            burial.cancel()
         if self._reader is not None:
             await self._reader.close()
 
@@ -266,18 +263,12 @@ class Delivery:
         if lost:
             await self._lost(names)
         else:
-            await asyncio.shield(self._leave(names, self.leases.lease_ms / 1000))  # also when we are stopped meanwhile
+            await self._give_up(names, self.leases.lease_ms / 1000)
 
     async def _lost(self, partitions: Sequence[int]) -> None:
         for partition in partitions:
             self.leases.epochs.pop(partition, None)
         self._desk.forget()
-
-    def _leave(self, partitions: Sequence[int], patience_s: float) -> "asyncio.Task[None]":
-        leaving = asyncio.create_task(self._give_up(partitions, patience_s))
-        self._leaving.add(leaving)
-        leaving.add_done_callback(self._leaving.discard)
-        return leaving
 
     async def _give_up(self, partitions: Sequence[int], patience_s: float) -> None:
         """What waits is dropped, what is past its commit point is waited for; only when nothing of it is left need the
