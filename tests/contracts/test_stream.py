@@ -288,14 +288,14 @@ class StreamLaws:
         for task in tasks:
             task.cancel()
 
-    async def test_who_is_cancelled_while_it_lets_go_and_closes_keeps_nothing(self, world: World) -> None:
+    async def test_what_was_begun_is_let_go_also_by_who_is_cancelled_and_closes(self, world: World) -> None:
         class Slow(Owner):
-            letting_go = asyncio.Event()
+            letting_go, may = asyncio.Event(), asyncio.Event()
 
             async def revoked(self, partitions: Sequence[Place], lost: bool) -> None:
-                if not self.letting_go.is_set():
-                    self.letting_go.set()
-                    await asyncio.sleep(3600)
+                self.letting_go.set()
+                await self.may.wait()
+                await super().revoked(partitions, lost)
 
         async def poll(reader: Reader) -> None:
             while True:
@@ -309,7 +309,12 @@ class StreamLaws:
             await slow.letting_go.wait()
         polling.cancel()
         await asyncio.wait([polling])
-        await first.close()
+        closing = asyncio.create_task(first.close())
+        await asyncio.sleep(0.2)
+        assert not closing.done()
+        slow.may.set()
+        await closing
+        assert not slow.held
         await until(lambda: len(owner.held) == PARTITIONS)
         next.cancel()
 

@@ -77,6 +77,30 @@ async def test_what_is_queued_by_whoever_lost_a_partition_is_mailed_by_whoever_h
         assert set(world.wire.values()) == {1}
 
 
+async def test_who_is_stopped_while_it_gives_partitions_back_waits_for_their_mail_too() -> None:
+    world = Several()
+    async with world.running():
+        one = await world.start("one", mailers=0)
+        hand = HandMailer(one.dispatcher.next_epoch(), 100)
+        one.dispatcher.welcome(hand, 100)
+        await world.sign_up(*names(20))
+        await until(lambda: len(hand.held) == 20)
+        one.dispatcher.hear(hand, mailwire.AskCommit(hand.epoch, list(hand.held)))
+        await until(lambda: len(world.rows("sending")) == 20)
+        await world.start("two", mailers=0)
+        await until(lambda: len(world.has("one")) < world.partitions)
+        kept = {row.message_id for row in world.rows() if one._desk.partition_of(row.key) in world.has("one")}
+        stopping = asyncio.create_task(world.stop("one"))
+        for some in (kept, hand.held.keys() - kept):
+            assert some
+            await asyncio.sleep(0.1)
+            done = [mailwire.Done(name, "sent", "250 ok", T0) for name in some]
+            one.dispatcher.hear(hand, mailwire.Report(hand.epoch, done))
+        await stopping
+        await until(lambda: len(world.has("two")) == world.partitions)
+        assert len(world.rows("sent")) == 20
+
+
 RULES = Rules(least=40, bounces=0.5, failures=0.9)
 
 

@@ -100,6 +100,7 @@ class MemoryReader:
     def __init__(self, broker: MemoryBroker, topics: Sequence[str], assignment: Assignment, group: str | None) -> None:
         self._broker, self._topics, self._assignment, self._group = broker, list(topics), assignment, group
         self._next: dict[Place, int] = {}
+        self._moving: asyncio.Task[None] | None = None
         self._closed = False
         if group is not None:
             broker.groups.setdefault(group, []).append(self)
@@ -131,11 +132,20 @@ class MemoryReader:
         return taken
 
     async def _rebalance(self) -> None:
-        """Let go of what is no longer ours, take what is and has no owner."""
-        mine = self._due()
-        if gone := [place for place in self._next if place not in mine]:
-            await self._let_go(gone)
-        if new := [place for place in mine if place not in self._next and self._free(place)]:
+        """Let go of what is no longer ours, take what is and has no owner.  It is done to its end also when the read
+        that began it is cancelled."""
+        if self._moving is None or self._moving.done():
+            mine = self._due()
+            gone = [place for place in self._next if place not in mine]
+            new = [place for place in mine if place not in self._next and self._free(place)]
+            if not gone and not new:
+                return
+            self._moving = asyncio.create_task(self._move(gone, new))
+        await asyncio.shield(self._moving)
+
+    async def _move(self, gone: list[Place], new: list[Place]) -> None:
+        await self._let_go(gone)
+        if new:
             begins = await self._assignment.assigned(new)
             oldest = self._broker.oldest
             self._next |= {p: at if (at := begins.get(p, -1)) >= 0 else oldest.get(p, 0) for p in new}
@@ -151,10 +161,10 @@ class MemoryReader:
         return self._group is None or self._broker.owners.setdefault((self._group, place), self) is self
 
     def _held(self) -> list[Place]:
-        """Nobody else gets them; also those that were about to come or to go when a read was cancelled."""
-        return [
-            place for (group, place), owner in self._broker.owners.items() if group == self._group and owner is self
-        ]
+        """Also those that were promised, and never came because of an error."""
+        owners = self._broker.owners.items()
+        promised = [place for (group, place), owner in owners if group == self._group and owner is self]
+        return list(dict.fromkeys([*self._next, *promised]))
 
     async def _let_go(self, places: list[Place]) -> None:
         if not places:
@@ -178,7 +188,9 @@ class MemoryReader:
         if self._closed:
             return
         self._closed = True
-        await self._let_go([*self._next, *(place for place in self._held() if place not in self._next)])
+        if self._moving is not None:
+            await asyncio.wait([self._moving])
+        await self._let_go(self._held())
         if self._group is not None:
             self._broker.groups[self._group].remove(self)
 
