@@ -19,7 +19,7 @@ from typing import Any
 from urllib.parse import parse_qsl, urlsplit
 
 from heliograph.adapters.clickhouse import Place
-from tests.e2e.harness import free_port
+from tests.ports import free_port
 
 OF_TRANSPORT = {
     "query", "database", "client_protocol_version", "query_id", "session_id", "enable_http_compression",

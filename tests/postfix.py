@@ -18,6 +18,8 @@ import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
+from tests.ports import free_port
+
 DOMAIN, BOUNCES = "people.example", "bounces.shop.example"
 PATIENCE_S = 20.0
 PROGRAMS = "/usr/sbin:/sbin"
@@ -135,12 +137,6 @@ class Postfix:
     def people(self) -> dict[str, int]:
         """How many mails each has."""
         return {box.name: len(self.mails(box.name)) for box in (self.folder / "mail").iterdir()}
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def _table(rows: Mapping[str, str]) -> str:

@@ -11,7 +11,6 @@ import os
 import pwd
 import shutil
 import signal
-import socket
 import subprocess
 import tempfile
 import time
@@ -21,6 +20,8 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import asyncpg
+
+from tests.ports import free_port
 
 PROGRAMS = sorted(map(str, Path("/usr/lib/postgresql").glob("*/bin")), reverse=True)
 PATIENCE_S = 30.0
@@ -67,9 +68,7 @@ class Cluster:
         self.folder = Path(tempfile.mkdtemp(prefix="heliograph-postgres-"))
         self._user = _unprivileged() if os.geteuid() == 0 else None
         self.give(self.folder)
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            self.port: int = free.getsockname()[1]
+        self.port = free_port()
         self._run(
             "initdb", "-D", str(self.folder / "data"), "-U", "super", "-A", "trust", "-E", "UTF8", "--locale=C.UTF-8"
         )

@@ -13,6 +13,7 @@ from heliograph.deliver.replies import condemns_address, parse
 from heliograph.deliver.routes import Reach
 from heliograph.ports import Verdict
 from tests.mail_world import QUICK, World, one, parcel, send, world
+from tests.ports import free_port
 from tests.smtp_servers import DROP, STALL, Ledger, Receiver, listening
 
 
@@ -153,8 +154,7 @@ async def test_closing_while_looking_up_leaves_nothing_behind(net: World) -> Non
 
 
 async def test_a_server_on_a_port_that_nobody_listens_on_is_a_retry(net: World) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        net.port = taken.getsockname()[1]
+    net.port = free_port()
     net.zone.set("shop.example", "A", "127.0.0.1")
     verdict = await one(net)
     assert (verdict.kind, verdict.stage) == ("retry", "connect")

@@ -10,6 +10,7 @@ from msgspec.structs import replace
 
 from heliograph.adapters.smtp import Limits, Pool, Relay, parse_url
 from heliograph.ports import Parcel, Verdict
+from tests.ports import free_port
 from tests.smtp_servers import STALL, Ledger, Receiver, listening
 
 LIMITS = Limits(connections=2, connect_s=2, quit_s=0.2, backoff_first_s=0.05)
@@ -124,8 +125,7 @@ async def test_an_idle_connection_says_quit() -> None:
 
 
 async def test_while_the_relay_is_away_messages_come_back_with_the_reason_and_later_they_go() -> None:
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        port = probe.getsockname()[1]
+    port = free_port()
     ledger = Ledger()
     pool = ledger.transport = Pool(Relay("127.0.0.1", port), ledger, LIMITS)
     pool.post(parcel(0))
@@ -196,8 +196,7 @@ async def test_postfix_smtp_sink_takes_everything() -> None:
     sink = shutil.which("smtp-sink", path="/usr/sbin:/usr/bin")
     if sink is None:
         pytest.skip("no smtp-sink: apt-get install postfix")
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        port = probe.getsockname()[1]
+    port = free_port()
     process = await asyncio.create_subprocess_exec(
         sink, "-u", "nobody", f"127.0.0.1:{port}", "100", stderr=asyncio.subprocess.DEVNULL
     )

@@ -1,7 +1,6 @@
 """`heliograph flink` without a cluster: each sentence says what to do.  With one: tests/cluster/test_flink.py."""
 
 import json
-import socket
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
@@ -14,6 +13,7 @@ from typer.testing import CliRunner
 from heliograph.adapters.flink.cluster import Flink, FlinkError, client_properties
 from heliograph.cli.app import app
 from heliograph.config.settings import FlinkSetting, KafkaSetting
+from tests.ports import free_port
 
 SETTINGS = """
 [project]
@@ -41,9 +41,7 @@ def project(folder: Path, text: str) -> str:
 
 def nobody() -> str:
     """An address at which nobody listens."""
-    with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))
-        return f"http://127.0.0.1:{taken.getsockname()[1]}"
+    return f"http://127.0.0.1:{free_port()}"
 
 
 @pytest.mark.parametrize("words", [["submit"], ["savepoint"], ["stop"], ["rescale", "2"], ["status"]])

@@ -8,7 +8,7 @@ from aiohttp import web
 from heliograph import config
 from heliograph.cli import gap
 from tests.doctor.clinic import patient
-from tests.e2e.harness import free_port
+from tests.ports import free_port
 
 
 def settings(folder: Path, port: int) -> config.Settings:

@@ -20,7 +20,8 @@ from heliograph.ports.stream import EFFECTS, RECORDS
 from tests.cluster.drill_oracle import ends
 from tests.cluster.drill_post import Load, Post
 from tests.cluster.machine import HELIOGRAPH, Machine, environment, eventually, serving
-from tests.integration.test_kill9 import KEY, TOKEN, TOML, free_port
+from tests.integration.test_kill9 import KEY, TOKEN, TOML
+from tests.ports import free_port
 
 PROBES = 40
 """Orders behind a blow; when all of them are mailed it is over."""

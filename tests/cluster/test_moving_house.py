@@ -17,7 +17,7 @@ from heliograph.config.settings import KafkaSetting
 from tests.cluster.drill_post import Mail, Street
 from tests.cluster.drill_world import PATIENCE_S, Deployment, write
 from tests.cluster.machine import HELIOGRAPH, Machine, call, eventually, order, put, ready
-from tests.integration.test_kill9 import free_port
+from tests.ports import free_port
 
 DOC = Path(__file__).parents[2] / "docs" / "how-to" / "move-house.md"
 CROWD = 4_000

@@ -16,7 +16,7 @@ from heliograph.measure import schema
 from heliograph.measure.facts import COLUMNS, EVENTS, FACTS, MESSAGES, RUNS, Told, rows_of
 from heliograph.ports.facts import Block, FactsAway, FactSink, FactsRefused, FactsTooNew
 from tests.clickhouse_servers import ChdbServer, in_this_process
-from tests.e2e.harness import free_port
+from tests.ports import free_port
 
 pytest.importorskip("clickhouse_connect")
 pytest.importorskip("chdb")

@@ -18,8 +18,9 @@ import pytest
 from heliograph.adapters.rocksdb import RocksStore
 from heliograph.events.limits import MAX_BATCH_BYTES
 from tests.certificates import Authority
-from tests.e2e.harness import ROOT, TOKEN, WRITE_KEY, Receiver, Server, free_port, shop, until
+from tests.e2e.harness import ROOT, TOKEN, WRITE_KEY, Receiver, Server, shop, until
 from tests.e2e.test_cart import Customer, added
+from tests.ports import free_port
 
 DEPLOY = ROOT / "deploy"
 HOST = "mail.shop.example"

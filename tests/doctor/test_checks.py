@@ -21,7 +21,7 @@ from heliograph.doctor.relay import relays
 from heliograph.doctor.web import base_url, server
 from tests.certificates import Authority
 from tests.doctor.clinic import patient, said
-from tests.e2e.harness import free_port
+from tests.ports import free_port
 
 SECRET = "very%40secret"
 

@@ -11,7 +11,7 @@ from heliograph.doctor.clickhouse import clickhouse
 from heliograph.measure import schema
 from tests.clickhouse_servers import ChdbServer
 from tests.doctor.clinic import patient, said
-from tests.e2e.harness import free_port
+from tests.ports import free_port
 
 
 @pytest.fixture(scope="module")

@@ -1,13 +1,10 @@
 """Heliograph as its users have it: the command, HTTP, and a mail server that it sends to."""
 
 import base64
-import contextlib
 import json
 import os
-import random
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import threading
@@ -25,20 +22,13 @@ from typing import Any
 
 from aiosmtpd.controller import Controller
 
+from tests.ports import free_port
+
 ROOT = Path(__file__).parent.parent.parent
 SHOP = ROOT / "examples" / "shop"
 WRITE_KEY, TOKEN = "demo-write-key", "demo-token"
 PATIENCE_S = 60.0
 """How long a test waits for a fact before it says that it never came: far beyond what any machine needs."""
-
-
-def free_port() -> int:
-    """Below those that the system gives to connections: it stays free until somebody listens there."""
-    for port in random.sample(range(20_000, 32_000), 100):
-        with contextlib.suppress(OSError), socket.socket() as probe:
-            probe.bind(("127.0.0.1", port))
-            return port
-    raise OSError("no port is free")
 
 
 def until(fact: Callable[[], Any], what: str, patience_s: float = PATIENCE_S) -> Any:

@@ -12,7 +12,8 @@ from typing import Any
 
 import pytest
 
-from tests.e2e.harness import ROOT, free_port, until
+from tests.e2e.harness import ROOT, until
+from tests.ports import free_port
 
 LIBRARY = ROOT / "tests/e2e/browser/node_modules/@segment/analytics-next/dist/umd"
 pytestmark = pytest.mark.browser

@@ -12,7 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.e2e.harness import TOKEN, Receiver, Server, free_port, shop, until
+from tests.e2e.harness import TOKEN, Receiver, Server, shop, until
+from tests.ports import free_port
 
 
 def heliograph(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:

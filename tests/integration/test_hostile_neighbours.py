@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 
 from tests.dns_servers import Zone, serving_dns
-from tests.integration.test_kill9 import KEY, MESSAGE, TOKEN, Tree, exchange, free_port
+from tests.integration.test_kill9 import KEY, MESSAGE, TOKEN, Tree, exchange
+from tests.ports import free_port
 from tests.smtp_servers import STALL, Receiver, Rules, listening
 
 AWAY, HERE = 600, 60

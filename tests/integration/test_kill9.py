@@ -19,7 +19,7 @@ from typing import Any
 
 import pytest
 
-from tests.e2e.harness import free_port
+from tests.ports import free_port
 
 KILLS = int(os.environ.get("HELIOGRAPH_TEST_KILLS", "50"))
 RATE = 400

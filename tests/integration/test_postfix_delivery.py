@@ -20,7 +20,8 @@ from heliograph.ports import MessageRow
 from heliograph.runtime.mailwire import DkimKey, MailerSender
 from tests.certificates import Authority
 from tests.mailing import ended, mailing, of, order, suppressed, tried
-from tests.postfix import BOUNCES, Postfix, free_port, postfix, why_not
+from tests.ports import free_port
+from tests.postfix import BOUNCES, Postfix, postfix, why_not
 from tests.postfix_helpers import greylist, logins, policy
 
 pytestmark = pytest.mark.skipif(bool(why_not()), reason=why_not())
