@@ -4,7 +4,7 @@ import csv
 import io
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from heliograph.cli import stopping
@@ -15,7 +15,7 @@ MAY = 1_714_564_800_000
 
 
 def read(text: str, kind: str = "") -> stopping.Stops:
-    rows = _csv_rows(text, Columns.parse([]))
+    rows = _csv_rows(text, Columns.parse([], verbatim=True))
     return stopping.read([row for row in rows if isinstance(row, Row)], kind)
 
 
@@ -79,6 +79,7 @@ SUPPRESSIONS = st.fixed_dictionaries(
 
 
 @given(SUPPRESSIONS)
+@example({"address": "a@x.example", "kind": "manual", "at": 0, "source": "FALSE", "reason": "1.50"})
 def test_what_was_exported_is_read_back_as_it_was(suppression: dict[str, object]) -> None:
     out = io.StringIO()
     csv.writer(out, lineterminator="\n").writerows([stopping.COLUMNS, stopping.exported(suppression)])

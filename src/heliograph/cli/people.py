@@ -101,7 +101,7 @@ def import_(
         return
     options = _import_options(kind, list_name, topic, consent_source, consent_at, suppress_as)
     try:
-        rows = read_rows(file, Columns.parse(mapping or []))
+        rows = read_rows(file, Columns.parse(mapping or [], verbatim=kind == "suppressions"))
     except (OSError, MapError) as error:
         fail(f"{file}: {error}")
     good = [row for row in rows if not isinstance(row, BadRow)]

@@ -43,14 +43,16 @@ class MapError(Exception):
 
 
 class Columns(NamedTuple):
-    """``names``: column -> our name; ``texts``: columns whose values stay text; ``dropped``: columns left out."""
+    """``names``: column -> our name; ``texts``: columns whose values stay text; ``dropped``: columns left out;
+    ``verbatim``: the values of all columns stay text."""
 
     names: dict[str, str]
     texts: frozenset[str]
     dropped: frozenset[str]
+    verbatim: bool = False
 
     @classmethod
-    def parse(cls, options: list[str]) -> "Columns":
+    def parse(cls, options: list[str], *, verbatim: bool = False) -> "Columns":
         """From ``COLUMN=NAME`` words; several may stand in one option, separated by commas."""
         names: dict[str, str] = {}
         texts, dropped = set(), set()
@@ -66,7 +68,7 @@ class Columns(NamedTuple):
                 texts.add(column)
                 name = name.removesuffix(":text")
             names[column] = name.removeprefix("traits.")
-        return cls(names, frozenset(texts), frozenset(dropped))
+        return cls(names, frozenset(texts), frozenset(dropped), verbatim)
 
     def name(self, column: str) -> str:
         if column in self.names:
@@ -138,7 +140,8 @@ def _csv_row(line: int, header: list[str], cells: list[str], columns: Columns) -
         if column in columns.dropped or not (text := cell.strip()):
             continue
         name = columns.name(column)
-        values[name] = text if name in TEXTS or column in columns.texts else typed(text)
+        stays = columns.verbatim or name in TEXTS or column in columns.texts
+        values[name] = text if stays else typed(text)
     return Row(line, values)
 
 
