@@ -14,13 +14,13 @@ _FORBIDDEN = frozenset('<>,;:"()[]\\')
 def normalise_address(address: str) -> str | None:
     """Trimmed, lower-cased, domain as A-label, nothing else; None when it cannot be an address.
 
-    One shape check only: something, one last ``@``, something, no white space or control character.
+    One shape check only: something, one ``@``, something, no white space or control character.
     """
     text = address.strip()
     text = text.lower() if text.isascii() else unicodedata.normalize("NFC", text)
     local, at, domain = text.rpartition("@")
     local = local.lower()
-    if not at or not local or not domain or len(text) > 320:
+    if not at or not local or "@" in local or not domain or len(text) > 320:
         return None
     if _has_blanks(text) or not _FORBIDDEN.isdisjoint(text):
         return None

@@ -64,7 +64,7 @@ def _written(path: NodePath, verb: str, node: dict[str, Any], schemas: dict[str,
     event = {"update": "identify", "emit": node.get("event")}.get(verb)
     key = VALUES[verb][0]
     names = node.get(key)
-    if event not in schemas or not isinstance(names, dict):
+    if not isinstance(event, str) or event not in schemas or not isinstance(names, dict):
         return
     for name in map(str, names):
         if declared(schemas[event], [name]) is Declared.RULED_OUT:
