@@ -19,6 +19,8 @@ import dns.rdataclass
 import dns.rdatatype
 import dns.rrset
 
+from tests.ports import free_port
+
 SOA = "ns.test. hostmaster.test. 1 3600 600 86400 60"
 
 
@@ -103,8 +105,8 @@ async def serving_dns(zone: Zone) -> AsyncIterator[Zone]:
                 await writer.drain()
         writer.close()
 
-    server = await asyncio.start_server(talk, "127.0.0.1", 0)
-    zone.port = server.sockets[0].getsockname()[1]
+    zone.port = free_port()  # of both kinds
+    server = await asyncio.start_server(talk, "127.0.0.1", zone.port)
     udp = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
     udp.setblocking(False)
     udp.bind(("127.0.0.1", zone.port))

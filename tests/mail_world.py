@@ -157,7 +157,7 @@ async def send(mail: Direct, ledger: Ledger, *parcels: Parcel) -> list[Verdict]:
     try:
         for one in parcels:
             mail.post(one)
-        await ledger.settled(len(parcels), timeout_s=10)
+        await ledger.settled(len(parcels))
         return [ledger.verdicts[one.message_id] for one in parcels]
     finally:
         await mail.close(1)

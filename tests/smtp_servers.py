@@ -85,7 +85,7 @@ class Receiver:
             await _Talk(self, reader, writer).run()
         writer.transport.abort()
 
-    async def until(self, happened: Callable[[], object], timeout_s: float = 5.0) -> None:
+    async def until(self, happened: Callable[[], object], timeout_s: float = 30.0) -> None:
         """Wait for something here to be so."""
         async with asyncio.timeout(timeout_s):
             while not happened():  # noqa: ASYNC110 (many places change it)
@@ -265,7 +265,7 @@ class Ledger:
         self.verdicts[parcel.message_id] = verdict
         self._news.set()
 
-    async def settled(self, count: int, timeout_s: float = 5.0) -> dict[str, Verdict]:
+    async def settled(self, count: int, timeout_s: float = 30.0) -> dict[str, Verdict]:
         """The verdicts, once there are so many."""
         async with asyncio.timeout(timeout_s):
             while len(self.verdicts) < count:

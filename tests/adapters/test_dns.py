@@ -21,7 +21,7 @@ class Dns(NamedTuple):
 @pytest_asyncio.fixture
 async def dns() -> AsyncIterator[Dns]:
     async with serving_dns(Zone()) as zone:
-        resolver = Resolver([zone.nameserver], patience_s=0.5)
+        resolver = Resolver([zone.nameserver], patience_s=1.0)
         yield Dns(zone, resolver)
         await resolver.close()
 

@@ -2,7 +2,6 @@
 
 import asyncio
 import threading
-import time
 import urllib.request
 from collections.abc import Iterator
 from typing import Any
@@ -12,6 +11,8 @@ import pytest
 from heliograph.adapters.http import Aside, Front
 from tests.adapters.http_harness import BASIC, KEY, call, serving
 from tests.fakes import FakeEngine
+
+BLOCKED, GO_ON = threading.Event(), threading.Event()
 
 
 @pytest.fixture
@@ -26,10 +27,11 @@ def elsewhere() -> Iterator[asyncio.AbstractEventLoop]:
 
 
 async def echo(scope: Any, receive: Any, send: Any) -> None:
-    """Says on which thread it is and what it was sent; ``/slow`` blocks its loop."""
+    """Says on which thread it is and what it was sent; ``/slow`` blocks its loop until it may go on."""
     body = (await receive())["body"]
     if scope["path"] == "/slow":
-        time.sleep(0.5)  # noqa: ASYNC251  this is the point
+        BLOCKED.set()
+        assert GO_ON.wait(60)
     headers = [(b"x-thread", str(threading.get_ident()).encode())]
     await send({"type": "http.response.start", "status": 200, "headers": headers})
     await send({"type": "http.response.body", "body": body, "more_body": True})
@@ -51,9 +53,10 @@ async def test_events_are_taken_while_it_blocks(elsewhere: asyncio.AbstractEvent
     async with serving(front(elsewhere)) as server:
         url = f"http://127.0.0.1:{server.port}"
         slow = asyncio.create_task(asyncio.to_thread(lambda: urllib.request.urlopen(url + "/slow", b"x").read()))
-        await asyncio.sleep(0.1)
+        assert await asyncio.to_thread(BLOCKED.wait, 60)
         body = b'{"event": "A", "userId": "u"}'
         request = urllib.request.Request(url + "/v1/track", body, {"authorization": BASIC.decode()})
         assert (await asyncio.to_thread(lambda: urllib.request.urlopen(request).status)) == 200
         assert not slow.done()
+        GO_ON.set()
         assert await slow == b"x!"

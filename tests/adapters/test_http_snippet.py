@@ -51,7 +51,7 @@ async def page(engine: FakeEngine) -> AsyncIterator[Page]:
 
 
 async def arrived(engine: FakeEngine, count: int) -> list[Event]:
-    for _ in range(500):
+    for _ in range(3000):
         if len(engine.arrivals) >= count:
             break
         await asyncio.sleep(0.02)

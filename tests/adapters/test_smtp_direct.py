@@ -51,7 +51,7 @@ async def test_the_next_server_is_tried_when_one_cannot_be_used(net: World, trou
     else:
         await net.server("down.example", replaced(broken))
     net.mx("shop.example", "10 down.example.", "20 spare.example.")
-    verdict = await one(net, limits=replace(QUICK, greeting_s=0.2))
+    verdict = await one(net, limits=replace(QUICK, greeting_s=1.0))
     assert verdict.kind == "sent"
     assert len(spare.accepted) == 1
 
@@ -87,7 +87,7 @@ async def test_an_address_that_failed_is_tried_last_for_a_while(net: World) -> N
     net.mx("shop.example", "10 silent.example.", "20 spare.example.")
     ledger = Ledger()
     reach = Reach(connection_limit=1, deliveries_per_connection=1)
-    mail = net.direct(ledger, {"default": reach}, replace(QUICK, greeting_s=0.2))
+    mail = net.direct(ledger, {"default": reach}, replace(QUICK, greeting_s=1.0))
     verdicts = await send(mail, ledger, *map(parcel, range(10)))
     assert {verdict.kind for verdict in verdicts} == {"sent"}
     assert silent.connections == 1

@@ -11,9 +11,12 @@ from heliograph.adapters.smtp import Limits, Pool, parse_url
 from heliograph.ports import Parcel
 from tests.smtp_servers import DROP, STALL, Ledger, Receiver, Rules, listening
 
-QUICK = Limits(
-    connections=2, connect_s=1, greeting_s=0.3, command_s=0.3, data_s=0.3, dot_s=0.3, quit_s=0.2, backoff_first_s=0.05
+LIMITS = Limits(
+    connections=2, connect_s=10, greeting_s=10, command_s=10, data_s=10, dot_s=10, quit_s=0.2, backoff_first_s=0.05
 )
+HASTY = replace(LIMITS, greeting_s=0.3, command_s=0.3, data_s=0.3)
+"""For who says nothing, or does not end what it says."""
+SILENT = (STALL, b"250", b"250-and\r\n")
 PLAIN = ("SIZE 10000000",)
 PIPELINING = ("PIPELINING",)
 
@@ -22,7 +25,7 @@ def parcel(number: int, data: bytes = b"Subject: hello\r\n\r\nHello\r\n") -> Par
     return Parcel(f"m{number}", "shop@shop.example", f"p{number}@people.example", data)
 
 
-async def deliver(receiver: Receiver, count: int = 1, limits: Limits = QUICK, data: bytes | None = None) -> Ledger:
+async def deliver(receiver: Receiver, count: int = 1, limits: Limits = LIMITS, data: bytes | None = None) -> Ledger:
     """Post so many parcels, all at once; give back their verdicts."""
     ledger = Ledger()
     async with listening(receiver):
@@ -67,7 +70,7 @@ async def test_what_goes_wrong_before_the_dot_is_tried_again(
     mischief: object, step: str, offers: tuple[str, ...]
 ) -> None:
     receiver = Receiver(rules={step: mischief}, offers=offers)  # type: ignore[dict-item]
-    ledger = await deliver(receiver)
+    ledger = await deliver(receiver, limits=HASTY if mischief in SILENT else LIMITS)
     assert ledger.verdicts["m0"].kind == "retry"
     assert not receiver.mails
 
@@ -75,7 +78,7 @@ async def test_what_goes_wrong_before_the_dot_is_tried_again(
 @pytest.mark.parametrize("mischief", [DROP, STALL, b"hello\r\n", b"354 go on\r\n", b"250-and\r\n"])
 async def test_what_goes_wrong_after_the_dot_is_unknown(mischief: object) -> None:
     receiver = Receiver(rules={"dot": mischief})  # type: ignore[dict-item]
-    ledger = await deliver(receiver)
+    ledger = await deliver(receiver, limits=replace(LIMITS, dot_s=0.3) if mischief in SILENT else LIMITS)
     assert ledger.verdicts["m0"].kind == "unknown"
     assert len(receiver.mails) == 1
 
@@ -84,7 +87,8 @@ async def test_what_goes_wrong_after_the_dot_is_unknown(mischief: object) -> Non
 async def test_a_long_message_whose_end_never_left_is_tried_again(mischief: object) -> None:
     """8 MB do not fit into the buffers of the kernel: the dot is still with us when the connection ends."""
     receiver = Receiver(rules={"body": mischief})  # type: ignore[dict-item]
-    ledger = await deliver(receiver, data=b"Subject: long\r\n\r\n" + (b"x" * 76 + b"\r\n") * 100_000)
+    hasty = replace(LIMITS, dot_s=2) if mischief in SILENT else LIMITS
+    ledger = await deliver(receiver, limits=hasty, data=b"Subject: long\r\n\r\n" + (b"x" * 76 + b"\r\n") * 100_000)
     assert ledger.verdicts["m0"].kind == "retry"
     assert not receiver.mails
 
@@ -125,7 +129,7 @@ async def test_in_a_stream_nothing_is_sent_twice_and_every_verdict_is_right(
 async def test_a_kept_connection_that_was_closed_costs_no_attempt() -> None:
     """The receiver closes after each message; the next goes over a fresh connection, not back to the engine."""
     receiver = Receiver(rules={"mail": lambda count: DROP if count % 2 else None})
-    ledger = await deliver(receiver, count=6, limits=replace(QUICK, connections=1))
+    ledger = await deliver(receiver, count=6, limits=replace(LIMITS, connections=1))
     assert [verdict.kind for verdict in ledger.verdicts.values()] == ["sent"] * 6
 
 

@@ -65,7 +65,7 @@ async def test_what_is_stopped_at_its_commit_point_leaves_no_trace_on_the_wire()
 
 async def test_commit_points_are_passed_in_batches_one_at_a_time() -> None:
     async with listening(Receiver()) as receiver:
-        ledger = Ledger(later_s=0.02)
+        ledger = Ledger(later_s=0.2)
         pool = pool_to(receiver, ledger, replace(LIMITS, connections=100, commit=50))
         for number in range(100):
             pool.post(parcel(number))
@@ -81,7 +81,7 @@ async def test_a_slow_receiver_gets_more_connections_before_anything_is_queued_b
         pool = pool_to(receiver, ledger, replace(LIMITS, connections=10))
         for number in range(10):
             pool.post(parcel(number))
-        await ledger.settled(10, timeout_s=0.9)
+        await ledger.settled(10)
         assert receiver.connections == 10
         await pool.close(1)
 
@@ -118,9 +118,7 @@ async def test_an_idle_connection_says_quit() -> None:
         pool = pool_to(receiver, ledger, replace(LIMITS, idle_s=0.05))
         pool.post(parcel(0))
         await ledger.settled(1)
-        await asyncio.sleep(0.2)
-        assert pool.connections == 0
-        assert receiver.commands[-1] == "QUIT"
+        await receiver.until(lambda: not pool.connections and receiver.commands[-1] == "QUIT")
         await pool.close(1)
 
 
@@ -215,7 +213,7 @@ async def test_postfix_smtp_sink_takes_everything() -> None:
 
 
 async def _until_it_listens(port: int) -> None:
-    for _ in range(100):
+    for _ in range(1000):
         try:
             _, writer = await asyncio.open_connection("127.0.0.1", port)
         except OSError:

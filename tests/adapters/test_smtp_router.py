@@ -60,7 +60,7 @@ async def test_asks_of_different_relays_are_open_together_and_answered_in_any_or
     mail = pair.open(ledger, connections=1)
     for number in range(2):
         mail.post(parcel(number, "ab"[number]))
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(30):
         while len(ledger.asked) < 2:  # noqa: ASYNC110 (the ledger has no event for this)
             await asyncio.sleep(0.005)
     last, first = ledger.asked[1], ledger.asked[0]

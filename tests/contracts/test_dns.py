@@ -34,7 +34,7 @@ async def dns(request: pytest.FixtureRequest) -> AsyncIterator[MailDns]:
     for name, texts in TEXTS.items():
         zone.set(name, "TXT", *(f'"{text}"' for text in texts))
     async with serving_dns(zone):
-        resolver = Resolver([zone.nameserver], patience_s=0.3)
+        resolver = Resolver([zone.nameserver], patience_s=1.0)
         yield resolver
         await resolver.close()
 

@@ -4,9 +4,10 @@ import asyncio
 import contextlib
 import random
 from collections import Counter
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from types import SimpleNamespace
 from typing import Any
+from unittest import mock
 
 from heliograph.adapters.memory.shared import SharedMemoryStore
 from heliograph.adapters.memory.stream import MemoryBroker, MemoryStream
@@ -14,6 +15,7 @@ from heliograph.adapters.schema import JsonSchema
 from heliograph.events.event import Event
 from heliograph.events.record import EventBody, Record
 from heliograph.ports import MessageRow
+from heliograph.runtime import together
 from heliograph.runtime.clock import ManualClock
 from heliograph.runtime.near_brain import NearBrain, as_post, plans_of
 from heliograph.runtime.scaled import ScaledEngine
@@ -21,7 +23,7 @@ from heliograph.runtime.work import Stopped
 from tests.runtime.harness import T0, shop, until
 from tests.simulation.far_world import FarMailer
 
-LEASE_MS = 1_000
+LEASE_MS = 10_000
 
 
 class Several:
@@ -37,17 +39,20 @@ class Several:
 
     @contextlib.asynccontextmanager
     async def running(self) -> AsyncIterator["Several"]:
-        """The brain, and mailers that do their work."""
+        """The brain, and mailers that do their work.  Engines tell and hear in :meth:`turn`, not by themselves."""
         brain = NearBrain(MemoryStream(self.broker), plans_of(self.store.plan))
         brain.start()
         mailing = asyncio.create_task(self._mail())
         try:
-            yield self
+            with mock.patch.object(together, "BEAT_S", 3600):
+                yield self
         finally:
             for name in list(self.engines):
                 await self.stop(name)
             mailing.cancel()
             await brain.stop()
+        with contextlib.suppress(asyncio.CancelledError):
+            await mailing
 
     async def start(self, name: str, *, mailers: int = 1, delivers: bool = True, **options: Any) -> ScaledEngine:
         engine = self.engines[name] = ScaledEngine(
@@ -88,7 +93,7 @@ class Several:
 
     async def ended(self, count: int) -> None:
         """So many messages have come to an end, and nothing is under way."""
-        await until(lambda: len(self.rows("sent", "bounced", "cancelled")) == count, 30)
+        await until(lambda: len(self.rows("sent", "bounced", "cancelled")) == count, 60)
 
     def has(self, name: str) -> set[int]:
         delivery = self.engines[name]._delivery
@@ -110,6 +115,12 @@ class Several:
             for engine in self.engines.values():
                 await engine._together.turn()
             await asyncio.sleep(0.01)
+
+    async def turned(self, fact: Callable[[], bool]) -> None:
+        """Everybody tells and hears until it is so."""
+        async with asyncio.timeout(30):
+            while not fact():
+                await self.turn(1)
 
 
 def names(count: int) -> Iterator[str]:

@@ -81,13 +81,13 @@ async def test_what_was_under_way_is_unknown_also_when_the_store_was_away_just_t
 async def test_what_another_one_has_under_way_by_now_is_left_to_them() -> None:
     store = SharedMemoryStore()
     broker = new(store)
-    store.claim("former", [0, 1], LEASE_MS)
+    store.claim("former", [0, 1], 2_000)
     one = worker(store, broker, "one")
     await one.start()
     await until(lambda: len(one.leases.epochs) == 2)
+    (burial,) = one._burials
     store.claim("another", [0, 1], 60_000)  # before the former owner's lease is over
-    await until(lambda: not one.leases.epochs)
-    await until(lambda: not one._burials)
+    await until(burial.done)
     assert status(store) == "sending"
     await one.stop(1)
 

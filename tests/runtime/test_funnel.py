@@ -79,9 +79,9 @@ async def test_nothing_acknowledged_is_lost_and_everybodys_order_stays(tmp_path:
             await asyncio.sleep(rng.random() * 0.01)
 
     async def weather() -> None:
-        for _ in range(6):
-            await asyncio.sleep(rng.random() * 0.06)
-            log.away = rng.random() < 0.6
+        for turn in range(6):
+            await asyncio.sleep(0.01 + rng.random() * 0.05)
+            log.away = not turn or rng.random() < 0.6
         log.away = False
 
     await asyncio.gather(weather(), *(client(f"c{number}") for number in range(10)))

@@ -65,7 +65,7 @@ async def test_what_is_a_dead_letter_by_now_is_not_waited_for(collector: Collect
     await until(lambda: bool(collector.lag.troubles()))
     for _ in range(lag.LATER):
         collector.take(applied=True)
-        await asyncio.sleep(0.05)
+        await until(lambda: collector.latest in collector.lag._later or not collector.lag.seconds)
     await until(lambda: not collector.lag.seconds)
 
 

@@ -70,10 +70,11 @@ async def test_a_claim_does_not_lengthen_what_was_not_renewed() -> None:
 
 
 async def test_a_job_that_swallows_a_cancellation_ends_all_the_same() -> None:
-    swallowed = 0
+    swallowed, begun = 0, asyncio.Event()
 
     async def job() -> None:
         nonlocal swallowed
+        begun.set()
         while True:
             try:
                 await asyncio.sleep(60)
@@ -83,8 +84,8 @@ async def test_a_job_that_swallows_a_cancellation_ends_all_the_same() -> None:
                     raise
 
     leader = asyncio.create_task(leading(SharedMemoryStore(), "one", "job", 60_000, job))
-    await asyncio.sleep(0.05)
-    leader.cancel()
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(30):
+        await begun.wait()
+        leader.cancel()
         await asyncio.gather(leader, return_exceptions=True)
     assert swallowed == 2

@@ -75,7 +75,7 @@ def new() -> tuple[Troubled, Processor]:
 
 async def done(processor: Processor, work: Call[Any]) -> Any:
     processor.put(work)
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(30):
         return await work.done
 
 
@@ -111,7 +111,7 @@ async def test_while_the_store_is_away_callers_are_told_to_come_back_and_then_it
         await done(processor, Rename())
     with pytest.raises(Busy):
         processor.put(Rename())
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(30):
         while processor.full:  # noqa: ASYNC110
             await asyncio.sleep(0.005)
     assert await done(processor, Rename()) == "!"
@@ -130,7 +130,7 @@ async def test_a_commit_whose_end_was_not_heard_of_is_not_made_twice() -> None:
     word = LedgerRow("ann@x.test", "offers", False, T0)
     with pytest.raises(Busy):
         await done(processor, ChangeWords([word]))
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(30):
         while processor.full:  # noqa: ASYNC110
             await asyncio.sleep(0.005)
     await done(processor, ChangeWords([word]))

@@ -128,9 +128,8 @@ async def test_complaints_that_come_in_at_a_collector_hold_the_mail_of_all_worke
         complaints = [Outcome(row.message_id, "complained", T0) for row in sent[:8]]
         await world.engines["collector"].feedback(complaints)
         assert not world.store.metas("hold@") and not world.engines["one"].holds()
-        await world.turn()
         for name in ("one", "two"):
-            await until(lambda name=name: world.engines[name].holds())
+            await world.turned(lambda name=name: bool(world.engines[name].holds()))
             assert world.engines[name].holds()["welcome"].by == BREAKER
             assert "brought complaints" in world.engines[name].holds()["welcome"].reason
         await world.sign_up("late")
@@ -150,7 +149,10 @@ async def test_a_warm_up_hears_of_what_others_sent_and_of_complaints_wherever_th
         await judged(world, shaping=Shaping(senders={"default": SenderLimits(tiers=((0, 200), (0, 400)))}))
         sent = world.rows("sent")
         await world.engines["collector"].feedback([Outcome(row.message_id, "complained", T0) for row in sent[:3]])
-        await world.turn()
         for name in ("one", "two"):
-            (day,) = world.engines[name].traffic()["senders"]["default"]["warmup"]["days"]
-            assert (day["sent"], day["complained"]) == (60, 3)
+            await world.turned(lambda name=name: days(world, name) == [(60, 3)])
+
+
+def days(world: Several, name: str) -> list[tuple[int, int]]:
+    told = world.engines[name].traffic()["senders"]["default"]["warmup"]["days"]
+    return [(day["sent"], day["complained"]) for day in told]

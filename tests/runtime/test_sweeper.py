@@ -46,7 +46,7 @@ def new() -> tuple[SharedMemoryStore, FarDesk, Processor, Sweeper]:
 
 
 async def swept(store: SharedMemoryStore, version: int) -> Progress:
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(30):
         while (found := read_progress(store)) is None or found.plan < version or not found.ended_at:  # noqa: ASYNC110
             await asyncio.sleep(0.01)
     return found

@@ -137,7 +137,7 @@ class Worker:
         self.dead = self.store.dead = self.delivery._ending = True
         for mailer in self.mailers:
             mailer.die()
-        (reader,) = self.stream._readers
+        reader = self.stream._readers[-1]
         broker = self.stream.broker
         broker.groups["deliver"].remove(reader)
         for place in [place for place, owner in broker.owners.items() if owner is reader]:

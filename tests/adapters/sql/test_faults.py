@@ -47,6 +47,14 @@ def store(url: str) -> Iterator[PostgresStore]:
     store.close()
 
 
+@pytest.fixture
+def patient(url: str) -> Iterator[PostgresStore]:
+    """For who waits for nobody: a machine that is busy is not away."""
+    store = PostgresStore(url, timeout_s=postgres.PATIENCE_S, pool=2)
+    yield store
+    store.close()
+
+
 def numbered(n: int, size: int = 10) -> Commit:
     """Commit ``n`` of a writer that reads before it writes: it fits behind ``n - 1`` alone, and shows whether all of it
     is there."""
@@ -204,14 +212,14 @@ def test_a_server_that_is_paused_is_away_in_time_and_back_without_a_restart_of_o
     holds_exactly(store, found)
 
 
-def test_connections_that_the_server_closed_are_no_event(server: postgres.Cluster, store: PostgresStore) -> None:
+def test_connections_that_the_server_closed_are_no_event(server: postgres.Cluster, patient: PostgresStore) -> None:
     end = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = 'app'"
     for n in range(1, 6):
         server.sql(end)
-        assert reached(store) == n - 1
+        assert reached(patient) == n - 1
         server.sql(end)
-        store.commit(numbered(n))
-    holds_exactly(store, 5)
+        patient.commit(numbered(n))
+    holds_exactly(patient, 5)
 
 
 class Line:
@@ -339,14 +347,14 @@ while True:
 """
 
 
-def test_what_a_publisher_had_in_hand_when_it_was_killed_is_given_out_again(url: str, store: PostgresStore) -> None:
+def test_what_a_publisher_had_in_hand_when_it_was_killed_is_given_out_again(url: str, patient: PostgresStore) -> None:
     child = run(PUBLISHER, url)
     assert child.stdout is not None and child.stdout.readline() == "publishing\n"
-    assert store.relayed(10) == []
+    assert patient.relayed(10) == []
     child.kill()
     child.wait()
     child.stdout.close()
-    postgres.eventually(lambda: [one.id for _, one in store.relayed(10)] == ["r1", "r2", "r3", "r4"])
+    postgres.eventually(lambda: [one.id for _, one in patient.relayed(10)] == ["r1", "r2", "r3", "r4"])
 
 
 PAUSED = """
@@ -367,29 +375,31 @@ except Fenced:
 """
 
 
-def test_a_worker_that_was_paused_writes_nothing_when_it_wakes(url: str, store: PostgresStore) -> None:
+def test_a_worker_that_was_paused_writes_nothing_when_it_wakes(url: str, patient: PostgresStore) -> None:
     child = run(PAUSED, url)
     assert child.stdout is not None
     child.stdout.readline()
     os.kill(child.pid, signal.SIGSTOP)
-    claim = store.claims()[0]
-    (mine,) = store.claim("new", [claim.partition], 60_000)
-    seen = store.meta("by")
-    store.commit(Commit(meta={"mine": b"x"}, fence=Fence("new", {3: mine.epoch})))
+    claim = patient.claims()[0]
+    (mine,) = patient.claim("new", [claim.partition], 60_000)
+    seen = patient.meta("by")
+    patient.commit(Commit(meta={"mine": b"x"}, fence=Fence("new", {3: mine.epoch})))
     os.kill(child.pid, signal.SIGCONT)
     assert list(child.stdout)[-1] == "fenced\n"
     child.wait()
     child.stdout.close()
-    assert store.meta("by") == seen
+    assert patient.meta("by") == seen
     with pytest.raises(Fenced):
-        store.commit(Commit(meta={"by": b"late"}, fence=Fence("old", {3: claim.epoch})))
+        patient.commit(Commit(meta={"by": b"late"}, fence=Fence("old", {3: claim.epoch})))
 
 
-def test_a_start_that_failed_leaves_nothing_and_one_that_wrote_stays_known(url: str, store: PostgresStore) -> None:
+def test_a_start_that_failed_leaves_nothing_and_one_that_wrote_stays_known(url: str, patient: PostgresStore) -> None:
     def known() -> set[bytes]:
-        return {row[0] for row in store._db.rows("SELECT name FROM processes")}
+        return {row[0] for row in patient._db.rows("SELECT name FROM processes")}
 
-    failed, wrote = (PostgresStore(url, timeout_s=TIMEOUT_S, pool=1, name=name) for name in ("failed", "wrote"))
+    failed, wrote = (
+        PostgresStore(url, timeout_s=postgres.PATIENCE_S, pool=1, name=name) for name in ("failed", "wrote")
+    )
     wrote.commit(Commit(meta={"by": b"wrote"}))
     assert known() == {b"", b"failed", b"wrote"}
     failed.close()
