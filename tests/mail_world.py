@@ -26,7 +26,14 @@ from tests.dns_servers import Zone, serving_dns
 from tests.smtp_servers import Ledger, Receiver, listening
 
 QUICK = Limits(
-    connect_s=2, greeting_s=2, command_s=2, data_s=2, dot_s=2, quit_s=0.2, backoff_first_s=0.05, backoff_longest_s=0.1
+    connect_s=10,
+    greeting_s=10,
+    command_s=10,
+    data_s=10,
+    dot_s=10,
+    quit_s=0.2,
+    backoff_first_s=0.05,
+    backoff_longest_s=0.1,
 )
 LOOPBACK = "127.0.0.0/8"
 BODY = b"Subject: hello\r\n\r\nHello\r\n"
@@ -72,8 +79,8 @@ class World:
         self.policies[f"mta-sts.{domain}"] = http_answer("\r\n".join(lines).encode())
 
     def known_policies(self, folder: Path | None = None) -> Policies:
-        dns = Resolver([self.zone.nameserver], patience_s=1)
-        fetcher = PolicyFetcher(dns, self._trust(), _private(), port=self.https_port, timeout_s=2)
+        dns = Resolver([self.zone.nameserver], patience_s=5)
+        fetcher = PolicyFetcher(dns, self._trust(), _private(), port=self.https_port, timeout_s=4)
         return Policies(dns, fetcher, folder)
 
     def direct(
@@ -92,7 +99,7 @@ class World:
             ehlo=ehlo, port=self.port, nameservers=(self.zone.nameserver,), connections=connections, starttls=starttls,
             private_networks=private,
         )  # fmt: skip
-        dns = Resolver(way.nameservers, patience_s=1)
+        dns = Resolver(way.nameservers, patience_s=5)
         return Direct(way, reaches or {}, courier, dns, policies or self.known_policies(), limits, self._trust())
 
     def _trust(self) -> Trust:

@@ -21,7 +21,7 @@ from pathlib import Path
 from tests.ports import free_port
 
 DOMAIN, BOUNCES = "people.example", "bounces.shop.example"
-PATIENCE_S = 20.0
+PATIENCE_S = 60.0
 PROGRAMS = "/usr/sbin:/sbin"
 
 Door = Mapping[str, str]

@@ -58,4 +58,4 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
                 raise AssertionError("".join(lines))
         finally:
             process.terminate()
-            process.communicate(timeout=20)
+            process.communicate(timeout=60)

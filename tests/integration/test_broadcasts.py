@@ -87,7 +87,7 @@ async def test_pause_resume_and_cancel_while_it_runs_and_people_go_on_living(tmp
     store = RocksStore(tmp_path / "data")
     async with serving(store, tmp_path) as engine:
         await send(engine, *(identify(f"p{n}", email=f"p{n}@x.test") for n in range(PEOPLE)))
-        await engine.create_broadcast(document(id="october", rate="200/s"))
+        await engine.create_broadcast(document(id="october", rate="40/s"))
         async with mailing(tmp_path, wire):
             await until(lambda: len(wire) > 20)
             await engine.move_broadcast("october", "pause", "a typing error")

