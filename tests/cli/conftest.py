@@ -10,6 +10,7 @@ from typing import NamedTuple
 import pytest
 
 from heliograph.cli import main
+from tests.e2e.harness import until
 
 SHOP = Path(__file__).parents[2] / "examples" / "shop"
 
@@ -45,17 +46,16 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """The URL of `heliograph serve` with the shop, on a free port."""
     data = tmp_path_factory.mktemp("data")
     command = [sys.executable, "-m", "heliograph.cli", "serve", "--project", SHOP, "--data", data, "--port", "0"]
-    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
-        assert process.stderr is not None
+    said = tmp_path_factory.mktemp("said") / "log"  # a pipe that nobody reads would stop it
+    with said.open("wb") as out, subprocess.Popen(command, stderr=out) as process:
         try:
-            lines = []
-            for line in process.stderr:
-                lines.append(line)
-                if '"serving"' in line:
-                    yield json.loads(line)["url"]
-                    break
-            else:
-                raise AssertionError("".join(lines))
+            until(lambda: process.poll() is not None or serving(said), "it serves")
+            assert process.poll() is None, said.read_text()
+            yield json.loads(serving(said)[0])["url"]
         finally:
             process.terminate()
-            process.communicate(timeout=60)
+            process.wait(60)
+
+
+def serving(said: Path) -> list[str]:
+    return [line for line in said.read_text().splitlines() if '"serving"' in line]
