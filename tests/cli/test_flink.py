@@ -138,10 +138,33 @@ BADLY = "org.apache.flink.runtime.scheduler.stopwithsavepoint.StopWithSavepointS
 def test_a_job_that_fails_while_it_stops_is_stopped_again() -> None:
     with jobmanager([BADLY, ""]) as url:
         assert Flink(FlinkSetting(url=url), KafkaSetting(brokers="x:1")).stop("j1") == "file:/s/1"
-    with jobmanager([BADLY, BADLY, BADLY]) as url, pytest.raises(FlinkError, match=r"goes on.*try again"):
+    with (
+        jobmanager([BADLY, BADLY, BADLY]) as url,
+        pytest.raises(FlinkError, match=r"failed while it stopped.*try again"),
+    ):
         Flink(FlinkSetting(url=url), KafkaSetting(brokers="x:1")).stop("j1")
     with jobmanager(["NoRoom"]) as url, pytest.raises(FlinkError, match="no savepoint was made"):
         Flink(FlinkSetting(url=url), KafkaSetting(brokers="x:1")).stop("j1")
+
+
+def test_a_job_that_fails_for_good_behind_its_savepoint_has_stopped() -> None:
+    made = "A savepoint has been created at: file:/s/9, but the corresponding job j1 failed during stopping."
+    asked: list[str] = []
+
+    def answers(method: str, path: str) -> object:
+        asked.append(method)
+        if method == "POST":
+            return {"request-id": "r1"}
+        if "savepoints" in path:
+            return {
+                "status": {"id": "COMPLETED"},
+                "operation": {"failure-cause": {"stack-trace": f"{BADLY}: {made}\n"}},
+            }
+        return {"jobs": [{**JOB, "state": "FAILED"}], "exceptionHistory": {"entries": []}}
+
+    with rest(answers) as url:
+        assert Flink(FlinkSetting(url=url), KafkaSetting(brokers="x:1")).stop("j1") == "file:/s/9"
+    assert asked.count("POST") == 1
 
 
 def test_a_job_whose_records_are_gone_says_how_it_goes_on(tmp_path: Path) -> None:

@@ -19,7 +19,7 @@ from heliograph.config.settings import FlinkSetting, KafkaSetting, PostgresSetti
 from heliograph.ports.stream import EFFECTS, RECORDS
 from tests.cluster.drill_oracle import ends
 from tests.cluster.drill_post import Load, Post
-from tests.cluster.machine import HELIOGRAPH, Machine, environment, eventually, serving
+from tests.cluster.machine import HELIOGRAPH, Machine, environment, eventually, serving, supervised
 from tests.integration.test_kill9 import KEY, TOKEN, TOML
 from tests.ports import free_port
 
@@ -107,7 +107,8 @@ class Deployment:
             machine.kill()
         self.cluster.start("kafka", "flink")
         if self.flink.job() is not None:
-            eventually(self.decides)  # one that is stopped while its interpreters begin spoils their TaskManager
+            # one that is stopped while its interpreters begin spoils their TaskManager
+            eventually(lambda: supervised(self.cluster) and self.decides())
             self.heliograph("flink", "stop")
 
     def decides(self) -> bool:
@@ -127,7 +128,7 @@ class Deployment:
         """Seconds from ``since`` until the orders that were acknowledged behind it are mailed."""
         eventually(lambda: len(self._behind(load, since)) >= PROBES, PATIENCE_S)
         waiting = self._behind(load, since)[:PROBES]
-        eventually(lambda: all(name in self.post.first for name in waiting), PATIENCE_S)
+        eventually(lambda: supervised(self.cluster) and all(name in self.post.first for name in waiting), PATIENCE_S)
         return max(self.post.first[name] for name in waiting) - since
 
     def _behind(self, load: Load, since: float) -> list[str]:
@@ -146,7 +147,8 @@ class Deployment:
             now = ends(self.kafka, RECORDS)
             if not seen or seen[-1][1] != now:
                 seen.append((time.monotonic(), now))
-            return time.monotonic() - seen[-1][0] > still_s and self._carried_out(store)
+            stands_still = time.monotonic() - seen[-1][0] > still_s
+            return supervised(self.cluster) and stands_still and self._carried_out(store)
 
         eventually(still, PATIENCE_S)
 

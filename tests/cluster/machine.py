@@ -14,6 +14,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from deploy.local.cluster import Cluster
+
 from heliograph.config.settings import KafkaSetting, RedisSetting
 from tests.integration.test_kill9 import KEY, TOKEN
 
@@ -130,6 +132,14 @@ def eventually(fact: Callable[[], bool], patience_s: float = 300) -> None:
     while not fact():
         assert time.monotonic() < until, "it did not come"
         time.sleep(0.05)
+
+
+def supervised(cluster: Cluster) -> bool:
+    """A TaskManager that ended is started again, as operators have it.  One ends itself when a task fails that has
+    something in hand for Kafka (another TaskManager was lost): the sink's close raises in the clean-up."""
+    if "down" in [status for name, status in cluster.status().items() if name.startswith("flink-")]:
+        cluster.start("flink")
+    return True
 
 
 def order(name: str, event: str = "Order Completed") -> dict[str, Any]:

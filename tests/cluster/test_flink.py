@@ -28,6 +28,7 @@ from heliograph.events.ids import bucket
 from heliograph.events.partitions import partition_key, partition_of
 from heliograph.events.record import EventBody, Record, Wake, decode_record, encode_record
 from tests.cli.test_flink import SETTINGS
+from tests.cluster.machine import supervised
 from tests.replays import histories
 
 PATIENCE_S = 480
@@ -97,11 +98,12 @@ class Bench:
                 found.append(one)
         return found
 
-    def await_said(self, log: Sequence[bytes]) -> list[Decided]:
+    def await_said(self, log: Sequence[bytes], meanwhile: Callable[[], object] = lambda: None) -> list[Decided]:
         """Until each of these records was decided."""
         wanted = {(record.key, record.id) for record in map(decode_record, log)}
 
         def all_said() -> list[Decided] | None:
+            meanwhile()
             said = self.said()
             return said if wanted <= {(one.record.key, one.record.id) for one in said} else None
 
@@ -170,7 +172,7 @@ def test_the_same_log_says_the_same_on_two_slots_after_kill_9(bench: Bench, clus
     for version, document in home.plans[1:]:
         bench.publish(version, document)
     cluster.start("flink")
-    home.judge(bench.await_said(home.log))
+    home.judge(bench.await_said(home.log, lambda: supervised(cluster)))
 
 
 WAITING: dict[str, Any] = {

@@ -6,6 +6,7 @@ Runs where `heliograph` runs; PyFlink is only in the environment of `make flink`
 import http.client
 import json
 import os
+import re
 import subprocess
 import time
 import urllib.error
@@ -27,6 +28,8 @@ SUBMIT_S: Final = 300
 GAP: Final = "OffsetOutOfRange"
 """In the name of what a job fails with when the records that are next are gone."""
 _BADLY: Final = "StopWithSavepointStoppingException"
+_MADE: Final = re.compile(r"savepoint has been created at: (\S+?),? but ")
+"""What that says."""
 _SHADED: Final = "org.apache.flink.kafka.shaded.org.apache.kafka.common.security"
 _LOGIN: Final = {
     "PLAIN": f"{_SHADED}.plain.PlainLoginModule",
@@ -39,8 +42,12 @@ class FlinkError(Exception):
     """It did not work; the text says what to do."""
 
 
-class StillRuns(FlinkError):
-    """It was to stop, failed while it did, and begins anew from its last checkpoint."""
+class StopFailed(FlinkError):
+    """It was to stop, and failed while it did, behind its ``savepoint``: it begins anew, or is over."""
+
+    def __init__(self, text: str, savepoint: str) -> None:
+        super().__init__(text)
+        self.savepoint = savepoint
 
 
 class Flink:
@@ -87,13 +94,17 @@ class Flink:
         return self._saved(job, self._call("POST", f"/jobs/{job}/savepoints", {"cancel-job": False, **self._target()}))
 
     def stop(self, job: str) -> str:
-        """Take a savepoint, and stop with it; a job that fails while it ends is stopped again when it is back."""
-        for _ in range(STOPS - 1):
+        """Take a savepoint, and stop with it; a job that fails while it ends is stopped again when it is back.  One
+        that does not come back has stopped: what it decided is in the savepoint, for which its sinks were flushed."""
+        for tries in range(1, STOPS + 1):
             try:
                 return self._stop(job)
-            except StillRuns:
-                self._await_running(job)
-        return self._stop(job)
+            except StopFailed as told:
+                if self._is_over(job) and told.savepoint:
+                    return told.savepoint
+                if tries == STOPS:
+                    raise
+        raise AssertionError
 
     def cancel(self, job: str) -> str:
         """End it as it is, without a savepoint: one that cannot start makes none.  The checkpoint or savepoint that it
@@ -163,12 +174,16 @@ class Flink:
 
     # -- how --
 
-    def _await_running(self, job: str) -> None:
+    def _is_over(self, job: str) -> bool:
+        """Once that is known: else it is running again."""
         until = time.monotonic() + PATIENCE_S
-        while not ((seen := self.job()) and seen["jid"] == job and seen["tasks"]["running"] == seen["tasks"]["total"]):
+        while (seen := self.job()) and seen["jid"] == job:
+            if seen["tasks"]["running"] == seen["tasks"]["total"]:
+                return False
             if time.monotonic() > until:
                 raise FlinkError(f"the job failed while it stopped, and is not back: {self.failure(job)}")
             time.sleep(0.3)
+        return True
 
     def _target(self) -> dict[str, str]:
         return {"target-directory": self._setting.savepoints} if self._setting.savepoints else {}
@@ -183,7 +198,10 @@ class Flink:
                     return str(done["location"])
                 why = str(done["failure-cause"]["stack-trace"]).splitlines()[0]
                 if _BADLY in why:
-                    raise StillRuns(f"the job failed while it stopped, and goes on: {self.failure(job)}; try again")
+                    made = _MADE.search(why)
+                    failed = f"the job failed while it stopped: {self.failure(job)}"
+                    text = f"{failed}; see `heliograph flink status`, and try again"
+                    raise StopFailed(text, made[1] if made else "")
                 raise FlinkError(f"no savepoint was made: {why}. Is flink.savepoints a folder that all can write?")
             time.sleep(0.3)
         raise FlinkError(f"no savepoint within {PATIENCE_S} s; the job runs on")
