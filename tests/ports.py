@@ -15,7 +15,9 @@ _given: set[int] = set()
 
 
 def free_port() -> int:
-    """One that was not given before."""
+    """One that was not given lately."""
+    if len(_given) > EACH // 2:
+        _given.clear()
     mine = range(FIRST + PROCESS * EACH, FIRST + (PROCESS + 1) * EACH)
     for port in random.sample(sorted({*mine} - _given), 100):
         _given.add(port)

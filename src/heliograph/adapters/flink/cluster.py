@@ -96,15 +96,17 @@ class Flink:
     def stop(self, job: str) -> str:
         """Take a savepoint, and stop with it; a job that fails while it ends is stopped again when it is back.  One
         that does not come back has stopped: what it decided is in the savepoint, for which its sinks were flushed."""
-        for tries in range(1, STOPS + 1):
+        tries = 1
+        while True:
             try:
                 return self._stop(job)
             except StopFailed as told:
-                if self._is_over(job) and told.savepoint:
+                over = self._is_over(job)
+                if over and told.savepoint:
                     return told.savepoint
-                if tries == STOPS:
+                if over or tries == STOPS:
                     raise
-        raise AssertionError
+            tries += 1
 
     def cancel(self, job: str) -> str:
         """End it as it is, without a savepoint: one that cannot start makes none.  The checkpoint or savepoint that it
