@@ -147,8 +147,11 @@ def test_a_job_that_fails_while_it_stops_is_stopped_again() -> None:
         Flink(FlinkSetting(url=url), KafkaSetting(brokers="x:1")).stop("j1")
 
 
-def test_a_job_that_fails_for_good_behind_its_savepoint_has_stopped() -> None:
-    made = "A savepoint has been created at: file:/s/9, but the corresponding job j1 failed during stopping."
+@pytest.mark.parametrize(
+    "made",
+    ["A savepoint has been created at: file:/s/9, but the corresponding job j1 failed during stopping.", "no words"],
+)
+def test_a_job_that_fails_for_good_behind_its_savepoint_has_stopped(made: str) -> None:
     asked: list[str] = []
 
     def answers(method: str, path: str) -> object:
@@ -163,7 +166,12 @@ def test_a_job_that_fails_for_good_behind_its_savepoint_has_stopped() -> None:
         return {"jobs": [{**JOB, "state": "FAILED"}], "exceptionHistory": {"entries": []}}
 
     with rest(answers) as url:
-        assert Flink(FlinkSetting(url=url), KafkaSetting(brokers="x:1")).stop("j1") == "file:/s/9"
+        flink = Flink(FlinkSetting(url=url), KafkaSetting(brokers="x:1"))
+        if "savepoint" in made:
+            assert flink.stop("j1") == "file:/s/9"
+        else:
+            with pytest.raises(FlinkError, match="failed while it stopped"):
+                flink.stop("j1")
     assert asked.count("POST") == 1
 
 
